@@ -1,0 +1,46 @@
+# fedklpr-flwr: `make` shows what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Flower: nothing is downloaded at run time, nothing is reported, nothing is checked for updates.
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-fast check bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv with everything: simulation, report and development extras
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[simulation,report,dev]'
+	@touch $@
+
+run: $(STAMP) ## the main job: eight drawn sites, ten rounds, on Flower's engine
+	$(BIN)/fedklpr run experiment=drawn
+
+test: $(STAMP) ## all tests, slow ones included
+	$(BIN)/pytest -m "not gpu"
+
+test-fast: $(STAMP) ## the fast tests alone
+	$(BIN)/pytest
+
+check: $(STAMP) ## ruff, mypy, and the architecture test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py
+
+bench: $(STAMP) ## the benchmarks
+	$(BIN)/python -m experiments.benchmarks
+
+clean: ## remove what make and the tests made; runs/ is kept
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Room 3: the papers as arithmetic, tensors in, tensors out."""

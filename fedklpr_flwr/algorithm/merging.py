@@ -1,0 +1,192 @@
+"""The mask-aware weighted mean of many models, tensor by tensor, without holding the models.
+
+    theta_j <- sum_k w_k m_kj theta_kj / sum_k w_k m_kj     where somebody holds j
+    theta_j <- theta_j as it was before the round           where nobody does
+
+A pruned coordinate does not dilute the others' mean (paper: sparse activation skipping). Work goes
+in blocks that stay in cache; sums are in float64 and in the order given, so that the result is the
+same to the bit however many threads there are.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fedklpr_flwr.algorithm.masked_sum import (
+    BLOCK,
+    GROUP,
+    Array,
+    Part,
+    Scratch,
+    add_block,
+    checked_part,
+    denominators,
+    divide_block,
+)
+from fedklpr_flwr.errors import MergeError
+
+Contribution = tuple[float, Array | None, Array]
+"""(weight, mask or None, values): one client's part in one tensor, as MergeAccumulator.add takes."""
+
+MERGES = ("masked_mean", "plain_mean")
+
+
+class MergeAccumulator:
+    """Adds up one tensor of one client after another and gives their mean.
+
+    It holds at most eight contributions of the tensor, whatever the number of clients. Clients
+    must be added in one agreed order (by name): sums depend on it in the last bit.
+    """
+
+    def __init__(self, name: str, previous: Array, *, how: str = "masked_mean") -> None:
+        """Starts the merge of one tensor.
+
+        Args:
+            name: the tensor's name, for errors.
+            previous: float array of any shape, the global value before the round; read only.
+            how: `masked_mean`, or `plain_mean`, which counts a pruned weight as a zero:
+                sum_k w_k m_kj theta_kj / sum_k w_k.
+
+        Raises:
+            MergeError: `how` is unknown.
+        """
+        if how not in MERGES:
+            raise MergeError(f"method.merge must be one of {MERGES}, it is {how!r}")
+        self._name = name
+        self._previous = previous
+        self._plain = how == "plain_mean"
+        self._waiting: list[Part] = []
+        size = previous.size
+        self._scratch = Scratch.of(min(BLOCK, size))
+        # Running sums over the whole tensor exist only with more clients than fit one group.
+        self._sums: tuple[Array, Array] | None = None
+
+    def add(self, weight: float, mask: Array | None, values: Array) -> None:
+        """Adds one client's tensor.
+
+        Args:
+            weight: w_k, finite, >= 0; with 0 (an idle client) nothing is added.
+            mask: the coordinates the client holds: bool of the tensor's shape, or uint8 with the
+                bits packed by numpy.packbits, or None for all of them.
+            values: float, either the held coordinates only, in index order, or the whole tensor;
+                whatever finite value then lies under the mask is ignored.
+
+        Raises:
+            MergeError: the weight is negative or not finite, or sizes do not fit.
+        """
+        if not (math.isfinite(weight) and weight >= 0):
+            raise MergeError(
+                f"a weight must be a finite number >= 0, {self._name!r} came with {weight}: leave "
+                "that client's update out"
+            )
+        part = checked_part(self._name, self._previous.size, weight, mask, values)
+        if weight == 0:
+            return
+        if len(self._waiting) == GROUP:
+            self._add_waiting_to_sums()
+        self._waiting.append(part)
+
+    def result(self) -> Array:
+        """Gives the merged tensor, of the previous one's shape and dtype.
+
+        Coordinates that nobody of positive weight holds (all of them, where nothing was added)
+        are the previous ones to the bit. The accumulator is used up.
+        """
+        previous = self._previous.reshape(-1)
+        merged = np.empty_like(previous)
+        table = denominators(self._waiting)
+        for start, stop in _blocks(previous.size):
+            numerator = self._scratch.numerator[: stop - start]
+            denominator = self._scratch.denominator[: stop - start]
+            numerator[:] = 0.0 if self._sums is None else self._sums[0][start:stop]
+            code = add_block(self._waiting, start, stop, self._scratch, numerator, self._plain)
+            np.take(table, code, out=denominator, mode="clip")
+            if self._sums is not None:
+                denominator += self._sums[1][start:stop]
+            divide_block(numerator, denominator, previous[start:stop], merged[start:stop])
+        self._waiting, self._sums = [], None
+        return merged.reshape(self._previous.shape)
+
+    def _add_waiting_to_sums(self) -> None:
+        size = self._previous.size
+        if self._sums is None:
+            self._sums = np.zeros(size), np.zeros(size)
+        table = denominators(self._waiting)
+        for start, stop in _blocks(size):
+            numerator, denominator = (array[start:stop] for array in self._sums)
+            code = add_block(self._waiting, start, stop, self._scratch, numerator, self._plain)
+            denominator += np.take(table, code, mode="clip")
+        self._waiting = []
+
+
+def merge_tensor(
+    name: str,
+    previous: Array,
+    contributions: Iterable[Contribution],
+    *,
+    how: str = "masked_mean",
+) -> Array:
+    """Gives the weighted mean of one tensor over the clients that hold each coordinate.
+
+    Args:
+        name: the tensor's name, for errors.
+        previous: float32 array, the global value before the round.
+        contributions: (weight, mask, values) in client-name order, as `MergeAccumulator.add`
+            takes them; read once, at most eight are held.
+        how: `masked_mean` or `plain_mean`.
+
+    Returns:
+        A new array of the previous one's shape and dtype. With full masks and equal weights it is
+        the plain mean; where nobody holds a coordinate, the previous value.
+
+    Raises:
+        MergeError: a weight is not finite, or a mask or values do not fit the tensor.
+
+    Source: FedKLPR's aggregation; carry-over as in LotteryFL and Sub-FedAvg.
+    """
+    accumulator = MergeAccumulator(name, previous, how=how)
+    for weight, mask, values in contributions:
+        accumulator.add(weight, mask, values)
+    return accumulator.result()
+
+
+def merge_model(
+    previous: Mapping[str, Array],
+    contributions_of: Callable[[str], Iterable[Contribution]],
+    *,
+    how: str = "masked_mean",
+    threads: int = 1,
+) -> dict[str, Array]:
+    """Merges a whole model, each tensor by one thread, several tensors at once.
+
+    Args:
+        previous: name -> float32 array, the global model before the round.
+        contributions_of: gives one tensor's contributions in client-name order. It is called, and
+            its iterable read, in the threads, so decoding there runs in parallel as well; with
+            `threads` > 1 it must bear being called for different tensors at once.
+        how: `masked_mean` or `plain_mean`.
+        threads: tensors merged at once, >= 1; the result does not depend on it.
+
+    Returns:
+        name -> merged array, in the order of `previous`.
+
+    Raises:
+        MergeError: see `merge_tensor`.
+    """
+
+    def merge_one(name: str) -> Array:
+        return merge_tensor(name, previous[name], contributions_of(name), how=how)
+
+    if threads <= 1:
+        return {name: merge_one(name) for name in previous}
+    # The largest first, so that no thread is left alone with a large one at the end.
+    by_size = sorted(previous, key=lambda name: -previous[name].size)
+    with ThreadPoolExecutor(threads) as pool:
+        merged = dict(zip(by_size, pool.map(merge_one, by_size), strict=True))
+    return {name: merged[name] for name in previous}
+
+
+def _blocks(size: int) -> Iterable[tuple[int, int]]:
+    return ((start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))

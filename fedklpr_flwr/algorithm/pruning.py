@@ -1,0 +1,264 @@
+"""Magnitude pruning with masks: which weights may go, which go next, and how many have gone.
+
+A mask is a bool tensor of its weight's shape, True where the weight is kept. Masks are always
+explicit, never `weight != 0`: a kept weight may be exactly zero.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedklpr_flwr.errors import SettingsError, WeightsError
+
+Masks = Mapping[str, Tensor]
+Tensors = Mapping[str, Tensor]
+
+
+def prunable_weights(
+    network: nn.Module, *, depthwise: bool = False, stem: bool = False
+) -> tuple[str, ...]:
+    """Names the convolution weights that may be pruned, as state_dict names them.
+
+    Batch-norm weights, biases, linear layers and buffers always stay dense. So do, unless asked
+    for, depthwise convolutions and the stem: small, fragile, and nothing is saved by them.
+
+    Args:
+        network: any torch network.
+        depthwise: also prune convolutions with groups == in_channels > 1.
+        stem: also prune the convolution that reads the picture (in_channels == 3).
+
+    Returns:
+        Names in the network's own order; empty for a network without convolutions.
+
+    Source: both parents prune every "weight", batch norm included, an accident of LeNet.
+    """
+    names = []
+    for module_name, module in network.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        is_depthwise = module.groups == module.in_channels > 1
+        is_stem = module.in_channels == 3
+        if (depthwise or not is_depthwise) and (stem or not is_stem):
+            names.append(f"{module_name}.weight" if module_name else "weight")
+    return tuple(names)
+
+
+def full_mask(tensors: Tensors, names: Sequence[str]) -> dict[str, Tensor]:
+    """Gives the mask of a client that has pruned nothing.
+
+    Args:
+        tensors: name -> tensor; each of `names` must be among them.
+        names: the prunable tensors, as `prunable_weights` gives them.
+
+    Returns:
+        name -> bool tensor, all True, on the tensor's device.
+
+    Raises:
+        WeightsError: a name is not among the tensors.
+    """
+    absent = [name for name in names if name not in tensors]
+    if absent:
+        raise WeightsError(
+            f"prunable tensors must be among the model's, {absent[0]!r} is not: take the names "
+            "from prunable_weights of the same network"
+        )
+    return {name: torch.ones_like(tensors[name], dtype=torch.bool) for name in names}
+
+
+def prune_smallest(
+    tensors: Tensors, masks: Masks, rate: float, *, floor_density: float = 0.0
+) -> dict[str, Tensor]:
+    """Prunes from each tensor the given share of its surviving weights, the smallest |w|.
+
+    The last step is shrunk, so that the target is hit exactly: at least ceil(floor_density * N)
+    of the N prunable weights are kept over all tensors. Each tensor gives in proportion to what
+    it has left (largest remainder), but always keeps one weight. Equal magnitudes go in the
+    order of their index, so that the result is the same everywhere.
+
+    Args:
+        tensors: name -> float tensor; read only.
+        masks: name -> bool tensor of the same shape; read only.
+        rate: share of the surviving weights to prune now, in [0, 1).
+        floor_density: 1 - target, the density never gone below, in [0, 1].
+
+    Returns:
+        New masks, subsets of the old; equal to the old ones with rate = 0 or at the floor.
+
+    Raises:
+        SettingsError: rate or floor_density out of range.
+        WeightsError: a mask does not fit its tensor, or a surviving weight is NaN or infinite.
+
+    Source: LotteryFL and Sub-FedAvg, per-layer percentile of the surviving magnitudes.
+    """
+    if not 0 <= rate < 1:
+        raise SettingsError(f"the pruning rate must be in [0, 1), it is {rate}: change it")
+    if not 0 <= floor_density <= 1:
+        raise SettingsError(f"the density floor must be in [0, 1], it is {floor_density}")
+    alive = {name: _kept(mask) for name, mask in masks.items()}
+    for name, mask in masks.items():
+        _check_fit(tensors, name, mask)
+    total = sum(mask.numel() for mask in masks.values())
+    # The small subtraction keeps 0.7 * 10 (a hair over 7 in floats) from asking for 8.
+    room = sum(alive.values()) - math.ceil(floor_density * total - 1e-9 * total)
+    doomed = min(round(rate * sum(alive.values())), max(room, 0))
+    return {
+        name: _without_smallest(name, tensors[name], masks[name], count)
+        for name, count in _shares(alive, doomed).items()
+    }
+
+
+def apply_mask(tensors: Tensors, masks: Masks) -> None:
+    """Sets every pruned weight to +0, in place.
+
+    It writes into the given tensors' storage, so given a network's state_dict (or its
+    parameters) it changes the network. A NaN under the mask becomes zero as well.
+
+    Args:
+        tensors: name -> float tensor; changed in place.
+        masks: name -> bool tensor of the same shape; tensors without a mask are left alone.
+
+    Raises:
+        WeightsError: a mask's name or shape is not the tensor's.
+    """
+    with torch.no_grad():
+        for name, mask in masks.items():
+            _check_fit(tensors, name, mask)
+            tensors[name].masked_fill_(~mask, 0.0)
+
+
+def mask_gradients(parameters: Tensors, masks: Masks) -> None:
+    """Sets the gradients of pruned weights to zero, in place, between backward and step.
+
+    Weight decay and Adam's momentum still move a weight whose gradient is zero: use
+    `apply_mask` after the step as well.
+
+    Args:
+        parameters: name -> parameter; a parameter without a gradient is left alone.
+        masks: name -> bool tensor of the same shape.
+
+    Raises:
+        WeightsError: a mask's name or shape is not the parameter's.
+    """
+    for name, mask in masks.items():
+        _check_fit(parameters, name, mask)
+        gradient = parameters[name].grad
+        if gradient is not None:
+            gradient.masked_fill_(~mask, 0.0)
+
+
+def pruning_ratio(masks: Masks) -> float:
+    """Gives p = 1 - kept / prunable over all tensors together.
+
+    Args:
+        masks: name -> bool tensor.
+
+    Returns:
+        p in [0, 1]; 0 for full masks and where nothing is prunable.
+    """
+    total = sum(mask.numel() for mask in masks.values())
+    if total == 0:
+        return 0.0
+    return 1.0 - sum(_kept(mask) for mask in masks.values()) / total
+
+
+def mask_difference(first: Masks, second: Masks) -> float:
+    """Gives the mean over tensors of the share of coordinates in which two masks differ.
+
+    Args:
+        first: name -> bool tensor.
+        second: the same names and shapes.
+
+    Returns:
+        Mean per-tensor Hamming distance in [0, 1]; 0 for equal masks or none at all. Each tensor
+        counts the same, however small.
+
+    Raises:
+        WeightsError: names or shapes differ.
+
+    Source: Sub-FedAvg's dist_masks.
+    """
+    if first.keys() != second.keys():
+        odd = sorted(first.keys() ^ second.keys())
+        raise WeightsError(f"two masks must be of the same tensors, {odd[0]!r} is in one only")
+    if not first:
+        return 0.0
+    shares = []
+    for name, mask in first.items():
+        _check_fit(second, name, mask)
+        differing = int(torch.count_nonzero(mask ^ second[name]))
+        shares.append(differing / max(mask.numel(), 1))
+    return sum(shares) / len(shares)
+
+
+def mask_hash(masks: Masks) -> str:
+    """Gives the fingerprint by which two sides know that they hold the same masks.
+
+    Args:
+        masks: name -> bool tensor; the order of the names does not matter.
+
+    Returns:
+        64 hexadecimal digits: SHA-256 over each name (sorted), its shape, and its bits packed
+        eight to a byte, lowest index in the highest bit.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(masks):
+        bits = masks[name].detach().cpu().numpy()
+        digest.update(f"{name}\0{'x'.join(map(str, bits.shape))}\0".encode())
+        digest.update(np.packbits(bits.reshape(-1)).tobytes())
+    return digest.hexdigest()
+
+
+def _kept(mask: Tensor) -> int:
+    return int(torch.count_nonzero(mask))
+
+
+def _check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
+    if name not in tensors:
+        raise WeightsError(
+            f"a mask must belong to a tensor of the model, {name!r} does not: the mask is of "
+            "another architecture"
+        )
+    if tensors[name].shape != mask.shape or mask.dtype != torch.bool:
+        raise WeightsError(
+            f"the mask of {name!r} must be bool of shape {tuple(tensors[name].shape)}, it is "
+            f"{mask.dtype} of shape {tuple(mask.shape)}: the mask is of another architecture"
+        )
+
+
+def _shares(alive: Mapping[str, int], doomed: int) -> dict[str, int]:
+    """Splits `doomed` among the tensors in proportion to what each has left, in whole weights."""
+    total = max(sum(alive.values()), 1)
+    shares = {name: doomed * count // total for name, count in alive.items()}
+    by_remainder = sorted(alive, key=lambda name: -(doomed * alive[name] % total))
+    left = doomed - sum(shares.values())
+    for name in by_remainder:
+        if left > 0 and shares[name] < alive[name] - 1:
+            shares[name] += 1
+            left -= 1
+    return {name: min(share, max(alive[name] - 1, 0)) for name, share in shares.items()}
+
+
+def _without_smallest(name: str, tensor: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Gives the mask less the `count` surviving weights of smallest magnitude."""
+    if count == 0:
+        return mask.clone()
+    keep = mask.detach().cpu().numpy().reshape(-1)
+    magnitudes = np.abs(tensor.detach().float().cpu().numpy().reshape(-1)[keep])
+    if not np.isfinite(magnitudes.max()):
+        raise WeightsError(
+            f"the weights of {name!r} must be finite to be pruned, some are NaN or infinite: "
+            "training has diverged, lower the learning rate"
+        )
+    threshold = np.partition(magnitudes, count - 1)[count - 1]
+    survives = magnitudes > threshold
+    # Of the weights equal to the threshold, the last by index are kept.
+    spared = len(magnitudes) - int(np.count_nonzero(survives)) - count
+    if spared > 0:
+        survives[np.flatnonzero(magnitudes == threshold)[-spared:]] = True
+    pruned = np.zeros_like(keep)
+    pruned[keep] = survives
+    return torch.from_numpy(pruned.reshape(mask.shape)).to(mask.device)

@@ -1,0 +1,1 @@
+"""One file a command; __main__ joins them."""

@@ -1,0 +1,58 @@
+"""`fedklpr run`: a federation on Flower's own engine."""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.report.rows import Row, progress_line, read_rows
+from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
+from fedklpr_flwr.runtime.launch import launch
+from fedklpr_flwr.runtime.prepare import point_latest, prepare
+
+
+def run(
+    overrides: list[str] = typer.Argument(None, help="experiment=NAME and Hydra overrides"),
+    nodes: int = typer.Option(None, help="simulated SuperNodes; default: one a client"),
+    superlink: str = typer.Option(None, help="a connection of Flower's configuration to run on"),
+) -> None:
+    """Run a whole federation on Flower and follow it to its end.
+
+    Example: fedklpr run experiment=drawn seed=1 pruning.rate=0.2
+    """
+    prepared = prepare(overrides or [])
+    rounds = prepared.settings.federation.rounds
+    print(f"run folder {prepared.folder}")
+    point_latest(prepared.folder)
+    ending = launch(
+        prepared,
+        nodes=nodes,
+        superlink=superlink,
+        on_row=lambda row: print(progress_line(row, rounds), flush=True),
+    )
+    if not ending.good:
+        raise RunError(
+            f"the run did not finish (Flower: {ending.flower}, server: {ending.server}): "
+            f"{ending.message}\n  log: {prepared.folder / 'flower.log'}"
+        )
+    show_result(prepared.folder)
+
+
+def show_result(folder: Path) -> None:
+    """The final table of a run folder."""
+    rows: list[Row] = read_rows(folder / "run.jsonl")
+    shown = Table(title=f"{folder.name}: round 0 -> last round", title_justify="left")
+    for number, heading in enumerate(HEADINGS):
+        shown.add_column(heading, justify="left" if number in (0, 7) else "right", no_wrap=True)
+    lines = table(rows)
+    for line in lines[:-1]:
+        shown.add_row(*line)
+    shown.add_section()
+    shown.add_row(*lines[-1])
+    console = Console(width=110)
+    console.print(shown)
+    for line in closing_lines(rows):
+        console.print(line, highlight=False)
+    console.print(f"results in {folder}", highlight=False, soft_wrap=True)

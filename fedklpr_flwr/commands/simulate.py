@@ -1,0 +1,52 @@
+"""`fedklpr simulate`: the same federation in one process, without Ray; equal to the bit."""
+
+import logging
+
+import typer
+from flwr.app import Context, RecordDict
+
+from fedklpr_flwr.commands.run import show_result
+from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
+
+
+def simulate(
+    overrides: list[str] = typer.Argument(None, help="experiment=NAME and Hydra overrides"),
+) -> None:
+    """Run a whole federation in this process.
+
+    Example: fedklpr simulate experiment=smoke
+    """
+    prepared = prepare(overrides or [])
+    print(f"run folder {prepared.folder}")
+    point_latest(prepared.folder)
+    simulate_prepared(prepared)
+    show_result(prepared.folder)
+
+
+def simulate_prepared(prepared: Prepared) -> None:
+    """Run a prepared federation in this process."""
+    from fedklpr_flwr import client_app, server_app
+    from fedklpr_flwr.runtime.in_process import InProcessGrid
+
+    logging.getLogger("flwr").handlers[:] = [_PlainHandler()]
+    nodes = len(prepared.settings.data.clients)
+    grid = InProcessGrid(
+        client_app.app,
+        prepared.run_config,
+        [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
+    )
+    context = Context(
+        run_id=1,
+        node_id=0,
+        node_config={},
+        state=RecordDict(),
+        run_config=dict(prepared.run_config),
+    )
+    server_app.main(grid, context)
+
+
+class _PlainHandler(logging.Handler):
+    """Flower's log as plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), flush=True)

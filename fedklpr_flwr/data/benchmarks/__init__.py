@@ -1,0 +1,102 @@
+"""Every benchmark of the field, and a user's own pictures, read by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fedklpr_flwr.data.benchmarks import market1501, pku_reid, viper, ward
+from fedklpr_flwr.data.benchmarks.card import DatasetCard
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
+from fedklpr_flwr.data.person_image import ReidDataset
+from fedklpr_flwr.errors import DataError
+
+READERS: dict[str, Callable[[PictureTree, int], ReidDataset]] = {
+    "market1501": market1501.read,
+    "viper": viper.read,
+    "ward": ward.read,
+    "pku_reid": pku_reid.read,
+}
+
+CARDS: dict[str, DatasetCard] = {
+    "market1501": market1501.CARD,
+    "viper": viper.CARD,
+    "ward": ward.CARD,
+    "pku_reid": pku_reid.CARD,
+}
+
+_DRAWN = "drawn:"
+
+
+def read_dataset(
+    name: str, root: Path, *, seed: int = 0, skip_unreadable: bool = False
+) -> ReidDataset:
+    """Read a data set by its name.
+
+    Args:
+        name: One of `READERS`, or "drawn:SITE" for drawn people (drawn into `root` once).
+        root: The folder that holds the set as it was unpacked.
+        seed: Decides splits that a set does not bring; persons of train and test are disjoint.
+        skip_unreadable: Leave out files with an impossible name or place, and say so in the
+            notes, rather than raise.
+
+    Returns:
+        The data set, sorted by file name.
+
+    Raises:
+        DataError: If the name is unknown, or the root is missing, a file, empty or laid out in
+            another way, or a file in it cannot be used and is not to be skipped.
+    """
+    if name.startswith(_DRAWN):
+        # Lazily: drawing needs more than reading does.
+        from fedklpr_flwr.data.synthetic import draw_site
+
+        return draw_site(name.removeprefix(_DRAWN), root, seed=seed)
+    tree = open_tree(name, root)
+    dataset = READERS[name](tree, seed)
+    if not (dataset.train or dataset.gallery) and not tree.problems:
+        raise DataError(f"{root}: expected {CARDS[name].layout}, got no picture at all")
+    if not tree.problems:
+        return dataset
+    first, count = tree.problems[0], len(tree.problems)
+    if not skip_unreadable:
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise DataError(
+            f"{first.path}: {first.why}{more}; rename or remove it, or set "
+            "data.skip_unreadable=true to go on without it"
+        )
+    note = f"{count} files left out, the first {first.path}: {first.why}"
+    return ReidDataset(
+        dataset.name,
+        dataset.train,
+        dataset.query,
+        dataset.gallery,
+        dataset.single_shot,
+        (*dataset.notes, note),
+    )
+
+
+def open_tree(name: str, root: Path) -> PictureTree:
+    """Make sure that a set has a reader and a folder with something in it.
+
+    Args:
+        name: One of `READERS`.
+        root: The folder that holds the set.
+
+    Returns:
+        The folder, ready for the reader.
+
+    Raises:
+        DataError: If the name is unknown, or the root is missing, a file, or empty.
+    """
+    if name not in READERS:
+        known = ", ".join(READERS)
+        raise DataError(f"expected a data set called {known} or drawn:SITE, got {name!r}")
+    layout = CARDS[name].layout
+    if not root.exists():
+        raise DataError(
+            f"{root}: expected {layout}, got nothing: there is no such path; set data.root"
+        )
+    if not root.is_dir() and name != "csv":
+        raise DataError(f"{root}: expected {layout}, got a file; set data.root to the folder")
+    if root.is_dir() and not any(root.iterdir()):
+        raise DataError(f"{root}: expected {layout}, got an empty folder")
+    return PictureTree(root)

@@ -1,0 +1,197 @@
+"""A data set's folder, listed the same way on every machine, with all that is wrong in it noted."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedklpr_flwr.errors import DataError
+
+PICTURE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureProblem:
+    """A file that cannot be used as it is.
+
+    Attributes:
+        path: The file.
+        why: What was expected, and what came.
+    """
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True)
+class PictureTree:
+    """The folder a user points at, and the files in it that a reader could not use.
+
+    A reader lists pictures through it and goes on past what it cannot use; who called the reader
+    decides whether a problem is an error.
+
+    Attributes:
+        root: The folder (for the csv reader, it may be the file).
+        problems: What was left out so far, in the order in which it was met.
+    """
+
+    root: Path
+    problems: list[PictureProblem] = field(default_factory=list)
+    _resolved: dict[Path, Path] = field(default_factory=dict, repr=False)
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """List the picture files of a folder, sorted by name; other files are passed over.
+
+        Args:
+            folder: A folder under the root.
+
+        Returns:
+            The pictures, without those that are links out of the root (noted as problems).
+        """
+        # Names that begin with a dot are not pictures: macOS leaves ._NAME.jpg beside NAME.jpg.
+        return [
+            path
+            for path in self._entries(folder)
+            if path.suffix.lower() in PICTURE_SUFFIXES
+            and not path.name.startswith(".")
+            and not path.is_dir()
+            and self._stays_inside(path)
+        ]
+
+    def folders(self, folder: Path) -> list[Path]:
+        """List the folders of a folder, sorted by name.
+
+        Args:
+            folder: A folder under the root.
+
+        Returns:
+            The folders, without hidden ones and links out of the root (noted as problems).
+        """
+        return [
+            path
+            for path in self._entries(folder)
+            if path.is_dir() and not path.name.startswith(".") and self._stays_inside(path)
+        ]
+
+    def named_pictures(
+        self, folder: Path, pattern: re.Pattern[str], example: str
+    ) -> list[tuple[Path, re.Match[str]]]:
+        """List the pictures of a folder with what their names say.
+
+        Args:
+            folder: A folder under the root.
+            pattern: What a whole file name must match.
+            example: A right name, for the message.
+
+        Returns:
+            Pictures, sorted by name, and the match of each; wrong names are noted as problems.
+        """
+        return list(self.matches(self.pictures(folder), pattern, example))
+
+    def matches(
+        self, pictures: Iterable[Path], pattern: re.Pattern[str], example: str
+    ) -> Iterator[tuple[Path, re.Match[str]]]:
+        """Match the names of pictures; wrong names are noted as problems.
+
+        Args:
+            pictures: Picture files.
+            pattern: What a whole file name must match.
+            example: A right name, for the message.
+
+        Yields:
+            Each picture whose name matches, and the match.
+        """
+        for path in pictures:
+            match = pattern.fullmatch(path.name)
+            if match is None:
+                self.note(path, f"expected a name such as {example}, got {path.name}")
+            else:
+                yield path, match
+
+    def listed_picture(self, path: Path) -> bool:
+        """Tell whether a picture that a list names is there, under the root; note it if not.
+
+        Args:
+            path: The root followed by what the list says.
+
+        Returns:
+            True if it can be used.
+        """
+        if not path.is_file():
+            self.note(path, "expected a picture, as the data set's list names it, got nothing")
+            return False
+        return self._stays_inside(path)
+
+    def note(self, path: Path, why: str) -> None:
+        """Note a file that cannot be used.
+
+        Args:
+            path: The file.
+            why: What was expected, and what came.
+        """
+        self.problems.append(PictureProblem(path, why))
+
+    def find(self, *wanted: str) -> Path | None:
+        """Find the folder, the root or one right under it, that holds all the wanted folders.
+
+        Args:
+            wanted: Names of folders.
+
+        Returns:
+            The first such folder, the root before the others; None if there is none.
+        """
+        for candidate in [self.root, *self.folders(self.root)]:
+            if all((candidate / name).is_dir() for name in wanted):
+                return candidate
+        return None
+
+    def need(self, layout: str, *wanted: str) -> Path:
+        """Find the folder that holds all the wanted folders, or say what was expected.
+
+        Args:
+            layout: The layout, in words, for the message.
+            wanted: Names of folders.
+
+        Returns:
+            The root, or a folder right under it.
+
+        Raises:
+            DataError: If there is no such folder.
+        """
+        found = self.find(*wanted)
+        if found is None:
+            names = ", ".join(path.name for path in self._entries(self.root)[:8]) or "nothing"
+            raise DataError(
+                f"{self.root}: expected {layout}, got a folder with {names}; point data.root at "
+                "the folder that was unpacked"
+            )
+        return found
+
+    def _entries(self, folder: Path) -> list[Path]:
+        """List a folder, sorted by name: the order of a file system differs between machines."""
+        if not self._stays_inside(folder):
+            return []
+        try:
+            with os.scandir(folder) as entries:
+                return [folder / name for name in sorted(entry.name for entry in entries)]
+        except OSError as error:
+            raise DataError(
+                f"{folder}: expected a folder that can be listed, got: {error}"
+            ) from error
+
+    def _stays_inside(self, path: Path) -> bool:
+        """Tell whether a path does not lead out of the root, by a link or by ..; note it if so."""
+        real = path.resolve() if path.is_symlink() else self._resolve(path.parent) / path.name
+        if path == self.root or real.is_relative_to(self._resolve(self.root)):
+            return True
+        self.note(path, f"expected a file under {self.root}, got a link to {real}")
+        return False
+
+    def _resolve(self, folder: Path) -> Path:
+        """Resolve the links of a folder, once."""
+        if folder not in self._resolved:
+            self._resolved[folder] = folder.resolve()
+        return self._resolved[folder]

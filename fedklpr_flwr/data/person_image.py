@@ -1,0 +1,41 @@
+"""The two nouns of the room: one picture of a person, and a data set made of such pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class PersonImage:
+    """One picture on disk: who is on it and which camera took it.
+
+    Attributes:
+        path: The picture file.
+        person_id: The person, >= 1 as a rule; 0 = a distractor (in a gallery alone, nobody who is
+            searched for), -1 = unknown.
+        camera_id: The camera, 0-based.
+    """
+
+    path: Path
+    person_id: int
+    camera_id: int
+
+
+@dataclass(frozen=True)
+class ReidDataset:
+    """A re-identification data set: pictures to train on, to search with, and to search in.
+
+    Attributes:
+        name: The name it was read by, "market1501" for one.
+        train: Training pictures; their persons occur in neither query nor gallery.
+        query: Pictures of the persons who are searched for.
+        gallery: Pictures that are searched.
+        single_shot: True where the gallery holds one picture of each person.
+        notes: What a user should know of how it was read (a split made from a seed, for one).
+    """
+
+    name: str
+    train: tuple[PersonImage, ...]
+    query: tuple[PersonImage, ...]
+    gallery: tuple[PersonImage, ...]
+    single_shot: bool = False
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,217 @@
+"""Picture files become one array of small pictures, decoded once and shared by all on a machine."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+
+from fedklpr_flwr.data.person_image import PersonImage
+from fedklpr_flwr.data.picture_file import decode_picture
+from fedklpr_flwr.errors import DataError
+
+_CACHE_VERSION = 1
+# Pictures decoded ahead of the one that is being written: bounds the memory.
+_CHUNK = 256
+
+
+def load_pictures(
+    images: Sequence[PersonImage],
+    *,
+    height: int,
+    width: int,
+    cache: Path | None,
+    workers: int = 1,
+    skip_unreadable: bool = False,
+) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Decode picture files, resize each once, and keep the result for the next time.
+
+    With a cache folder the pictures lie in one .npy file, named after a hash of paths, file sizes,
+    change times and picture size, and memory-mapped: all processes of a machine share it. Several
+    may build it at once: each writes a file of its own and renames it, the last wins, all are
+    equal.
+
+    Args:
+        images: N pictures, loaded in this order.
+        height: Height of the result in pixels, >= 1.
+        width: Width of the result in pixels, >= 1.
+        cache: Folder of cached pictures, made if need be; None keeps them in memory alone.
+        workers: Threads that decode, >= 1.
+        skip_unreadable: Leave out what cannot be decoded, rather than raise.
+
+    Returns:
+        uint8 (K, 3, height, width), RGB, 0 to 255, and the indices into `images` of its K rows, in
+        ascending order; K < N where pictures were skipped. Writing to the tensor changes no file.
+
+    Raises:
+        DataError: If a picture cannot be decoded and is not to be skipped, if none can, or if the
+            cache cannot be written.
+    """
+    if not images:
+        return torch.empty((0, 3, height, width), dtype=torch.uint8), ()
+    decoded = _readable(images, height, width, workers, skip_unreadable)
+    if cache is None:
+        return _into_memory(decoded, (len(images), 3, height, width))
+    file = cache / f"{_cache_key(images, height, width)}.npy"
+    found = _open_cached(file, len(images), skip_unreadable)
+    if found is None:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _write_cache(file, decoded, (len(images), 3, height, width))
+        except OSError as error:
+            raise DataError(
+                f"{cache}: expected a folder for cached pictures that can be written, got: "
+                f"{error}; make room there, or set another one"
+            ) from error
+        found = _open_cached(file, len(images), skip_unreadable)
+    if found is None:
+        raise DataError(f"{file}: was written but cannot be read back; remove it and try again")
+    return found
+
+
+def pictures_fingerprint(images: Sequence[PersonImage]) -> str:
+    """Hash what pictures show and who is on them, to notice a folder that has changed.
+
+    Args:
+        images: The pictures, in order.
+
+    Returns:
+        64 hexadecimal digits, of file names, persons, cameras and the bytes of every file; the
+        same wherever the folder lies.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    total = hashlib.sha256()
+    for image in images:
+        try:
+            content = hashlib.sha256(image.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"{image.path}: expected a readable picture file, got: {error}; was the folder "
+                "changed while it was read?"
+            ) from error
+        line = f"{image.path.name!r} {image.person_id} {image.camera_id} {content}\n"
+        total.update(line.encode("utf-8", "surrogatepass"))
+    return total.hexdigest()
+
+
+def _readable(
+    images: Sequence[PersonImage], height: int, width: int, workers: int, skip: bool
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield index and pixels of every picture that can be decoded, in order."""
+
+    def decode(image: PersonImage) -> NDArray[np.uint8] | DataError:
+        try:
+            return decode_picture(image.path, height=height, width=width)
+        except DataError as error:
+            return error
+
+    none_yet = True
+    # Pillow decodes and resizes without the interpreter's lock, so threads do, and an error comes
+    # out of them as it is.
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for start in range(0, len(images), _CHUNK):
+            results = pool.map(decode, images[start : start + _CHUNK])
+            for index, result in enumerate(results, start):
+                if not isinstance(result, DataError):
+                    none_yet = False
+                    yield index, result
+                elif not skip:
+                    raise result
+    if none_yet:
+        raise DataError(f"none of {len(images)} pictures can be decoded; first: {images[0].path}")
+
+
+def _into_memory(
+    decoded: Iterator[tuple[int, NDArray[np.uint8]]], shape: tuple[int, int, int, int]
+) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Collect decoded pictures in one array."""
+    rows = np.empty(shape, dtype=np.uint8)
+    kept: list[int] = []
+    for index, picture in decoded:
+        rows[len(kept)] = picture
+        kept.append(index)
+    return torch.from_numpy(rows[: len(kept)]), tuple(kept)
+
+
+def _cache_key(images: Sequence[PersonImage], height: int, width: int) -> str:
+    """Name a set of pictures at a size: 32 hexadecimal digits."""
+    key = hashlib.sha256(f"{_CACHE_VERSION} {PIL.__version__} {height} {width}\n".encode())
+    for image in images:
+        try:
+            state = image.path.stat()
+            stamp = f" {state.st_size} {state.st_mtime_ns}\n"
+        except OSError:
+            # Decoding will say what is wrong with it.
+            stamp = " missing\n"
+        key.update(os.fsencode(image.path.absolute()) + stamp.encode())
+    return key.hexdigest()[:32]
+
+
+def _kept_file(file: Path) -> Path:
+    return file.with_suffix(".kept.npy")
+
+
+def _open_cached(
+    file: Path, count: int, allow_gaps: bool
+) -> tuple[torch.Tensor, tuple[int, ...]] | None:
+    """Map a cached file; None where there is none, it is damaged, or it lacks pictures."""
+    try:
+        rows = np.load(file, mmap_mode="c")  # copy on write: a tensor needs writable memory
+        if len(rows) == count:
+            return torch.from_numpy(rows), tuple(range(count))
+        kept = np.load(_kept_file(file)) if allow_gaps else None
+    except (OSError, ValueError):
+        return None
+    if kept is None or len(kept) != len(rows):
+        return None
+    return torch.from_numpy(rows), tuple(kept.tolist())
+
+
+def _write_cache(
+    file: Path,
+    decoded: Iterator[tuple[int, NDArray[np.uint8]]],
+    shape: tuple[int, int, int, int],
+) -> None:
+    """Write pictures to a file of another name, then rename it: whole, or not there."""
+    partial = file.with_name(f"{file.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    kept: list[int] = []
+    try:
+        # Plain writes: on a full disk a memory-mapped file kills the process instead.
+        with partial.open("xb") as stream:
+            _write_header(stream, shape)
+            for index, picture in decoded:
+                stream.write(picture.data)
+                kept.append(index)
+            # Space for a longer first axis is part of the format, so the header can be replaced.
+            stream.seek(0)
+            _write_header(stream, (len(kept), *shape[1:]))
+            stream.flush()
+            os.fsync(stream.fileno())
+        if len(kept) < shape[0]:
+            _replace_with_array(_kept_file(file), np.asarray(kept))
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _replace_with_array(file: Path, array: NDArray[np.int64]) -> None:
+    """Save a small array under a name at once."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    with partial.open("xb") as stream:
+        np.save(stream, array)
+    os.replace(partial, file)
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )

@@ -1,0 +1,1 @@
+"""Room 5: one round, both halves, still without Flower."""

@@ -1,0 +1,182 @@
+"""What a client keeps on its own disk between rounds, so that nothing is ever done twice.
+
+    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, personal tensors, residual
+    <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
+
+A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the record
+the server names (`base_round`: the last round in which this client's update was merged), so that it prunes
+once. Every file is written under another name and moved into place.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.federation.mask_file import pack_masks, unpack_mask
+
+_FORMAT = "fedklpr-memory-1"
+
+
+@dataclass(frozen=True)
+class ClientMemory:
+    """One record: the state a client leaves a round with.
+
+    Attributes:
+        round: the round that wrote it; 0 is a client that has not trained yet.
+        masks: bool tensors by name, True = kept.
+        recovery: accuracies and prunes so far, for cross-round recovery.
+        masks_before_last_prune: what a rollback goes back to; None unless crr.rollback is on.
+        personal: tensors that never leave the client, by name.
+        residual: what lossy wire forms have cut off so far, by name.
+    """
+
+    round: int
+    masks: Mapping[str, torch.Tensor]
+    recovery: RecoveryState = field(default_factory=RecoveryState)
+    masks_before_last_prune: Mapping[str, torch.Tensor] | None = None
+    personal: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    residual: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def fresh_memory(full_masks: Mapping[str, torch.Tensor]) -> ClientMemory:
+    """The memory of a client that has not trained: nothing pruned, nothing known."""
+    return ClientMemory(round=0, masks=full_masks)
+
+
+class MemoryFolder:
+    """The records of one client in one run.
+
+    Args:
+        root: the folder of all runs' memories on this machine.
+        run: the run's key, the same before and after a resume.
+        client: the client's name.
+    """
+
+    def __init__(self, root: Path, run: str, client: str) -> None:
+        self.folder = root / run / client
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, round_number: int) -> ClientMemory | None:
+        """The record that round wrote, or None where there is none.
+
+        Raises:
+            MemoryStateError: the record is there and damaged.
+        """
+        path = self._record(round_number)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(str(path), framework="np") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise MemoryStateError(f"{path} is damaged: {error}; delete it to start anew") from error
+        if metadata.get("format") != _FORMAT:
+            raise MemoryStateError(
+                f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
+            )
+        return _from_arrays(arrays, json.loads(metadata["record"]))
+
+    def write(self, memory: ClientMemory, *, keep: int) -> None:
+        """Store a record, and forget all others but the one of round `keep`."""
+        arrays, record = _to_arrays(memory)
+        blob = save(arrays, metadata={"format": _FORMAT, "record": json.dumps(record)})
+        write_atomically(self._record(memory.round), blob)
+        kept = {self._record(memory.round), self._record(keep)}
+        for path in self.folder.glob("round-*.safetensors"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def store_received(self, payload: bytes | memoryview) -> str:
+        """Keep the payload just received (and no other); returns the name it is found by."""
+        name = payload_name(payload)
+        path = self._received(name)
+        write_atomically(path, payload)
+        for other in self.folder.glob("received-*.payload"):
+            if other != path:
+                other.unlink(missing_ok=True)
+        return name
+
+    def received(self, name: str) -> bytes | None:
+        """The stored payload of that name, or None if this client does not hold it intact."""
+        try:
+            payload = self._received(name).read_bytes()
+        except OSError:
+            return None
+        return payload if payload_name(payload) == name else None
+
+    def _record(self, round_number: int) -> Path:
+        return self.folder / f"round-{round_number:04d}.safetensors"
+
+    def _received(self, name: str) -> Path:
+        return self.folder / f"received-{name}.payload"
+
+
+def payload_name(payload: bytes | memoryview) -> str:
+    """The first 32 hex digits of a payload's SHA-256: how both sides speak of a model."""
+    return hashlib.sha256(payload).hexdigest()[:32]
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MemoryStateError(f"{path} cannot be written: {error}") from error
+
+
+def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    packed, shapes = pack_masks(memory.masks)
+    arrays = {f"mask/{name}": bits for name, bits in packed.items()}
+    earlier, _ = pack_masks(memory.masks_before_last_prune or {})
+    arrays |= {f"earlier/{name}": bits for name, bits in earlier.items()}
+    for kind, tensors in (("personal", memory.personal), ("residual", memory.residual)):
+        for name, tensor in tensors.items():
+            arrays[f"{kind}/{name}"] = np.ascontiguousarray(tensor.detach().numpy())
+    record = {
+        "round": memory.round,
+        "recovery": memory.recovery.to_dict(),
+        "shapes": shapes,
+    }
+    return arrays, record
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> ClientMemory:
+    shapes: dict[str, list[int]] = record["shapes"]
+    earlier = _section(arrays, "earlier/")
+    return ClientMemory(
+        round=record["round"],
+        masks={name: unpack_mask(arrays[f"mask/{name}"], shapes[name]) for name in shapes},
+        recovery=RecoveryState.from_dict(record["recovery"]),
+        masks_before_last_prune={
+            name: unpack_mask(bits.numpy(), shapes[name]) for name, bits in earlier.items()
+        }
+        or None,
+        personal=_section(arrays, "personal/"),
+        residual=_section(arrays, "residual/"),
+    )
+
+
+def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,86 @@
+"""The pull towards the received model: one function a choice of `method.drift_penalty`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedklpr_flwr.algorithm.divergence import (
+    cosine_regularization_loss,
+    kl_regularization_loss,
+    proximal_loss,
+)
+from fedklpr_flwr.reid.network import ReidNetwork
+
+
+@dataclass(frozen=True)
+class Received:
+    """The model a round started from, frozen.
+
+    Attributes:
+        network: the received model seen through the client's mask.
+        parameters: its parameters by name.
+        cached: its features (N, D) of the plain view of every training picture, or None.
+    """
+
+    network: ReidNetwork
+    parameters: Mapping[str, torch.Tensor]
+    cached: torch.Tensor | None
+
+    def features(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Reference features (B, D) of a training batch; no gradient."""
+        if self.cached is not None:
+            return self.cached[indices]
+        with torch.no_grad():
+            return self.network(images)
+
+
+def freeze(network: ReidNetwork, *, train_batchnorm: bool) -> None:
+    """Make a network a reference: no gradients, evaluation mode, statistics never move."""
+    network.requires_grad_(False)
+    network.eval()
+    if train_batchnorm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.train()
+                module.momentum = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a penalty may look at in one training step."""
+
+    images: torch.Tensor
+    indices: torch.Tensor
+    features: torch.Tensor
+    parameters: Mapping[str, torch.Tensor]
+    received: Received
+    temperature: float
+
+
+def _kl(step: Step) -> torch.Tensor:
+    reference = step.received.features(step.images, step.indices)
+    return kl_regularization_loss(step.features, reference, step.temperature)
+
+
+def _cosine(step: Step) -> torch.Tensor:
+    return cosine_regularization_loss(
+        step.features, step.received.features(step.images, step.indices)
+    )
+
+
+def _proximal(step: Step) -> torch.Tensor:
+    return proximal_loss(step.parameters, step.received.parameters)
+
+
+def _none(step: Step) -> torch.Tensor:
+    return torch.zeros(())
+
+
+DRIFT_PENALTIES: dict[str, Callable[[Step], torch.Tensor]] = {
+    "kl": _kl,
+    "cosine": _cosine,
+    "proximal": _proximal,
+    "none": _none,
+}

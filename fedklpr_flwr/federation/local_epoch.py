@@ -1,0 +1,116 @@
+"""One local epoch: batches, loss plus drift penalty, a step that leaves pruned weights at zero."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fedklpr_flwr.algorithm.divergence import default_temperature
+from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, mask_gradients
+from fedklpr_flwr.data.loaders import labelled_loader, sample_batches
+from fedklpr_flwr.federation.drift import DRIFT_PENALTIES, Received, Step
+from fedklpr_flwr.federation.method import Settings, Training
+from fedklpr_flwr.federation.objectives import LocalObjective
+from fedklpr_flwr.federation.site import Pictures
+from fedklpr_flwr.reid.network import ReidNetwork
+
+
+@dataclass(frozen=True)
+class EpochStats:
+    """What an epoch tells.
+
+    Attributes:
+        loss: mean total loss.
+        drift: mean drift penalty before its factor.
+        accuracy: share of samples whose nearest proxy was their own, counted while training.
+    """
+
+    loss: float
+    drift: float
+    accuracy: float
+
+
+def train_epoch(
+    network: ReidNetwork,
+    train: Pictures,
+    objective: LocalObjective,
+    optimizer: torch.optim.Optimizer,
+    received: Received,
+    masks: Masks,
+    settings: Settings,
+    *,
+    drift_weight: float,
+    copies: int,
+    generator: torch.Generator,
+) -> EpochStats | None:
+    """Train one epoch in place.
+
+    Args:
+        network: the model in training.
+        train: the client's training pictures.
+        objective: the epoch's loss and memory.
+        optimizer: over the network's parameters.
+        received: the frozen reference for the drift penalty.
+        masks: name -> bool; pruned weights stay zero.
+        settings: the run's settings.
+        drift_weight: the penalty's factor; 0 leaves the reference alone, at no cost.
+        copies: how often each picture counts (IDE).
+        generator: of batches and augmentation.
+
+    Returns:
+        The epoch's figures, or None where there was no batch of two pictures or more.
+    """
+    chosen = settings.training
+    parameters = dict(network.named_parameters())
+    penalty = DRIFT_PENALTIES[settings.method.drift_penalty if drift_weight else "none"]
+    temperature = settings.kl.temperature or default_temperature(network.feature_dim)
+    totals, seen, correct, steps = torch.zeros(2, dtype=torch.float64), 0, 0, 0
+    network.train()
+    for images, indices in _batches(train, objective, chosen, copies, generator):
+        if len(indices) < 2:
+            continue
+        features = network(images)
+        step = Step(images, indices, features, parameters, received, temperature)
+        drift = penalty(step)
+        loss = objective.loss(features, indices) + drift_weight * drift
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        mask_gradients(parameters, masks)
+        optimizer.step()
+        apply_mask(parameters, masks)
+        correct += objective.update(features.detach(), indices)
+        totals += torch.stack([loss.detach(), drift.detach()]).double()
+        seen, steps = seen + len(indices), steps + 1
+    if not steps:
+        return None
+    loss_mean, drift_mean = (totals / steps).tolist()
+    return EpochStats(loss_mean, drift_mean, correct / seen)
+
+
+def _batches(
+    train: Pictures,
+    objective: LocalObjective,
+    chosen: Training,
+    copies: int,
+    generator: torch.Generator,
+):  # noqa: ANN202
+    used = int((objective.sampling_labels >= 0).sum()) * copies
+    count = max(1, used // (chosen.persons * chosen.pictures))
+    if chosen.max_batches is not None:
+        count = min(count, chosen.max_batches)
+    indices = sample_batches(
+        objective.sampling_labels,
+        labels_per_batch=chosen.persons,
+        images_per_label=chosen.pictures,
+        batches=count,
+        generator=generator,
+        copies=copies,
+    )
+    return labelled_loader(
+        train.pixels,
+        indices,
+        generator,
+        flip=chosen.flip,
+        padding=chosen.padding,
+        erasing=chosen.erasing,
+        jitter=chosen.jitter,
+    )

@@ -1,0 +1,77 @@
+"""Masks on disk: one bit a coordinate in a safetensors file, read tensor by tensor.
+
+The server keeps clients/NAME/mask.safetensors, a client keeps its own in its memory; both are small
+(2.9 MB for a ResNet-50) and are opened lazily, so that a server with many clients holds one tensor's mask
+at a time.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fedklpr_flwr.errors import MemoryStateError
+
+_FORMAT = "fedklpr-masks-1"
+
+
+def masks_to_bytes(masks: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file of packed mask bits.
+
+    Args:
+        masks: bool tensors by name; True = kept.
+    """
+    packed, shapes = pack_masks(masks)
+    return save(packed, metadata={"format": _FORMAT, "shapes": json.dumps(shapes)})
+
+
+def pack_masks(
+    masks: Mapping[str, torch.Tensor],
+) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
+    """Masks as packed bits (uint8, 1-D) and shapes, both by name."""
+    packed = {name: np.packbits(mask.numpy().ravel()) for name, mask in masks.items()}
+    return packed, {name: list(mask.shape) for name, mask in masks.items()}
+
+
+def unpack_mask(bits: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
+    """The inverse of `pack_masks` for one tensor."""
+    flat = np.unpackbits(bits, count=math.prod(shape))
+    return torch.from_numpy(flat.view(np.bool_).reshape(shape))
+
+
+class MaskFile(Mapping[str, torch.Tensor]):
+    """The masks of one file, each read and unpacked when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file written from `masks_to_bytes`.
+
+        Raises:
+            MemoryStateError: the file is missing, damaged or of another format.
+        """
+        self._path = path
+        try:
+            self._file: Any = safe_open(str(path), framework="np").__enter__()
+            metadata = self._file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise MemoryStateError(f"{path} cannot be read as a mask file: {error}") from error
+        if metadata.get("format") != _FORMAT:
+            raise MemoryStateError(
+                f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}: "
+                "it was written by another version or is not a mask file"
+            )
+        self._shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return unpack_mask(self._file.get_tensor(name), self._shapes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)

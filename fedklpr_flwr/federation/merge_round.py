@@ -1,0 +1,211 @@
+"""The server's half of a round: updates, in client-name order, become weights and one merged model.
+
+Nothing here holds a client's model: an update is a payload file that is decoded tensor by tensor, and a
+client's mask is a file read the same way.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedklpr_flwr.algorithm.merging import Contribution, merge_model
+from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
+from fedklpr_flwr.algorithm.update import TrainingReport
+from fedklpr_flwr.algorithm.weighting import (
+    cap_weights,
+    combined_weights,
+    cosine_weights,
+    data_size_weights,
+    divergence_weights,
+    pruning_weights,
+    uniform_weights,
+)
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.wire.codec import Payload, open_payload
+from fedklpr_flwr.wire.layout import Layout
+
+Masks = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One valid update that waits for the merge.
+
+    Attributes:
+        client: its name; merging goes in the order of names.
+        report: its scalars, with `pruned` computed from the mask itself.
+        payload: the file its tensors lie in.
+        known_masks: the masks the payload builds on.
+    """
+
+    client: str
+    report: TrainingReport
+    payload: Path
+    known_masks: Masks
+
+
+@dataclass(frozen=True)
+class MergeNotes:
+    """How a round was weighed; each a mapping from client to a share, summing to 1."""
+
+    klaw: Mapping[str, float]
+    praw: Mapping[str, float]
+    weight: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a payload really holds, whatever its sender says."""
+
+    masks: dict[str, torch.Tensor]
+    mask_hash: str
+    pruned: float
+    kept: int
+
+
+class FullMasks(Mapping[str, torch.Tensor]):
+    """Masks that keep everything, made one tensor at a time: what every client starts from."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._shapes = {spec.name: spec.shape for spec in layout if spec.prunable}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.ones(self._shapes[name], dtype=torch.bool)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+class ArrayView(Mapping[str, np.ndarray]):
+    """Tensors seen as arrays, one at a time: the wire speaks numpy."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[name].detach().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def open_update(payload: Path | bytes, layout: Layout, known_masks: Masks) -> Payload:
+    """Open an update whose masks build on `known_masks`.
+
+    Raises:
+        WireError: it is not a valid payload of this model.
+    """
+    return open_payload(payload, layout=layout, known_masks=ArrayView(known_masks))
+
+
+def inspect_update(
+    payload: Path, layout: Layout, known_masks: Masks, *, target: float
+) -> Inspection:
+    """Decode an update once, tensor by tensor, before it may take part in a merge.
+
+    Args:
+        payload: the file it lies in.
+        layout: the tensors of the model.
+        known_masks: the masks it builds on.
+        target: the largest pruning ratio a client may reach.
+
+    Raises:
+        WireError: damaged, of another model, not finite, or pruned beyond the target.
+    """
+    masks: dict[str, torch.Tensor] = {}
+    kept = 0
+    for tensor in open_update(payload, layout, known_masks):
+        kept += int(tensor.values.size)
+        if not np.isfinite(tensor.values).all():
+            raise WireError(f"{tensor.spec.name} holds NaN or infinity")
+        if tensor.spec.prunable:
+            mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
+            masks[tensor.spec.name] = torch.from_numpy(mask)
+    pruned = pruning_ratio(masks) if masks else 0.0
+    if pruned > target + 1e-3:
+        raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
+    return Inspection(masks, mask_hash(masks), pruned, kept)
+
+
+def run_merge_round(
+    previous: Mapping[str, np.ndarray],
+    arrivals: Sequence[Arrival],
+    layout: Layout,
+    settings: Settings,
+) -> tuple[dict[str, np.ndarray], MergeNotes]:
+    """Merge a round's updates; the result does not depend on the order of arrival.
+
+    Args:
+        previous: float32 arrays by name: the global model before the round.
+        arrivals: the valid updates.
+        layout: the tensors of the model.
+        settings: the run's settings.
+
+    Returns:
+        The merged model, and how it was weighed.
+    """
+    ordered = sorted(arrivals, key=lambda arrival: arrival.client)
+    notes = weigh([a.client for a in ordered], [a.report for a in ordered], layout, settings)
+    payloads = [
+        (notes.weight[a.client], open_update(a.payload, layout, a.known_masks)) for a in ordered
+    ]
+
+    def contributions(name: str) -> Iterator[Contribution]:
+        for weight, payload in payloads:
+            if weight > 0:
+                tensor = payload.tensor(name)
+                yield weight, tensor.mask, tensor.values
+
+    merged = merge_model(
+        previous, contributions, how=settings.method.merge, threads=os.cpu_count() or 1
+    )
+    return merged, notes
+
+
+def weigh(
+    clients: Sequence[str],
+    reports: Sequence[TrainingReport],
+    layout: Layout,
+    settings: Settings,
+) -> MergeNotes:
+    """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0."""
+    active = np.array([not report.idle for report in reports])
+    prunable = sum(spec.size for spec in layout if spec.prunable)
+    klaw = divergence_weights(
+        [report.divergence for report in reports], settings.klaw.direction, active=active
+    )
+    praw = pruning_weights(
+        [report.pruned for report in reports],
+        settings.praw.formula,
+        prunable=max(prunable, 1),
+        active=active,
+    )
+    choices: dict[str, Callable[[], np.ndarray]] = {
+        "klpwa": lambda: combined_weights(klaw, praw, settings.klpwa.combine),
+        "klaw": lambda: klaw,
+        "praw": lambda: praw,
+        "data_size": lambda: data_size_weights([r.examples for r in reports], active=active),
+        "cosine_distance": lambda: cosine_weights(
+            [r.cosine_distance for r in reports], active=active
+        ),
+        "uniform": lambda: uniform_weights(len(reports), active=active),
+    }
+    weight = choices[settings.method.aggregation_weights]()
+    if settings.klpwa.cap is not None:
+        weight = cap_weights(weight, max(settings.klpwa.cap, 1 / max(len(reports), 1)))
+
+    def by_client(shares: np.ndarray) -> dict[str, float]:
+        return {client: float(share) for client, share in zip(clients, shares, strict=True)}
+
+    return MergeNotes(by_client(klaw), by_client(praw), by_client(weight))

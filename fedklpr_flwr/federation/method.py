@@ -1,0 +1,246 @@
+"""Every choice a run is made of, as frozen dataclasses: what conf/ says, checked and typed.
+
+A method of the comparison (FedKLPR, FedAvg, ...) is nothing but values of these fields; conf/method/*.yaml
+holds them. A field's `metadata` gives what is allowed, and settings.py refuses anything else with the key,
+the value and the allowed range. Rooms 1 to 4 never see these objects: they get plain values.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def one_of(*choices: str) -> Any:
+    """A field that takes one of the named choices."""
+    return field(metadata={"choices": choices})
+
+
+def between(low: float | None = None, high: float | None = None) -> Any:
+    """A field that takes a number from low to high, both included."""
+    return field(metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """The named choices that make FedKLPR, FedAvg, LotteryFL, ...; each names one tested function."""
+
+    name: str
+    local_loss: str = one_of("camera_proxies")
+    drift_penalty: str = one_of("kl", "cosine", "proximal", "none")
+    aggregation_weights: str = one_of(
+        "klpwa", "klaw", "praw", "data_size", "cosine_distance", "uniform"
+    )
+    merge: str = one_of("masked_mean", "plain_mean")
+    pruning: str = one_of("recovery", "always", "lottery", "sub_fedavg", "none")
+    personal_parts: str = one_of("none", "batchnorm", "neck", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Where a picture's label comes from, and how clusters are found."""
+
+    source: str = one_of("clusters", "identities")
+    k1: int = between(1)
+    k2: int = between(1)
+    eps: float = between(0.0, 1.0)
+    min_samples: int = between(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ide:
+    """FedCAPR's repetition of pictures, so that small sets form clusters."""
+
+    target: int = between(0)
+    persons: int | None = between(1)
+    jaccard: str = one_of("distinct", "copies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxies:
+    """The camera-aware contrastive loss."""
+
+    temperature: float = between(1e-3)
+    momentum: float = between(0.0, 1.0)
+    intra_weight: float = between(0.0)
+    inter_weight: float = between(0.0)
+    hard_negatives: int = between(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """The KL term towards the received masked model, and its rivals' penalties."""
+
+    weight: float = between(0.0)
+    temperature: float | None = between(1e-4)
+    from_round: int = between(1)
+    reference: str = one_of("received", "cached")
+    teacher_batchnorm: str = one_of("eval", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Klaw:
+    """How a client's divergence (what it learnt) becomes a weight."""
+
+    direction: str = one_of("gain", "alignment")
+    batch: str = one_of("seeded32", "first32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Praw:
+    """How a client's pruning ratio becomes a weight."""
+
+    formula: str = one_of("inverse_density", "pruned", "density")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Klpwa:
+    """How the two weights become one."""
+
+    combine: str = one_of("product", "mean")
+    cap: float | None = between(0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How much is pruned, when, and which layers are left dense."""
+
+    rate: float = between(0.0, 0.95)
+    target: float = between(0.0, 0.99)
+    first_round: int = between(1)
+    when: str = one_of("before_training", "after_training", "before_last_epoch")
+    depthwise: bool
+    stem: bool
+    batchnorm: str = one_of("keep", "reestimate")
+    guard: bool
+    rewind: bool
+    mask_distance: float = between(0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crr:
+    """Cross-round recovery: when a client may prune on, and when it must heal first."""
+
+    accuracy: str = one_of("training", "heldout", "cross_camera", "rank1_test")
+    reference: str = one_of("before_last_prune", "previous_round", "best")
+    level: float = between(0.0, 1.0)
+    drop: float = between(0.0, 1.0)
+    rollback: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Personal:
+    """How the merged model becomes a client's own."""
+
+    batchnorm: str = one_of("received", "reestimate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Local training: optimiser, batches, augmentation."""
+
+    epochs: int = between(1)
+    persons: int = between(1)
+    pictures: int = between(1)
+    max_batches: int | None = between(1)
+    learning_rate: float = between(0.0)
+    weight_decay: float = between(0.0)
+    lr_drop_round: int | None = between(1)
+    lr_drop_factor: float = between(0.0, 1.0)
+    flip: float = between(0.0, 1.0)
+    padding: int = between(0)
+    erasing: float = between(0.0, 1.0)
+    jitter: float = between(0.0, 1.0)
+    channels_last: bool
+    threads: int = between(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network and the pictures it looks at."""
+
+    backbone: str = one_of("small", "resnet18", "resnet34", "resnet50", "mobilenet_v2")
+    weights: str | None
+    height: int = between(16, 1024)
+    width: int = between(16, 1024)
+    stem_relu: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One site: its name, the reader of its pictures, and their folder below data.root."""
+
+    name: str
+    reader: str
+    folder: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which sites take part in a simulation, and where their pictures lie."""
+
+    root: str | None
+    cache: str | None
+    clients: tuple[Client, ...]
+    skip_unreadable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wire:
+    """How an update travels."""
+
+    values: str = one_of("float32", "bfloat16", "float16", "int8")
+    level: str = one_of("fast", "tight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """Rounds, who takes part, and how long the server waits."""
+
+    rounds: int = between(1)
+    fraction: float = between(0.0, 1.0)
+    min_clients: int = between(1)
+    start_clients: int | None = between(1)
+    wait_seconds: float = between(0.0)
+    round_seconds: float = between(1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run says of itself."""
+
+    pictures: bool
+    wandb: str = one_of("off", "offline", "online")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a run writes, and the key its clients' memories are kept under."""
+
+    dir: str | None
+    memory: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All of one run: composed from conf/, checked, and the same on the server and on every client."""
+
+    experiment: str
+    seed: int
+    run: Run
+    resume: str | None
+    method: Method
+    labels: Labels
+    ide: Ide
+    proxies: Proxies
+    kl: Drift
+    klaw: Klaw
+    praw: Praw
+    klpwa: Klpwa
+    pruning: Pruning
+    crr: Crr
+    personal: Personal
+    training: Training
+    model: Model
+    data: Data
+    wire: Wire
+    federation: Federation
+    report: Report

@@ -1,0 +1,175 @@
+"""The merged model as one client sees it: through its mask, with its personal parts, and scored."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights
+from fedklpr_flwr.data.loaders import image_loader
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.randomness import derived_seed
+from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.reid.features import extract_features
+from fedklpr_flwr.reid.network import ReidNetwork, build_network, reestimate_batchnorm
+from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
+from fedklpr_flwr.reid.weights import download_imagenet_weights
+from fedklpr_flwr.wire.layout import Layout, layout_of
+
+_EVALUATION_BATCH = 128
+_REESTIMATION_BATCHES = 12
+
+
+def initial_network(settings: Settings, *, pretrained: bool) -> ReidNetwork:
+    """The network that the server and every client start from.
+
+    Args:
+        settings: the run's settings; the seed decides the random values.
+        pretrained: lay `model.weights` over them. A client that receives every tensor spares itself that.
+
+    Raises:
+        WeightsError: the weights do not fit, or cannot be had.
+    """
+    return build_network(
+        settings.model.backbone,
+        weights=_weights_file(settings) if pretrained else None,
+        generator_seed=derived_seed(settings.seed, "weights"),
+        stem_relu=settings.model.stem_relu,
+    )
+
+
+def _weights_file(settings: Settings) -> Path | None:
+    weights = settings.model.weights
+    if weights == "imagenet":
+        return download_imagenet_weights(settings.model.backbone)
+    return Path(weights) if weights else None
+
+
+def float_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and float buffers by name, sharing the network's storage; counters stay behind."""
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+def personal_names(network: nn.Module, parts: str) -> frozenset[str]:
+    """Names of the tensors that never leave the client, by `method.personal_parts`."""
+    return PERSONAL_PARTS[parts](network)
+
+
+def _nothing(network: nn.Module) -> frozenset[str]:
+    return frozenset()
+
+
+def _batchnorm(network: nn.Module) -> frozenset[str]:
+    """Every batch norm's scale, shift and running statistics (FedBN)."""
+    prefixes = tuple(
+        f"{name}."
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    )
+    return frozenset(name for name in float_state(network) if name.startswith(prefixes))
+
+
+def _neck(network: nn.Module) -> frozenset[str]:
+    return frozenset(name for name in float_state(network) if name.startswith("neck."))
+
+
+def _everything(network: nn.Module) -> frozenset[str]:
+    return frozenset(float_state(network))
+
+
+PERSONAL_PARTS: dict[str, Callable[[nn.Module], frozenset[str]]] = {
+    "none": _nothing,
+    "batchnorm": _batchnorm,
+    "neck": _neck,
+    "all": _everything,
+}
+
+
+@lru_cache(maxsize=8)
+def shared_layout(settings: Settings) -> Layout:
+    """The tensors that travel, in the order both sides agree on; prunable ones are marked."""
+    network = initial_network(settings, pretrained=False)
+    personal = personal_names(network, settings.method.personal_parts)
+    tensors = {name: value for name, value in float_state(network).items() if name not in personal}
+    prunable = [name for name in prunable_names(network, settings) if name in tensors]
+    return layout_of({name: value.numpy() for name, value in tensors.items()}, prunable)
+
+
+def prunable_names(network: nn.Module, settings: Settings) -> tuple[str, ...]:
+    """The weights that may be pruned; none where the method does not prune."""
+    if settings.method.pruning == "none":
+        return ()
+    return prunable_weights(
+        network, depthwise=settings.pruning.depthwise, stem=settings.pruning.stem
+    )
+
+
+def full_masks(network: nn.Module, settings: Settings) -> dict[str, torch.Tensor]:
+    """Masks that keep everything: where every client starts."""
+    return full_mask(float_state(network), prunable_names(network, settings))
+
+
+def load_personal_model(
+    network: ReidNetwork,
+    received: Mapping[str, torch.Tensor],
+    masks: Mapping[str, torch.Tensor],
+    personal: Mapping[str, torch.Tensor],
+) -> None:
+    """Lay the received model and the client's own tensors into a network, through the client's mask."""
+    state = float_state(network)
+    with torch.no_grad():
+        for name, value in (*received.items(), *personal.items()):
+            state[name].copy_(value)
+    apply_mask(state, dict(masks))
+
+
+def evaluate_personal_model(
+    network: ReidNetwork, site: Site, *, reestimate: bool = False
+) -> RankingScores | None:
+    """Search the site's queries in its gallery.
+
+    Args:
+        network: the personalised network; batch norm is re-estimated in place where asked.
+        site: the client's pictures.
+        reestimate: take batch-norm statistics from a dozen batches of the site's training pictures.
+
+    Returns:
+        The scores, or None where the site has no query or no gallery.
+    """
+    if not len(site.query) or not len(site.gallery):
+        return None
+    if reestimate:
+        reestimate_on(network, site)
+    query, gallery = features_of(network, site.query), features_of(network, site.gallery)
+    return score_ranking(
+        query,
+        site.query.persons,
+        site.query.cameras,
+        gallery,
+        site.gallery.persons,
+        site.gallery.cameras,
+    )
+
+
+def features_of(network: ReidNetwork, pictures: Pictures) -> torch.Tensor:
+    """Unit features (N, D) of pictures as evaluation sees them."""
+    return extract_features(network, image_loader(pictures.pixels, _EVALUATION_BATCH))
+
+
+def reestimate_on(network: ReidNetwork, site: Site) -> None:
+    """Take batch-norm statistics from a dozen evenly spread batches of the site's training pictures."""
+    if len(site.train) > 1:
+        reestimate_batchnorm(network, _some_batches(site.train))
+
+
+def _some_batches(train: Pictures) -> list[torch.Tensor]:
+    count = min(len(train), _REESTIMATION_BATCHES * 32)
+    spread = torch.linspace(0, len(train) - 1, count).round().long()
+    batches = list(image_loader(train.pixels[spread], 32))
+    return [batch for batch in batches if len(batch) > 1]

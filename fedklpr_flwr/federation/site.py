@@ -1,0 +1,85 @@
+"""A client's own pictures, decoded and ready: what never leaves the site."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.picture_cache import load_pictures
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures with what is known of them.
+
+    Attributes:
+        pixels: uint8 (N, 3, H, W).
+        persons: int64 (N,); -1 = unknown.
+        cameras: int64 (N,), 0-based.
+    """
+
+    pixels: torch.Tensor
+    persons: torch.Tensor
+    cameras: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def subset(self, indices: torch.Tensor) -> "Pictures":
+        """The pictures at these indices."""
+        return Pictures(self.pixels[indices], self.persons[indices], self.cameras[indices])
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client's pictures to train on, to search with and to search in."""
+
+    name: str
+    train: Pictures
+    query: Pictures
+    gallery: Pictures
+
+    @property
+    def known_persons(self) -> int:
+        """How many different persons the training pictures are labelled with; 0 = unlabelled."""
+        known = self.train.persons[self.train.persons >= 0]
+        return int(known.unique().numel())
+
+
+def load_site(
+    name: str,
+    dataset: ReidDataset,
+    *,
+    height: int,
+    width: int,
+    cache: Path | None,
+    skip_unreadable: bool = False,
+) -> Site:
+    """Decode a data set's pictures (once a machine, then memory-mapped).
+
+    Args:
+        name: the client's name.
+        dataset: its pictures on disk.
+        height: picture height in pixels.
+        width: picture width in pixels.
+        cache: folder for decoded pictures; None keeps them in memory.
+        skip_unreadable: leave unreadable pictures out instead of stopping.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+
+    def pictures(images: Sequence[PersonImage]) -> Pictures:
+        pixels, kept = load_pictures(
+            images, height=height, width=width, cache=cache, skip_unreadable=skip_unreadable
+        )
+        chosen = [images[index] for index in kept]
+        return Pictures(
+            pixels,
+            torch.tensor([image.person_id for image in chosen], dtype=torch.int64),
+            torch.tensor([image.camera_id for image in chosen], dtype=torch.int64),
+        )
+
+    return Site(name, pictures(dataset.train), pictures(dataset.query), pictures(dataset.gallery))

@@ -1,0 +1,1 @@
+"""Room 2: re-identification; knows nothing of federation."""

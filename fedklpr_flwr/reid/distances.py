@@ -1,0 +1,251 @@
+"""Who is near whom: exact nearest neighbours and the k-reciprocal Jaccard distance, both sparse."""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix, csr_matrix
+
+Indices = NDArray[np.int64]
+
+_BLOCK = 6_000_000  # float32 similarities held at once, whatever N: 24 MB
+_MEETINGS = 2_000_000  # pairs of masses compared at once: about 100 MB in all
+
+
+def nearest_neighbours(features: Tensor, k: int) -> Tensor:
+    """Find every row's k most similar rows, exactly, itself first.
+
+    Similarity is the dot product (the cosine, for unit rows). Equal similarities are ordered by
+    index, so the answer does not depend on how a library breaks ties; the row itself comes first
+    even among copies of it.
+
+    Args:
+        features: (N,D) float32.
+        k: neighbours a row, itself included; at least 1.
+
+    Returns:
+        (N, min(k, N)) int64 on the CPU, most similar first.
+    """
+    count = len(features)
+    k = min(k, count)
+    rows = max(1, _BLOCK // max(1, count))
+    parts = [torch.empty(0, k, dtype=torch.int64)]
+    for start in range(0, count, rows):
+        similarities = features[start : start + rows] @ features.T
+        own = torch.arange(len(similarities), device=features.device)
+        similarities[own, start + own] = torch.inf
+        parts.append(_largest(similarities, k).cpu())
+    return torch.cat(parts)
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    """Return the columns of each row's k largest values, equal values by column."""
+    # One more than asked shows whether a tie crosses the border of the list.
+    best, columns = values.topk(min(k + 1, values.shape[1]), dim=1)
+    columns, by_column = columns.sort(dim=1)
+    best, by_value = best.gather(1, by_column).sort(dim=1, descending=True, stable=True)
+    nearest = columns.gather(1, by_value)[:, :k]
+    if k < values.shape[1]:
+        tied = (best[:, k - 1] == best[:, k]).nonzero().flatten()
+        if len(tied):
+            nearest[tied] = _largest_of_tied(values[tied], best[tied, k - 1], k)
+    return nearest
+
+
+def _largest_of_tied(values: Tensor, border: Tensor, k: int) -> Tensor:
+    """Do as `_largest` where more values reach a row's border value than the list can hold."""
+    row, column = (values >= border[:, None]).nonzero(as_tuple=True)
+    descending = values[row, column].argsort(descending=True, stable=True)
+    order = descending[row[descending].argsort(stable=True)]
+    row, column = row[order], column[order]
+    first = torch.searchsorted(row, torch.arange(len(values), device=row.device))
+    place = torch.arange(len(row), device=row.device) - first[row]
+    return column[place < k].reshape(len(values), k)
+
+
+def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_matrix":
+    """Compute the k-reciprocal Jaccard distances that are at most eps, and no others.
+
+    d(i,j) = 1 - sum_g min(V_ig, V_jg) / sum_g max(V_ig, V_jg), where row V_i spreads a mass of one
+    over the expanded k-reciprocal neighbours of i, by exp(-squared distance), averaged over the k2
+    nearest of i. Memory grows as N k, never as N^2.
+
+    Args:
+        features: (N,D) float32, rows of unit length.
+        k1: neighbours, the picture itself included, among which reciprocity is asked; at least 1.
+        k2: neighbours over which V is averaged; 1 averages nothing.
+        eps: largest distance kept, in [0,1].
+
+    Returns:
+        (N,N) float32 CSR, symmetric, indices sorted; a stored 0 is a distance, what is absent is
+        farther than eps. Every picture is within 0 of itself. Fewer than k1 pictures are all
+        neighbours.
+
+    Source: Zhong et al., "Re-ranking person re-identification with k-reciprocal encoding", 2017,
+        in the form that clustering re-ID methods use (SpCL, cluster-contrast).
+    """
+    from scipy.sparse import csr_matrix
+
+    count = len(features)
+    if count == 0:
+        return csr_matrix((0, 0), dtype=np.float32)
+    nearest = nearest_neighbours(features, k1).numpy()
+    mass = _neighbour_mass(features.cpu(), _expanded_neighbours(nearest, k1))
+    if k2 > 1:
+        close = nearest[:, :k2]
+        mass = _rows_to_matrix(close, np.float32(1 / close.shape[1])) @ mass
+    return _pairs_within(mass, eps)
+
+
+def _expanded_neighbours(nearest: Indices, k1: int) -> "csr_matrix":
+    """Join each row's k-reciprocal neighbours with those of its neighbours that mostly agree."""
+    mutual = _rows_to_matrix(nearest, np.float32(1), _is_mutual(nearest))
+    half = nearest[:, : round(k1 / 2) + 1]  # round to even, and one more: as published
+    half_mutual = _rows_to_matrix(half, np.float32(1), _is_mutual(half))
+    shared = (mutual @ half_mutual.T).multiply(mutual).tocsr()
+    sizes = np.diff(half_mutual.indptr)
+    agreeing = 3 * shared.data > 2 * sizes[shared.indices]
+    shared.data = agreeing.astype(np.float32)
+    shared.eliminate_zeros()
+    expanded = (mutual + shared @ half_mutual).tocsr()
+    expanded.sort_indices()
+    return expanded
+
+
+def _is_mutual(nearest: Indices) -> NDArray[np.bool_]:
+    """Mark the neighbours whose own list holds the row in turn: (N,k) bool."""
+    count, k = nearest.shape
+    mutual = np.empty((count, k), dtype=bool)
+    rows = max(1, _BLOCK // (k * k))
+    for start in range(0, count, rows):
+        block = nearest[start : start + rows]
+        own = np.arange(start, start + len(block))[:, None, None]
+        mutual[start : start + rows] = (nearest[block] == own).any(axis=2)
+    return mutual
+
+
+def _rows_to_matrix(
+    columns: Indices, value: np.float32, kept: NDArray[np.bool_] | None = None
+) -> "csr_matrix":
+    """Make the (N,N) matrix that has one value at each row's listed (and kept) columns."""
+    from scipy.sparse import csr_matrix
+
+    count, k = columns.shape
+    sizes = np.full(count, k) if kept is None else kept.sum(axis=1)
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    chosen = columns.ravel() if kept is None else columns[kept]
+    data = np.full(len(chosen), value, dtype=np.float32)
+    return csr_matrix((data, chosen, starts), shape=(count, count))
+
+
+def _neighbour_mass(features: Tensor, pattern: "csr_matrix") -> "csr_matrix":
+    """Spread a mass of one over each row's pattern, in proportion to exp(-squared distance)."""
+    # |f - g|^2 = 2 - 2 f.g for unit rows; the constant cancels where the masses are normalised.
+    mass = np.exp(2 * (_products_at(features, pattern) - 1))
+    totals = np.add.reduceat(mass, pattern.indptr[:-1])
+    pattern.data = (mass / np.repeat(totals, np.diff(pattern.indptr))).astype(np.float32)
+    return pattern
+
+
+def _products_at(features: Tensor, pattern: "csr_matrix") -> NDArray[np.float64]:
+    """Compute the dot products of the stored pairs alone: (stored,) in CSR order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout a beta
+        stored = torch.sparse_csr_tensor(
+            torch.from_numpy(pattern.indptr),
+            torch.from_numpy(pattern.indices),
+            torch.zeros(pattern.nnz),
+            pattern.shape,
+            check_invariants=False,
+        )
+        products = torch.sparse.sampled_addmm(stored, features, features.T).values()
+    doubles: NDArray[np.float64] = products.double().numpy()
+    return doubles
+
+
+def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
+    """Turn rows of mass one into the sparse matrix of their Jaccard distances up to eps.
+
+    With both masses one, sum max = 2 - sum min. Only pairs that share a column ever meet: every
+    stored mass is compared with itself and those below it in its column, so each pair i <= j once.
+    """
+    from scipy.sparse import coo_matrix
+
+    count = mass.shape[0]
+    by_column, place = _by_column(mass)
+    below = by_column.indptr[1:][mass.indices] - place
+    pairs = []
+    for start, stop in _row_blocks(np.append(0, np.cumsum(below))[mass.indptr]):
+        entries = slice(mass.indptr[start], mass.indptr[stop])
+        shared = _shared_mass(
+            mass[start:stop], by_column, place[entries], below[entries], first_column=start
+        )
+        i, j = np.nonzero(shared >= 2 * (1 - eps) / (2 - eps) - 1e-6)  # a first sieve
+        distance = np.maximum(1 - shared[i, j] / (2 - shared[i, j]), 0)
+        near = distance <= eps
+        pairs.append((i[near] + start, j[near] + start, distance[near].astype(np.float32)))
+    row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    off = row != column
+    both_ways = (np.append(row, column[off]), np.append(column, row[off]))
+    # By way of COO: adding the transpose in CSR would drop the stored zeros.
+    return coo_matrix((np.append(stored, stored[off]), both_ways), (count, count)).tocsr()
+
+
+def _by_column(matrix: "csr_matrix") -> tuple["csc_matrix", Indices]:
+    """Return the CSC form, rows ascending in each column, and where each CSR entry stands in it."""
+    entries = matrix.copy()
+    entries.data = np.arange(matrix.nnz, dtype=np.float64)  # exact up to 2^53 entries
+    by_column = entries.tocsc()
+    by_column.sort_indices()
+    order = by_column.data.astype(np.int64)
+    place = np.empty(matrix.nnz, dtype=np.int64)
+    place[order] = np.arange(matrix.nnz)
+    by_column.data = matrix.data[order]
+    return by_column, place
+
+
+def _row_blocks(meetings: Indices) -> Iterator[tuple[int, int]]:
+    """Cut the rows into runs of bounded work, given the meetings before each row: (N+1,)."""
+    count = len(meetings) - 1
+    start = 0
+    while start < count:
+        stop = int(np.searchsorted(meetings, meetings[start] + _MEETINGS, side="right")) - 1
+        stop = min(max(stop, start + 1), start + max(1, _MEETINGS // (count - start)), count)
+        yield start, stop
+        start = stop
+
+
+def _shared_mass(
+    block: "csr_matrix",
+    by_column: "csc_matrix",
+    place: Indices,
+    below: Indices,
+    *,
+    first_column: int,
+) -> NDArray[np.float64]:
+    """Sum min(V_ig, V_jg) over g for each row i of a block and all j >= first_column.
+
+    Args:
+        block: (R,N), the masses of some rows, E of them stored.
+        by_column: (N,N), those of all rows.
+        place: (E,) int64, where each of the block's masses stands in `by_column`.
+        below: (E,) int64, how many stand from there to its column's end.
+        first_column: the block's first row.
+
+    Returns:
+        (R, N - first_column) float64; only cells with i <= j hold a sum.
+    """
+    rows, width = block.shape[0], block.shape[1] - first_column
+    own_row = np.repeat(np.arange(rows), np.diff(block.indptr))
+    ends = np.cumsum(below)
+    met = np.arange(ends[-1]) + np.repeat(place - ends + below, below)
+    smaller = np.minimum(by_column.data[met], np.repeat(block.data, below))
+    cell = by_column.indices[met] + np.repeat(own_row * width - first_column, below)
+    sums = np.bincount(cell, smaller, minlength=rows * width).reshape(rows, width)
+    return sums.astype(np.float64, copy=False)

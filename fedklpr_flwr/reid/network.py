@@ -1,0 +1,195 @@
+"""The re-identification network: a torchvision backbone, a batch-norm neck, unit features."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.reid.weights import load_backbone_weights
+
+FEATURE_DIMS: dict[str, int] = {
+    "small": 128,
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "mobilenet_v2": 1280,
+}
+
+
+class ReidNetwork(nn.Module):
+    """A backbone whose pooled output is batch-normalised and scaled to unit length.
+
+    feature = z / |z|, z = BN(backbone(image)); the neck's bias stays zero and takes no gradient,
+    so that features are spread around the origin, where the cosine is meaningful.
+
+    Source: the baseline's model (algorithm.md 4.1); the neck is that of "Bag of Tricks", 2019.
+    """
+
+    def __init__(self, backbone: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.backbone = backbone
+        self.neck = nn.BatchNorm1d(feature_dim)
+        self.neck.bias.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map pictures to features of length one.
+
+        Args:
+            images: (B,3,H,W), float32, normalised with ImageNet's mean and deviation. In training
+                mode B is at least 2, for the batch norms.
+
+        Returns:
+            (B,D) float32, rows of unit length.
+        """
+        # Channels last makes oneDNN's convolutions faster on a CPU; the values stay the same.
+        images = images.contiguous(memory_format=torch.channels_last)
+        return functional.normalize(self.neck(self.backbone(images)), dim=1)
+
+
+def build_network(
+    backbone: str, *, weights: Path | None, generator_seed: int, stem_relu: bool = False
+) -> ReidNetwork:
+    """Build a re-identification network whose start is decided by its arguments alone.
+
+    Args:
+        backbone: small (for 64 x 32 pictures), resnet18, resnet34, resnet50 or mobilenet_v2. The
+            last stage keeps its resolution (last stride 1).
+        weights: a .pth or .safetensors file for `load_backbone_weights`, or None for random values.
+        generator_seed: decides every random value; the global random state stays as it was.
+        stem_relu: keeps the ReLU of a ResNet's stem, which the baseline leaves out. It has no
+            meaning for mobilenet_v2 (kept as published) and small (always has it).
+
+    Returns:
+        The network, in training mode, on the CPU.
+
+    Raises:
+        SettingsError: the backbone is not one of those.
+        WeightsError: the file does not fit.
+
+    Source: algorithm.md 4.1; last stride 1 is "Bag of Tricks", the missing ReLU that of CAP.
+    """
+    if backbone not in FEATURE_DIMS:
+        raise SettingsError(
+            f"model.backbone must be one of {', '.join(FEATURE_DIMS)}; got {backbone!r}"
+        )
+    builders: dict[str, Callable[[], nn.Module]] = {
+        "small": _small_backbone,
+        "mobilenet_v2": _mobilenet_backbone,
+    }
+    # Not torch.manual_seed: that would seed the accelerators too, and no fork restores those.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(generator_seed)
+        body = (
+            builders[backbone]()
+            if backbone in builders
+            else _resnet_backbone(backbone, stem_relu=stem_relu)
+        )
+        network = ReidNetwork(body, FEATURE_DIMS[backbone])
+    if weights is not None:
+        load_backbone_weights(network, weights)
+    return network
+
+
+def reestimate_batchnorm(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace every batch norm's running mean and variance by their averages over these batches.
+
+    For use where weights changed without training (a prune, a merge seen through a mask). The
+    averages are cumulative, each batch counts the same; weights, momentum and modes are unchanged.
+
+    Args:
+        network: any network; only its batch norms' statistics change.
+        batches: (B,3,H,W) float32 each. Batches of a single picture are passed over: the neck has
+            no variance to measure there. With no batch left nothing changes.
+    """
+    usable = (batch for batch in batches if len(batch) > 1)
+    first = next(usable, None)
+    if first is None:
+        return
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    modes = {module: module.training for module in network.modules()}
+    momenta = [norm.momentum for norm in norms]
+    try:
+        network.eval()  # whatever else acts in training, such as dropout, must not act here
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        for batch in chain([first], usable):
+            with torch.no_grad():
+                network(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _resnet_backbone(name: str, *, stem_relu: bool) -> nn.Module:
+    """Build a torchvision ResNet with last stride 1 and no classifier."""
+    from torchvision import models
+
+    resnet: nn.Module = models.get_model(name, weights=None)
+    # A Bottleneck (resnet50) strides in its second convolution, a BasicBlock in its first.
+    strided = "layer4.0.conv2" if name == "resnet50" else "layer4.0.conv1"
+    _remove_stride(resnet, strided)
+    _remove_stride(resnet, "layer4.0.downsample.0")
+    resnet.fc = nn.Identity()
+    if not stem_relu:
+        resnet.relu = nn.Identity()  # the blocks have their own
+    return resnet
+
+
+def _mobilenet_backbone() -> nn.Module:
+    """Build torchvision's MobileNetV2 with its last strided stage at stride 1, no classifier."""
+    from torchvision import models
+
+    mobilenet: nn.Module = models.get_model("mobilenet_v2", weights=None)
+    _remove_stride(mobilenet, "features.14.conv.1.0")
+    mobilenet.classifier = nn.Identity()
+    return mobilenet
+
+
+def _remove_stride(backbone: nn.Module, name: str) -> None:
+    """Let one named convolution keep the resolution; its weights stay as they are."""
+    cast(nn.Conv2d, backbone.get_submodule(name)).stride = (1, 1)
+
+
+def _small_backbone() -> nn.Module:
+    """Build a ResNet of four basic blocks with a 3 x 3 stem, for pictures of 64 x 32."""
+    backbone = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False),
+            bn1=nn.BatchNorm2d(16),
+            relu=nn.ReLU(inplace=True),
+            layer1=_basic_block(16, 32, stride=2),
+            layer2=_basic_block(32, 64, stride=2),
+            layer3=_basic_block(64, 128, stride=1),
+            layer4=_basic_block(128, 128, stride=1),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+        )
+    )
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return backbone
+
+
+def _basic_block(inputs: int, outputs: int, *, stride: int) -> nn.Module:
+    """Build torchvision's basic block, with a projected shortcut where the shape changes."""
+    from torchvision.models.resnet import BasicBlock
+
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+        )
+    block: nn.Module = BasicBlock(inputs, outputs, stride, shortcut)
+    return block

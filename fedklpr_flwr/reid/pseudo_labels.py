@@ -1,0 +1,182 @@
+"""Whose picture is whose, by clustering or by name; -1 is an outlier."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedklpr_flwr.errors import FedKlprError, SettingsError
+from fedklpr_flwr.reid.distances import jaccard_within
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """One label a picture.
+
+    Attributes:
+        labels: (N,) int64, 0 to clusters - 1, or -1 for an outlier. No label is unused.
+        clusters: how many labels there are.
+        outliers: how many pictures have none.
+    """
+
+    labels: Tensor
+    clusters: int
+    outliers: int
+
+
+def cluster_people(
+    features: Tensor,
+    *,
+    k1: int,
+    k2: int,
+    eps: float,
+    min_samples: int,
+    copies: int = 1,
+    jaccard: Literal["distinct", "copies"] = "distinct",
+) -> PseudoLabels:
+    """Cluster pictures by DBSCAN on the k-reciprocal Jaccard distance.
+
+    Args:
+        features: (N,D) float32, rows of unit length, finite.
+        k1: neighbours among which reciprocity is asked, the picture itself included; at least 1.
+        k2: neighbours over which the neighbourhoods are averaged; at least 1, which averages none.
+        eps: largest Jaccard distance between neighbours, in [0,1).
+        min_samples: pictures within eps, itself included, that make a picture a core; at least 1.
+        copies: how often every picture is counted (FedCAPR's IDE); at least 1. From min_samples
+            copies on, every picture is a core and none is an outlier.
+        jaccard: with several copies, `distinct` measures distances between the pictures and lets
+            each count `copies` times in DBSCAN; `copies` really repeats every picture, so that
+            copies take up the k1 neighbours, and gives it the label that most of its copies got.
+
+    Returns:
+        The labels, clusters numbered by their first core picture. No picture: no label.
+
+    Raises:
+        FedKlprError: a feature is not finite.
+        SettingsError: a number is out of its range.
+
+    Source: Ester et al. 1996; settings and copies as in FedCAPR (algorithm.md 4.3 and 5).
+    """
+    _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
+    if not 0 <= eps < 1:
+        raise SettingsError(f"clusters.eps must be in [0,1), the distance's range; got {eps}")
+    broken = int((~features.isfinite()).any(dim=1).sum())
+    if broken:
+        raise FedKlprError(
+            f"expected finite features to cluster; {broken} of {len(features)} pictures have NaN "
+            "or infinity: training diverged, lower the learning rate"
+        )
+    repeats = copies if jaccard == "copies" else 1
+    near = jaccard_within(features.repeat_interleave(repeats, dim=0), k1=k1, k2=k2, eps=eps)
+    labels = _density_labels(near, weight=copies // repeats, min_samples=min_samples)
+    return _contiguous(_most_frequent(labels.reshape(len(features), repeats)))
+
+
+def identity_labels(person_ids: Tensor) -> PseudoLabels:
+    """Take known persons as the labels, which makes training supervised.
+
+    Args:
+        person_ids: (N,) int64, any numbers; -1 stays an outlier.
+
+    Returns:
+        Labels 0, 1, ... in the order of the persons' numbers.
+    """
+    return _contiguous(person_ids.numpy(force=True))
+
+
+def pair_precision(labels: Tensor, persons: Tensor) -> float | None:
+    """Tell how pure clusters are: the share of pairs in one cluster that show one person.
+
+    Args:
+        labels: (N,) int64, -1 for outliers, which are in no pair.
+        persons: (N,) int64, the truth.
+
+    Returns:
+        A fraction, or None where no cluster holds two pictures.
+    """
+    kept = labels != -1
+    label, person = labels[kept].numpy(), persons[kept].numpy()
+    together = _pairs_alike(label)
+    return _pairs_alike(label, person) / together if together else None
+
+
+def camera_split(labels: Tensor, cameras: Tensor, persons: Tensor) -> float | None:
+    """Tell how far clusters follow cameras instead of persons.
+
+    Args:
+        labels: (N,) int64, -1 for outliers, which are left out.
+        cameras: (N,) int64.
+        persons: (N,) int64, the truth.
+
+    Returns:
+        Of the pairs of one person from two cameras, the share that lies in two clusters: 0 is
+        ideal, 1 is a cluster for every camera; None where there is no such pair.
+    """
+    kept = labels != -1
+    label, camera, person = (t[kept].numpy() for t in (labels, cameras, persons))
+    across = _pairs_alike(person) - _pairs_alike(person, camera)
+    joined = _pairs_alike(person, label) - _pairs_alike(person, label, camera)
+    return 1 - joined / across if across else None
+
+
+def _density_labels(near: "csr_matrix", *, weight: int, min_samples: int) -> NDArray[np.int64]:
+    """Run DBSCAN on the stored pairs of a symmetric matrix; every point has its own diagonal.
+
+    Clusters are the connected components of cores, in the order of their first core; a point
+    within reach of several clusters joins the first. Those are scikit-learn's labels.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    count = near.shape[0]
+    sizes = np.diff(near.indptr)
+    core = sizes * weight >= min_samples
+    from_row = np.repeat(np.arange(count), sizes)
+    between = core[from_row] & core[near.indices]
+    # Ones in place of distances: the graph would take a distance of 0 for no edge.
+    graph = near.copy()
+    graph.data = between.astype(np.float32)
+    graph.eliminate_zeros()
+    _, component = connected_components(graph, directed=False)
+    _, first, rank = np.unique(component[core], return_index=True, return_inverse=True)
+    order = np.empty(len(first), dtype=np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    labels = np.full(count, count, dtype=np.int64)
+    labels[core] = order[rank]
+    edge = ~core[from_row] & core[near.indices]
+    np.minimum.at(labels, from_row[edge], labels[near.indices[edge]])
+    return np.where(labels == count, -1, labels)
+
+
+def _most_frequent(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the commonest label of each row of (N,C), the earliest where two are as common."""
+    votes = (labels[:, :, None] == labels[:, None, :]).sum(axis=2)
+    chosen: NDArray[np.int64] = labels[np.arange(len(labels)), votes.argmax(axis=1)]
+    return chosen
+
+
+def _contiguous(labels: NDArray[np.int64]) -> PseudoLabels:
+    """Number the labels that occur 0, 1, ... in their order, and leave -1 as it is."""
+    known = labels != -1
+    values, ranks = np.unique(labels[known], return_inverse=True)
+    numbered = np.full(len(labels), -1, dtype=np.int64)
+    numbered[known] = ranks
+    return PseudoLabels(torch.from_numpy(numbered), len(values), int((~known).sum()))
+
+
+def _pairs_alike(*keys: NDArray[np.int64]) -> int:
+    """Count the unordered pairs of positions that agree in every key."""
+    _, sizes = np.unique(np.stack(keys, axis=1), axis=0, return_counts=True)
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _check_ranges(**numbers: int) -> None:
+    """Refuse a whole number below 1, by its name."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise SettingsError(f"clusters.{name} must be at least 1; got {number}")

@@ -1,0 +1,157 @@
+"""How well a gallery is ranked for each query: CMC, mAP and mINP, exactly and in little memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Indices = NDArray[np.int64]
+
+_JUNK = -1
+_BLOCK = 4_000_000  # similarities held at once: 16 MB, and as much again sorted
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """Retrieval scores, each the mean over the valid queries, as a fraction.
+
+    Attributes:
+        rank1: share of queries whose first gallery picture is right (CMC at 1).
+        rank5: share with a right one among the first 5.
+        rank10: share with a right one among the first 10.
+        map: mean average precision; a query's is the mean of the precisions at its hits.
+        minp: mean inverse negative penalty; a query's is hits / place of its last hit.
+        queries: how many queries are valid, that is, have a right picture to be found.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    map: float
+    minp: float
+    queries: int
+
+
+def score_ranking(
+    query_features: Tensor,
+    query_persons: Tensor,
+    query_cameras: Tensor,
+    gallery_features: Tensor,
+    gallery_persons: Tensor,
+    gallery_cameras: Tensor,
+    *,
+    same_camera_rule: bool = True,
+) -> RankingScores | None:
+    """Rank the gallery for every query by similarity and score the places of the right pictures.
+
+    Similarity is the dot product (the cosine, for unit rows); equal similarities are ranked by
+    gallery index.
+
+    Args:
+        query_features: (Q,D) float32.
+        query_persons: (Q,) int64.
+        query_cameras: (Q,) int64.
+        gallery_features: (G,D) float32.
+        gallery_persons: (G,) int64; -1 is junk, which is taken out of every ranking. A distractor
+            carries a number that no query has (Market-1501: 0): it is ranked and always wrong.
+        gallery_cameras: (G,) int64.
+        same_camera_rule: takes the pictures of the query's person by the query's camera out of its
+            ranking, as every benchmark does.
+
+    Returns:
+        The scores, or None where no query has a right picture left.
+
+    Source: Zheng et al., "Scalable person re-identification", 2015 (CMC, mAP); Ye et al., "Deep
+        learning for person re-identification", 2021 (mINP).
+    """
+    if not len(gallery_features):
+        return None
+    persons, cameras = query_persons.numpy(force=True), query_cameras.numpy(force=True)
+    shown_persons = gallery_persons.numpy(force=True)
+    shown_cameras = gallery_cameras.numpy(force=True)
+    junk = shown_persons == _JUNK
+    by_person = np.argsort(shown_persons, kind="stable")
+    rows = max(1, _BLOCK // max(1, len(gallery_features)))
+    blocks = [np.empty((0, 3))]
+    for start in range(0, len(query_features), rows):
+        block = slice(start, start + rows)
+        similarities = (query_features[block] @ gallery_features.T).numpy(force=True)
+        row, column = _same_person(persons[block], by_person, shown_persons)
+        removed = same_camera_rule & (cameras[block][row] == shown_cameras[column])
+        similarities[row[removed], column[removed]] = -np.inf
+        if junk.any():
+            similarities[:, junk] = -np.inf
+        row, column = row[~removed], column[~removed]
+        blocks.append(_scores_of_rows(row, _places(similarities, row, column)))
+    return _mean_scores(np.concatenate(blocks))
+
+
+def _same_person(
+    persons: Indices, by_person: Indices, shown_persons: Indices
+) -> tuple[Indices, Indices]:
+    """List every (query, gallery picture) of one person, junk apart, queries ascending."""
+    ordered = shown_persons[by_person]
+    first = np.searchsorted(ordered, persons, side="left")
+    sizes = np.searchsorted(ordered, persons, side="right") - first
+    sizes[persons == _JUNK] = 0
+    row = np.repeat(np.arange(len(persons)), sizes)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return row, by_person[first[row] + within]
+
+
+def _places(similarities: NDArray[np.float32], row: Indices, column: Indices) -> Indices:
+    """Find the places, from 1, that some cells take in their rows' descending order.
+
+    Only the values are sorted, not the indices: a place is one more than the number of larger
+    values, which a binary search tells, and of equal values further left, which are rarely any.
+
+    Args:
+        similarities: (R,G) float32; -inf is out of the ranking.
+        row: (M,) int64, ascending.
+        column: (M,) int64.
+
+    Returns:
+        (M,) int64, 1 to G.
+    """
+    count = similarities.shape[1]
+    value = similarities[row, column]
+    ascending = np.sort(similarities, axis=1)
+    not_larger = np.empty(len(row), dtype=np.int64)
+    ends = np.searchsorted(row, np.arange(len(similarities) + 1))
+    for i, values in enumerate(ascending):
+        cells = slice(ends[i], ends[i + 1])
+        not_larger[cells] = values.searchsorted(value[cells], side="right")
+    place: Indices = count - not_larger + 1
+    shared = (not_larger >= 2) & (ascending[row, not_larger - 2] == value)
+    for tie in np.flatnonzero(shared):
+        place[tie] += np.count_nonzero(similarities[row[tie], : column[tie]] == value[tie])
+    return place
+
+
+def _scores_of_rows(row: Indices, place: Indices) -> NDArray[np.float64]:
+    """Score each row that has a hit: (V,3), the first place, average precision, last penalty."""
+    order = np.lexsort((place, row))
+    row, place = row[order], place[order]
+    _, first, hits = np.unique(row, return_index=True, return_counts=True)
+    nth_hit = np.arange(len(row)) - np.repeat(first, hits) + 1
+    if not len(row):
+        return np.empty((0, 3))
+    precision = np.add.reduceat(nth_hit / place, first) / hits
+    return np.stack([place[first], precision, hits / place[first + hits - 1]], axis=1)
+
+
+def _mean_scores(scores: NDArray[np.float64]) -> RankingScores | None:
+    """Average the valid queries' scores; there are none without a valid query."""
+    if not len(scores):
+        return None
+    first_place = scores[:, 0]
+    rank1, rank5, rank10 = (float((first_place <= k).mean()) for k in (1, 5, 10))
+    return RankingScores(
+        rank1=rank1,
+        rank5=rank5,
+        rank10=rank10,
+        map=float(scores[:, 1].mean()),
+        minp=float(scores[:, 2].mean()),
+        queries=len(scores),
+    )

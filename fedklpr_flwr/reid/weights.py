@@ -1,0 +1,108 @@
+"""Initial weights: from a file, or torchvision's ImageNet weights."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from fedklpr_flwr.errors import WeightsError
+
+_CLASSIFIERS = ("fc.", "classifier.")  # a classifier of ImageNet's classes has no use here
+
+
+def load_backbone_weights(network: nn.Module, path: Path) -> None:
+    """Fill a network in place from a file that fits it to the last key.
+
+    Args:
+        network: with the submodules `backbone` and `neck`.
+        path: .safetensors, or .pth holding a dict of tensors. Keys are either torchvision's (the
+            backbone's own names; a classifier's are passed over, the neck keeps its values) or this
+            network's full ones (`backbone.*`, `neck.*`). Integer counters may be absent.
+
+    Raises:
+        WeightsError: the file cannot be read, or a key is missing, unknown or of another shape;
+            the network is then unchanged.
+    """
+    tensors = _read_tensors(path)
+    whole = any(key.startswith("backbone.") for key in tensors)
+    target = network if whole else network.get_submodule("backbone")
+    if not whole:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIERS)}
+    _check_fit(target.state_dict(), tensors, path)
+    target.load_state_dict(tensors, strict=False)  # strict but for the counters, checked above
+
+
+def download_imagenet_weights(backbone: str) -> Path:
+    """Fetch torchvision's ImageNet weights of a backbone into torch's cache, or find them there.
+
+    Args:
+        backbone: resnet18, resnet34, resnet50 or mobilenet_v2.
+
+    Returns:
+        The path of the .pth file.
+
+    Raises:
+        WeightsError: there are no such weights, or they are not in the cache and cannot be
+            fetched; the message names the file to carry over by hand.
+    """
+    from torchvision import models
+
+    try:
+        url: str = models.get_model_weights(backbone).DEFAULT.url
+    except ValueError as error:
+        raise WeightsError(
+            f"there are no ImageNet weights for {backbone!r}; set model.weights=none or a file"
+        ) from error
+    name = url.rsplit("/", 1)[1]
+    prefix = name.rsplit("-", 1)[1].removesuffix(".pth")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"could not fetch {url} ({error}); without a network, carry {name} (its SHA-256 begins "
+            f"with {prefix}) to {path.parent}, or set model.weights to a file"
+        ) from error
+    return path
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a dict of tensors without running any code that a file might carry."""
+    if not path.is_file():
+        raise WeightsError(f"expected a .pth or .safetensors file of weights; {path} is no file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and safetensors each raise their own kinds
+        raise WeightsError(f"{path} is not a readable file of weights: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, not a plain dict of name -> tensor; "
+            "save the model's state_dict()"
+        )
+    return content
+
+
+def _check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+    """Raise at the first key of either side that the other lacks or has in another shape."""
+    for key in [*expected, *(k for k in found if k not in expected)]:
+        want = tuple(expected[key].shape) if key in expected else None
+        got = tuple(found[key].shape) if key in found else None
+        counter = got is None and not expected[key].is_floating_point()
+        if want != got and not counter:
+            raise WeightsError(
+                f"{path.name} does not fit the network at {key!r}: expected "
+                f"{_shape(want)}, found {_shape(got)}; choose weights of this backbone"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    """Say a shape, or that there is none."""
+    return "no such key" if shape is None else f"shape {shape}"

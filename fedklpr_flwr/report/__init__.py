@@ -1,0 +1,1 @@
+"""From run.jsonl to tables, plots and pages."""

@@ -1,0 +1,143 @@
+"""The rows of run.jsonl: one a client and round, and one a round."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.errors import RunError
+
+
+@dataclass
+class Row:
+    """One line of run.jsonl; docs/walkthrough.md explains the keys, `client` None is the round's own line.
+
+    Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things.
+    """
+
+    round: int
+    client: str | None
+    rank1: float | None = None
+    rank5: float | None = None
+    rank10: float | None = None
+    map: float | None = None
+    minp: float | None = None
+    rank1_local: float | None = None
+    map_local: float | None = None
+    pruned: float = 0.0
+    crr: str = "off"
+    accuracy: float | None = None
+    klaw: float = 0.0
+    praw: float = 0.0
+    weight: float = 0.0
+    divergence: float | None = None
+    loss: float | None = None
+    kl_loss: float | None = None
+    clusters: int = 0
+    outliers: int = 0
+    idle: bool = False
+    bytes_up: int = 0
+    bytes_down: int = 0
+    bytes_message_up: int = 0
+    bytes_message_down: int = 0
+    bytes_dense: int = 0
+    bytes_paper: int = 0
+    bytes_bound: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    status: str = "absent"
+    failed: str | bool = False
+    server_peak_mb: float | None = None
+
+
+_SUMS = {item.name for item in fields(Row) if item.name.startswith("bytes_")} | {
+    "klaw",
+    "praw",
+    "weight",
+    "clusters",
+    "outliers",
+}
+_MEANS = (
+    "rank1 rank5 rank10 map minp rank1_local map_local accuracy divergence loss kl_loss pruned"
+).split()
+
+
+def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:
+    """The round's own line: sums of bytes, counts and weights, means of accuracies over who has them.
+
+    Args:
+        rows: the clients' lines of one round.
+        server_peak_mb: the server's peak resident memory so far, in MB.
+        seconds: the server's wall seconds by phase.
+    """
+    summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
+    for name in _SUMS:
+        setattr(summary, name, sum(getattr(row, name) for row in rows))
+    for name in _MEANS:
+        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        setattr(summary, name, sum(values) / len(values) if values else None)
+    summary.idle = all(row.idle for row in rows)
+    summary.crr = ", ".join(f"{crr} {_count(rows, crr, 'crr')}" for crr in _words(rows))
+    summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
+    summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
+    return summary
+
+
+def _words(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.crr for row in rows})
+
+
+def _count(rows: Iterable[Row], word: str, key: str = "status") -> int:
+    return sum(getattr(row, key) == word for row in rows)
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows as JSON lines, in one write."""
+    text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a run.jsonl; a half-written last line (a killed run) is left out.
+
+    Raises:
+        RunError: the file is missing, or a line before the last is damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(row_from(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise RunError(f"{path}, line {number} is damaged: {error}") from error
+    return rows
+
+
+def row_from(values: dict[str, Any]) -> Row:
+    """A row from a JSON object; keys of a newer version are ignored."""
+    known = {item.name for item in fields(Row)}
+    return Row(**{key: value for key, value in values.items() if key in known})
+
+
+def progress_line(row: Row, rounds: int) -> str:
+    """One line of live progress from a round's own row."""
+    moved, dense = row.bytes_up + row.bytes_down, row.bytes_dense
+    saved = f", {1 - moved / dense:.0%} less than dense" if dense else ""
+    accuracy = (
+        f"Rank-1 {row.rank1:.3f}  mAP {row.map:.3f}"
+        if row.rank1 is not None and row.map is not None
+        else "Rank-1 -  mAP -"
+    )
+    seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
+    return (
+        f"round {row.round:>2}/{rounds}  {accuracy}  pruned {row.pruned:.0%} ({row.crr})  "
+        f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
+        + (f"  failed: {row.failed}" if row.failed else "")
+    )

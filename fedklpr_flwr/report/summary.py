@@ -1,0 +1,103 @@
+"""The final table of a run: in the terminal, and as report.md in the run folder."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fedklpr_flwr.report.rows import Row, read_rows
+
+HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
+
+
+class Totals(NamedTuple):
+    """Bytes of a whole run."""
+
+    payload: int
+    message: int
+    dense: int
+    paper: int
+
+    @property
+    def saved(self) -> float:
+        """Share of dense float32 that was not sent."""
+        return 1 - self.payload / self.dense if self.dense else 0.0
+
+    @property
+    def saved_paper(self) -> float:
+        """The same by the paper's count, 4 bytes a surviving number."""
+        return 1 - self.paper / self.dense if self.dense else 0.0
+
+
+def totals(rows: Iterable[Row]) -> Totals:
+    """Bytes of all clients' rows."""
+    clients = [row for row in rows if row.client is not None]
+    return Totals(
+        sum(row.bytes_up + row.bytes_down for row in clients),
+        sum(row.bytes_message_up + row.bytes_message_down for row in clients),
+        sum(row.bytes_dense for row in clients),
+        sum(row.bytes_paper for row in clients),
+    )
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """One line a client and one for the mean: round 0 against the last round."""
+    last = max((row.round for row in rows), default=0)
+    names = sorted({row.client for row in rows if row.client is not None})
+    lines = []
+    for name in (*names, None):
+        of_client = [row for row in rows if row.client == name]
+        first = next((row for row in of_client if row.round == 0), None)
+        final = next((row for row in of_client if row.round == last), None)
+        missed = [row.round for row in of_client if row.failed]
+        lines.append(
+            [
+                name or "mean, total",
+                _change(first, final, "rank1"),
+                _change(first, final, "rank5"),
+                _change(first, final, "map"),
+                f"{final.pruned:.1%}" if final else "-",
+                f"{sum(row.bytes_up for row in of_client) / 1e6:.2f}",
+                f"{sum(row.bytes_down for row in of_client) / 1e6:.2f}",
+                "failed in " + ", ".join(map(str, missed)) if missed else "ok",
+            ]
+        )
+    return lines
+
+
+def closing_lines(rows: Sequence[Row]) -> list[str]:
+    """What the run cost, in two sentences."""
+    sums = totals(rows)
+    return [
+        f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), dense float32 "
+        f"would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
+        f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
+    ]
+
+
+def recovery_trace(rows: Sequence[Row]) -> list[str]:
+    """CRR's accuracy and decision beside Rank-1, a line a client and round."""
+    lines = ["| client | round | CRR accuracy | decision | pruned | Rank-1 |", "|---|---|---|---|---|---|"]
+    for row in sorted((r for r in rows if r.client and r.round), key=lambda r: (r.client, r.round)):
+        lines.append(
+            f"| {row.client} | {row.round} | {_number(row.accuracy)} | {row.crr} | {row.pruned:.1%} "
+            f"| {_number(row.rank1)} |"
+        )
+    return lines
+
+
+def write_report(folder: Path) -> None:
+    """Write report.md from run.jsonl."""
+    rows = read_rows(folder / "run.jsonl")
+    lines = [f"# {folder.name}", "", "Round 0 -> last round.", ""]
+    lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    lines += ["| " + " | ".join(line) + " |" for line in table(rows)]
+    lines += ["", *closing_lines(rows), "", "## Cross-round recovery", "", *recovery_trace(rows), ""]
+    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _change(first: Row | None, final: Row | None, key: str) -> str:
+    return f"{_number(getattr(first, key, None))} -> {_number(getattr(final, key, None))}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

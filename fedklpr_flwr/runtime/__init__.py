@@ -1,0 +1,1 @@
+"""What carries a federation: records, transports, checkpoints, the launcher."""

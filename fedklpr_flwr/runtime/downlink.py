@@ -1,0 +1,100 @@
+"""What goes down to each client: the merged model cut by that client's mask, or just its name."""
+
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message
+
+from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.federation.client_memory import payload_name
+from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.federation.merge_round import ArrayView, FullMasks, Masks
+from fedklpr_flwr.federation.method import Wire
+from fedklpr_flwr.runtime.open_round import OpenRound
+from fedklpr_flwr.runtime.records import Task, message_bytes, task_content
+from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.wire.codec import encode, open_payload
+from fedklpr_flwr.wire.layout import Layout
+
+
+class Downlink:
+    """Makes the server's messages. One encoding serves all clients of one mask.
+
+    Args:
+        state: the federation after the last merged round.
+        folder: its run folder; clients' masks are read from it.
+        layout: the tensors of the model.
+        wire: how values travel.
+    """
+
+    def __init__(self, state: ServerState, folder: RunFolder, layout: Layout, wire: Wire) -> None:
+        self._state, self._folder, self._layout, self._wire = state, folder, layout, wire
+        self._everything = FullMasks(layout)
+        self._full_hash = mask_hash(dict(self._everything))
+        self._newest: tuple[tuple[str, bool, int], bytes, int] | None = None
+
+    def client(self, name: str) -> ClientState:
+        """What is known of a client; one that is new starts with a full mask."""
+        return self._state.clients.setdefault(name, ClientState(0, self._full_hash))
+
+    def masks_of(self, name: str) -> Masks:
+        """The masks of a client's last merged update, read tensor by tensor."""
+        if self.client(name).base_round == 0:
+            return self._everything
+        return MaskFile(self._folder.mask_file(name))
+
+    def messages(
+        self,
+        phase: str,
+        book: OpenRound,
+        nodes: dict[str, int],
+        clients: Iterable[str],
+        *,
+        full: bool = False,
+    ) -> Iterator[tuple[str, Message]]:
+        """A message a client, made when it is sent; clients of one mask follow each other.
+
+        Args:
+            phase: `train` or `evaluate`.
+            book: the open round, which counts what is sent.
+            nodes: node ids by client name.
+            clients: who is asked.
+            full: send model and mask whole, to a client that lost them.
+        """
+        for name in sorted(clients, key=lambda client: (self.client(client).mask_hash, client)):
+            known = self.client(name)
+            payload = b""
+            if full or phase == "evaluate" or not known.delivered:
+                payload, kept = self._payload(name, full)
+                known.delivered = payload_name(payload)
+                book.count_down(name, len(payload), kept)
+            task = Task(
+                run=self._state.run,
+                round=book.number,
+                base_round=known.base_round,
+                mask_hash=known.mask_hash,
+                model=known.delivered,
+                full=full,
+            )
+            content, node = task_content(task, payload), nodes[name]
+            message = Message(content, node, phase, group_id=str(book.number))
+            book.ask(phase, name, message_bytes(message))
+            yield name, message
+
+    def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
+        """A client's part of the model as bytes, and how many numbers it carries."""
+        key = (self.client(name).mask_hash, full, self._state.round)
+        if self._newest is None or self._newest[0] != key:
+            masks = ArrayView(self.masks_of(name))
+            known = None if full else masks
+            payload = encode(
+                self._state.tensors,
+                masks,
+                layout=self._layout,
+                known_masks=known,
+                values=self._wire.values,
+                level=self._wire.level,
+            )
+            opened = open_payload(payload, layout=self._layout, known_masks=known)
+            kept = sum(opened.kept(spec.name) for spec in self._layout)
+            self._newest = (key, payload, kept)
+        return self._newest[1:]

@@ -1,0 +1,98 @@
+"""A federation in one process: the real strategy and the real client code on a grid without Flower's engine.
+
+Messages are real Flower messages; a client runs when its reply is asked for. A client's memory lies on disk
+as everywhere else.
+"""
+
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+
+class InProcessGrid(Grid):
+    """Flower's grid over clients of this process.
+
+    Args:
+        client_app: what answers messages.
+        run_config: Flower's run config, as every node would get it.
+        node_configs: one a node; by default it says only the partition.
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp,
+        run_config: Mapping[str, Any],
+        node_configs: Iterable[Mapping[str, Any]],
+    ) -> None:
+        self._app = client_app
+        self._run = Run.create_empty(run_id=1)
+        self._contexts = {
+            node: Context(
+                run_id=1,
+                node_id=node,
+                node_config=dict(config),
+                state=RecordDict(),
+                run_config=dict(run_config),
+            )
+            for node, config in enumerate(node_configs, start=1)
+        }
+        self._waiting: dict[str, Message] = {}
+
+    def set_run(self, run: Run) -> None:
+        """See Grid."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """See Grid."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """See Grid."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """See Grid."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue messages; nothing runs yet."""
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = uuid4().hex
+            self._waiting[message.metadata.message_id] = message
+            ids.append(message.metadata.message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Run the first of these messages that waits, and give its reply."""
+        for message_id in message_ids:
+            if message_id in self._waiting:
+                return [self._answer(self._waiting.pop(message_id))]
+        return []
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """See Grid."""
+        return [self._answer(self._waiting.pop(key)) for key in list(self.push_messages(messages))]
+
+    def _answer(self, message: Message) -> Message:
+        """The client's reply; a client that raises answers with an error, as Flower makes of it."""
+        try:
+            return self._app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception:
+            return Message(Error(code=0, reason=traceback.format_exc()), reply_to=message)

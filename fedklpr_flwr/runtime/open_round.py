@@ -1,0 +1,195 @@
+"""The open round on the server: replies spooled and checked, every client accounted for, then merged."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from logging import WARNING
+from typing import Any
+
+from flwr.app import Message
+from flwr.common import log
+
+from fedklpr_flwr.algorithm.update import TrainingReport
+from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.federation.client_memory import write_atomically
+from fedklpr_flwr.federation.mask_file import masks_to_bytes
+from fedklpr_flwr.federation.merge_round import Arrival, Masks, inspect_update, run_merge_round
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.report.rows import Row, round_row, row_from
+from fedklpr_flwr.runtime.exchange import Answer
+from fedklpr_flwr.runtime.records import NEEDS_SYNC, message_bytes, read_payload, read_report
+from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.wire.layout import Layout
+
+_SCORES = ("rank1", "rank5", "rank10", "map", "minp")
+_LOCAL_SCORES = ("rank1_local", "map_local")
+_SAID = ("crr", "accuracy", "divergence", "loss", "kl_loss", "clusters", "outliers", "idle")
+
+
+class OpenRound:
+    """One round while it is under way.
+
+    Args:
+        number: the round; 0 is the initial model, which is only evaluated.
+        settings: the run's settings.
+        layout: the tensors of the model.
+        folder: where replies wait for the merge.
+        rows: rows so far, where the round was merged before the server was stopped.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        layout: Layout,
+        folder: RunFolder,
+        rows: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.number = number
+        self.arrivals: dict[str, Arrival] = {}
+        self._settings, self._layout, self._folder = settings, layout, folder
+        self._rows = {row.client or "": row for row in map(row_from, rows or [])}
+        self._dense = 4 * sum(spec.size for spec in layout)
+        self._hashes: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+
+    def row(self, client: str) -> Row:
+        """The client's line of this round."""
+        return self._rows.setdefault(client, Row(self.number, client))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the server's wall seconds of a phase."""
+        start = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    # ------------------------------------------------------------------ counting
+
+    def ask(self, phase: str, client: str, message_size: int) -> None:
+        """A message goes out: a client asked to train has failed until its update is merged."""
+        row = self.row(client)
+        row.bytes_message_down += message_size
+        if phase == "train":
+            row.status, row.failed = "failed", "no answer"
+
+    def count_down(self, client: str, size: int, kept: int) -> None:
+        """The model goes down."""
+        row = self.row(client)
+        row.bytes_down += size
+        row.bytes_dense += self._dense
+        row.bytes_paper += 4 * kept
+
+    def _count_up(self, row: Row, size: int, kept: int) -> None:
+        row.bytes_up += size
+        row.bytes_dense += self._dense
+        row.bytes_paper += 4 * kept
+
+    # ------------------------------------------------------------------ replies
+
+    def take(self, answer: Answer, use: Callable[[str, Message, dict[str, Any]], None]) -> bool:
+        """Hand a reply to `take_update` or `take_scores`; whatever is wrong with it is noted, not raised.
+
+        Returns:
+            True where the client first needs the model or the mask.
+        """
+        row = self.row(answer.client)
+        try:
+            if answer.reply is None:
+                self._fail(row, answer.error or "no answer", late=answer.late)
+                return False
+            row.bytes_message_up += message_bytes(answer.reply)
+            said = read_report(answer.reply.content)
+            if said.get("status") == NEEDS_SYNC:
+                return True
+            use(answer.client, answer.reply, said)
+        except FedKlprError as error:
+            self._fail(row, str(error))
+        return False
+
+    def _fail(self, row: Row, reason: str, *, late: bool = False) -> None:
+        """Note a fault; an update that is merged already stays merged, though its scores are lost."""
+        row.failed = reason
+        if row.status == "failed" and late:
+            row.status = "late"
+        log(WARNING, "round %d: %s is left out: %s", self.number, row.client, reason)
+
+    def update_taker(
+        self, masks_of: Callable[[str], Masks]
+    ) -> Callable[[str, Message, dict[str, Any]], None]:
+        """A `use` for `take`: spool one update, and check all of it before it may be merged."""
+
+        def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
+            row, payload = self.row(client), read_payload(reply.content)
+            path = self._folder.payload_file(self.number, client)
+            write_atomically(path, payload)
+            report = TrainingReport.from_dict({"accuracy": None, **said})
+            known = masks_of(client)
+            found = inspect_update(
+                path, self._layout, known, target=self._settings.pruning.target
+            )
+            next_mask = self._folder.next_mask_file(client)
+            next_mask.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(next_mask, masks_to_bytes(found.masks))
+            report = replace(report, pruned=found.pruned)
+            self._count_up(row, len(payload), found.kept)
+            self._note_report(row, report, said)
+            self._hashes[client] = found.mask_hash
+            self.arrivals[client] = Arrival(client, report, path, known)
+
+        return take_update
+
+    def take_scores(self, client: str, reply: Message, said: Mapping[str, Any]) -> None:
+        """A `use` for `take`: note how the merged model does at one site."""
+        row = self.row(client)
+        for key in _SCORES:
+            setattr(row, key, said.get(key))
+        if self.number == 0:
+            row.status = "merged"
+
+    def _note_report(self, row: Row, report: TrainingReport, said: Mapping[str, Any]) -> None:
+        for key in _SAID:
+            setattr(row, key, getattr(report, key))
+        for key in _LOCAL_SCORES:
+            setattr(row, key, said.get(key))
+        row.pruned, row.seconds = report.pruned, dict(report.seconds)
+        row.status, row.failed = "merged", False
+
+    # ------------------------------------------------------------------ closing
+
+    def merge(self, state: ServerState) -> None:
+        """Merge the arrivals into the state and commit it."""
+        arrivals = list(self.arrivals.values())
+        state.tensors, notes = run_merge_round(
+            state.tensors, arrivals, self._layout, self._settings
+        )
+        for arrival in arrivals:
+            client, row = arrival.client, self.row(arrival.client)
+            row.klaw, row.praw = notes.klaw[client], notes.praw[client]
+            row.weight = notes.weight[client]
+            state.clients[client] = ClientState(
+                base_round=self.number,
+                mask_hash=self._hashes[client],
+                delivered=state.clients[client].delivered,
+                examples=arrival.report.examples,
+            )
+        state.round = self.number
+        state.pending = [asdict(row) for row in self._rows.values()]
+        self._folder.commit(state, sorted(self.arrivals))
+        self._folder.drop_payloads()
+
+    def close(self, present: Mapping[str, object]) -> list[Row]:
+        """The round's finished rows, its own line last."""
+        for client in present:
+            self.row(client)
+        rows = [self._rows[client] for client in sorted(self._rows)]
+        return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
+
+
+def peak_megabytes() -> float:
+    """The peak resident memory of this process, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

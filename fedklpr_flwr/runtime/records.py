@@ -1,0 +1,99 @@
+"""Tasks and replies as Flower records: one uint8 payload beside a handful of scalars.
+
+    server -> client   message type query      task: run
+                       message type evaluate   task: Task, payload: the client's part of the merged model
+                       message type train      task: Task, payload: empty where the client holds the model
+    client -> server   report: scalars (docs/privacy.md lists them all), payload: the update or empty
+
+A ConfigRecord cannot hold None, so absent means None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.supercore.inflatable.inflatable_utils import get_all_nested_objects
+
+from fedklpr_flwr.errors import WireError
+
+TASK, REPORT, PAYLOAD = "task", "report", "payload"
+NEEDS_SYNC = "needs_sync"
+"""A reply's status where the client lacks the model or the mask that the task builds on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the server asks of one client.
+
+    Attributes:
+        run: the run's key; a client's memory is kept under it.
+        round: 0 for the initial model, then 1..R.
+        base_round: the last round in which this client's update was merged; 0 = never.
+        mask_hash: the mask the server holds of this client, and cuts its payload by.
+        model: the name (hash) of the payload that carries the model.
+        full: True where the payload brings the mask itself, because the client lost it.
+    """
+
+    run: str
+    round: int
+    base_round: int
+    mask_hash: str
+    model: str
+    full: bool
+
+
+def task_content(task: Task, payload: bytes) -> RecordDict:
+    """A task and its payload as a message's content."""
+    return RecordDict({TASK: ConfigRecord(asdict(task)), PAYLOAD: payload_record(payload)})
+
+
+def payload_record(payload: bytes) -> ArrayRecord:
+    """A payload as one uint8 array: Flower sends arrays in chunks, and bytes in a record 40 times slower."""
+    return ArrayRecord([np.frombuffer(payload, dtype=np.uint8)])
+
+
+def read_payload(content: RecordDict) -> bytes:
+    """The payload of a message.
+
+    Raises:
+        WireError: there is not exactly one uint8 array in it.
+    """
+    record = content.get(PAYLOAD)
+    arrays = record.to_numpy_ndarrays() if isinstance(record, ArrayRecord) else []
+    if len(arrays) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim != 1:
+        found = [f"{array.dtype}{array.shape}" for array in arrays]
+        raise WireError(f"a message's payload must be one uint8 array, it is {found or 'missing'}")
+    return arrays[0].tobytes()
+
+
+def report_record(values: Mapping[str, Any]) -> ConfigRecord:
+    """Scalars of a reply; nested mappings become dotted keys and None is left out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}.{inner}": float(item) for inner, item in value.items()})
+        elif value is not None:
+            flat[key] = value
+    return ConfigRecord(flat)
+
+
+def read_report(content: RecordDict) -> dict[str, Any]:
+    """The inverse of `report_record`; an absent key is simply absent."""
+    record = content.get(REPORT)
+    if not isinstance(record, ConfigRecord):
+        raise WireError("a reply must have a record 'report', this one has none")
+    values: dict[str, Any] = {}
+    for key, value in record.items():
+        outer, dot, inner = key.partition(".")
+        if dot:
+            values.setdefault(outer, {})[inner] = value
+        else:
+            values[key] = value
+    return values
+
+
+def message_bytes(message: Message) -> int:
+    """Size of a whole Flower message as it is put on the wire, headers of every object included."""
+    return sum(len(item.deflate()) for item in get_all_nested_objects(message).values())

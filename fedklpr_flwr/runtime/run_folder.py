@@ -1,0 +1,179 @@
+"""The run folder: what a federation leaves on the server's disk, whole after a crash at any moment.
+
+    config.yaml                    the composed settings
+    run.jsonl                      one line a client and round, one a round
+    report.md                      the final table
+    status.json                    running | finished | failed, and why
+    state.json                     the last merged round, and what the server knows of each client
+    global.safetensors             the merged model after that round
+    clients/NAME/mask.safetensors  each client's mask after it
+    payloads/                      replies of the open round, gone when it is merged
+
+A merged round is committed by a journal: every new file is first written under `*.next`, then commit.json
+lists the moves, then they are made. Whoever opens the folder finishes or drops an interrupted commit.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.client_memory import write_atomically
+
+_VERSION = 1
+
+
+@dataclass
+class ClientState:
+    """What the server knows of one client.
+
+    Attributes:
+        base_round: the last round in which its update was merged; 0 = never.
+        mask_hash: the mask it holds since then.
+        delivered: the name of the payload that last brought it the model; empty = none.
+        examples: pictures it trains from, as last reported.
+    """
+
+    base_round: int
+    mask_hash: str
+    delivered: str = ""
+    examples: int = 0
+
+
+@dataclass
+class ServerState:
+    """A federation after a merged round.
+
+    Attributes:
+        run: the run's key, kept across resumes; clients' memories lie under it.
+        round: the last merged round; 0 = the initial model.
+        tensors: float32 arrays by name: the merged model.
+        clients: by client name.
+        pending: rows of that round's training that are not in run.jsonl yet.
+    """
+
+    run: str
+    round: int
+    tensors: dict[str, np.ndarray]
+    clients: dict[str, ClientState] = field(default_factory=dict)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RunFolder:
+    """An open run folder; only one process may have it open.
+
+    Args:
+        path: the folder, made if it does not exist.
+
+    Raises:
+        RunError: it cannot be written, or another run has it open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            (path / "clients").mkdir(parents=True, exist_ok=True)
+            (path / "payloads").mkdir(exist_ok=True)
+            self._lock = (path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{path} is in use by another run: wait for it, or stop it") from error
+        except OSError as error:
+            raise RunError(f"run.dir={path} cannot be written: {error.strerror}") from error
+        self._finish_commit()
+
+    @property
+    def rows_file(self) -> Path:
+        """Where the rows are appended."""
+        return self.path / "run.jsonl"
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a round, or the initial model, was committed here."""
+        return (self.path / "state.json").exists()
+
+    def mask_file(self, client: str) -> Path:
+        """A client's mask after the last merged round."""
+        return self.path / "clients" / client / "mask.safetensors"
+
+    def next_mask_file(self, client: str) -> Path:
+        """A client's mask of the open round, not committed yet."""
+        return self._next(self.mask_file(client))
+
+    def payload_file(self, round_number: int, client: str) -> Path:
+        """Where a client's reply waits for the merge."""
+        return self.path / "payloads" / f"{round_number:04d}-{client}.payload"
+
+    def write_status(self, status: str, message: str = "") -> None:
+        """Say how the run stands: running, finished or failed."""
+        content = {"status": status, "message": message, "pid": os.getpid()}
+        write_atomically(self.path / "status.json", json.dumps(content).encode())
+
+    def commit(self, state: ServerState, new_masks: list[str]) -> None:
+        """Make a merged round the folder's state, all of it or none of it.
+
+        Args:
+            state: the federation after the round.
+            new_masks: clients whose `next_mask_file` was written.
+        """
+        record = asdict(state)
+        del record["tensors"]
+        record["version"] = _VERSION
+        model, book = self.path / "global.safetensors", self.path / "state.json"
+        write_atomically(self._next(model), save(state.tensors, metadata={"round": str(state.round)}))
+        write_atomically(self._next(book), json.dumps(record).encode())
+        targets = [model, book, *(self.mask_file(client) for client in new_masks)]
+        moves = [str(target.relative_to(self.path)) for target in targets]
+        write_atomically(self.path / "commit.json", json.dumps(moves).encode())
+        self._finish_commit()
+
+    def load_state(self) -> ServerState:
+        """The last committed state.
+
+        Raises:
+            RunError: there is none, it is damaged, or another version wrote it.
+        """
+        try:
+            record = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+            tensors = load_file(self.path / "global.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise RunError(f"{self.path} holds no run that can be resumed: {error}") from error
+        if record.pop("version", None) != _VERSION:
+            raise RunError(f"{self.path} was written by another version of fedklpr: start anew")
+        clients = {name: ClientState(**known) for name, known in record.pop("clients").items()}
+        return ServerState(tensors=tensors, clients=clients, **record)
+
+    def drop_payloads(self) -> None:
+        """Forget the open round's replies."""
+        shutil.rmtree(self.path / "payloads", ignore_errors=True)
+        (self.path / "payloads").mkdir(exist_ok=True)
+
+    def close(self, *, done: bool = False) -> None:
+        """Let the folder go; `done` also removes what only an open round needs."""
+        if done:
+            shutil.rmtree(self.path / "payloads", ignore_errors=True)
+        self._lock.close()
+
+    def _finish_commit(self) -> None:
+        journal = self.path / "commit.json"
+        if journal.exists():
+            for name in json.loads(journal.read_text(encoding="utf-8")):
+                target = self.path / name
+                if self._next(target).exists():
+                    os.replace(self._next(target), target)
+            journal.unlink()
+        for stray in (*self.path.glob("*.next"), *self.path.glob("clients/*/*.next")):
+            stray.unlink()
+
+    @staticmethod
+    def _next(target: Path) -> Path:
+        return target.with_name(target.name + ".next")
+

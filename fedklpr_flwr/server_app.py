@@ -1,0 +1,86 @@
+"""Flower's second door: settings -> initial model -> strategy -> report."""
+
+from logging import ERROR, INFO
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from flwr.app import Context
+from flwr.common import log
+from flwr.serverapp import Grid, ServerApp
+
+from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.report.rows import read_rows
+from fedklpr_flwr.report.summary import write_report
+from fedklpr_flwr.runtime.places import new_run_folder
+from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+from fedklpr_flwr.settings import load_settings, write_settings
+from fedklpr_flwr.strategy import FedKlprStrategy
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a whole federation; whatever goes wrong is in the run folder's status.json."""
+    settings = load_settings(context.run_config)
+    path = (
+        Path(settings.run.dir)
+        if settings.run.dir
+        else new_run_folder(Path.cwd() / "runs", settings.experiment, settings.method.name)
+    )
+    folder = RunFolder(path)
+    try:
+        folder.write_status("running")
+        run_federation(grid, settings, folder)
+        folder.write_status("finished")
+        log(INFO, "finished; results are in %s", path)
+    except BaseException as error:
+        folder.write_status("failed", _reason(error))
+        log(ERROR, "%s", _reason(error))
+        raise
+    finally:
+        folder.close(done=True)
+
+
+def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
+    """All rounds that are still to run, then the report."""
+    write_settings(settings, folder.path / "config.yaml")
+    state = open_state(settings, folder)
+    written = _last_written(folder)
+    FedKlprStrategy(settings, folder, state, written).start(grid)
+    write_report(folder.path)
+
+
+def open_state(settings: Settings, folder: RunFolder) -> ServerState:
+    """The federation as the folder left it, or a new one committed as round 0."""
+    if folder.has_state:
+        return folder.load_state()
+    network = initial_network(settings, pretrained=True)
+    values = float_state(network)
+    tensors = {
+        spec.name: np.ascontiguousarray(values[spec.name].numpy())
+        for spec in shared_layout(settings)
+    }
+    state = ServerState(run=uuid4().hex[:16], round=0, tensors=tensors)
+    folder.commit(state, [])
+    return state
+
+
+def _last_written(folder: RunFolder) -> int:
+    """The last round whose rows are all in run.jsonl; -1 where there is none."""
+    if not folder.rows_file.exists():
+        return -1
+    rounds = [row.round for row in read_rows(folder.rows_file) if row.client is None]
+    return max(rounds, default=-1)
+
+
+def _reason(error: BaseException) -> str:
+    """A known fault in its own words, any other with its kind."""
+    if isinstance(error, FedKlprError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by hand"
+    return f"{type(error).__name__}: {error}"

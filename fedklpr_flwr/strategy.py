@@ -1,0 +1,209 @@
+"""FedKlprStrategy: Flower's hooks around one merge.
+
+Per round and client the model travels once down and once up. `evaluate` of round t carries the merged model,
+cut by the client's mask, and the client keeps it; `train` of round t+1 then only names it by its hash.
+Replies are spooled to the run folder as they arrive and merged in client-name order, so neither the server's
+memory nor the result depends on who answers when.
+"""
+
+from collections.abc import Callable, Iterable
+from logging import INFO, WARNING
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.federation.randomness import named_generator
+from fedklpr_flwr.report.rows import Row, append_rows, progress_line
+from fedklpr_flwr.runtime.downlink import Downlink
+from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
+from fedklpr_flwr.runtime.open_round import OpenRound
+from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+
+Use = Callable[[str, Message, dict[str, Any]], None]
+
+
+class FedKlprStrategy(Strategy):
+    """Carries a federation's rounds over Flower.
+
+    Args:
+        settings: the run's settings.
+        folder: the open run folder.
+        state: the federation so far: a fresh one, or one loaded to go on with.
+        rounds_written: the last round whose rows are in run.jsonl; -1 = none.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: RunFolder, state: ServerState, rounds_written: int
+    ) -> None:
+        self.settings, self.folder, self.state = settings, folder, state
+        self.layout = shared_layout(settings)
+        self.roster = Roster.empty(state.run)
+        self.downlink = Downlink(state, folder, self.layout, settings.wire)
+        self._rounds_written = rounds_written
+        self._book = OpenRound(state.round, settings, self.layout, folder, state.pending)
+
+    # ------------------------------------------------------------------ Flower's hooks
+
+    def summary(self) -> None:
+        """Log what is about to run."""
+        count = sum(spec.size for spec in self.layout)
+        log(INFO, "%s, method %s", self.settings.experiment, self.settings.method.name)
+        log(INFO, "%d tensors, %d numbers travel; run folder %s", len(self.layout), count,
+            self.folder.path)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One task a chosen client; the model itself is at the client already."""
+        chosen = self._choose(server_round)
+        tasks = self.downlink.messages("train", self._book, self.roster.nodes, chosen)
+        return (message for _, message in tasks)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One part of the merged model a client, cut by that client's mask."""
+        tasks = self.downlink.messages(
+            "evaluate", self._book, self.roster.nodes, self.roster.nodes
+        )
+        return (message for _, message in tasks)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take the last replies in, merge the round, commit it."""
+        use = self._book.update_taker(self.downlink.masks_of)
+        for reply in replies:
+            self._book.take(self._answer(reply), use)
+        with self._book.phase("merge"):
+            self._book.merge(self.state)
+        return None, MetricRecord({"merged": len(self._book.arrivals)})
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Take the last scores in, and write the round's rows."""
+        for reply in replies:
+            self._book.take(self._answer(reply), self._book.take_scores)
+        summary = self._write_rows()
+        if summary.rank1 is None or summary.map is None:
+            return None
+        return MetricRecord({"rank1": summary.rank1, "map": summary.map})
+
+    def _answer(self, reply: Message) -> Answer:
+        return Answer(self.roster.asked[reply.metadata.src_node_id], reply)
+
+    # ------------------------------------------------------------------ the loop
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord | None = None,
+        num_rounds: int | None = None,
+        timeout: float | None = None,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: object = None,
+    ) -> Result:
+        """Run from the state's round to the last.
+
+        Flower's own loop holds all replies at once and cannot resume; this one streams. The model lives in
+        `state`, not in `initial_arrays`, because each client's payload is cut from it by that client's mask.
+
+        Raises:
+            RunError: too few clients, or a round that failed twice.
+        """
+        rounds = num_rounds or self.settings.federation.rounds
+        self.summary()
+        self._gather(grid)
+        if self._rounds_written < self.state.round:
+            self._evaluate(grid)
+        for server_round in range(self.state.round + 1, rounds + 1):
+            self.roster.refresh(grid, self.settings.federation.wait_seconds)
+            self._book = OpenRound(server_round, self.settings, self.layout, self.folder)
+            with self._book.phase("train"):
+                self._train(grid)
+            self.aggregate_train(server_round, ())
+            self._evaluate(grid)
+        return Result()
+
+    def _gather(self, grid: Grid) -> None:
+        chosen = self.settings.federation
+        count = chosen.start_clients or len(self.settings.data.clients)
+        threads, experiment = self.settings.training.threads, self.settings.experiment
+
+        def explain(found: int) -> str:
+            return (
+                f"{found} of {count} clients came within federation.wait_seconds="
+                f"{chosen.wait_seconds:g}. Start as many SuperNodes as there are sites:\n"
+                f"  flwr run . --stream --federation-config "
+                f"'num-supernodes={count} client-resources-num-cpus={threads}' "
+                f"-c \"experiment='{experiment}'\"\n"
+                f"or let the launcher do it:\n  fedklpr run experiment={experiment}"
+            )
+
+        self.roster.wait_for(grid, count, chosen.wait_seconds, explain)
+
+    def _train(self, grid: Grid) -> None:
+        """Every chosen client's update, with a second try for those that failed a round too thin."""
+        book, needed = self._book, self.settings.federation.min_clients
+        chosen = self._choose(book.number)
+        use = book.update_taker(self.downlink.masks_of)
+        self._ask(grid, "train", chosen, use)
+        if len(book.arrivals) < needed:
+            missing = [client for client in chosen if client not in book.arrivals]
+            log(WARNING, "round %d: %d valid replies, %d needed: asking %s once more", book.number,
+                len(book.arrivals), needed, ", ".join(missing))
+            self._ask(grid, "train", missing, use)
+        if len(book.arrivals) < needed:
+            failures = "; ".join(
+                f"{client}: {book.row(client).failed}"
+                for client in chosen
+                if client not in book.arrivals
+            )
+            raise RunError(
+                f"round {book.number} has {len(book.arrivals)} valid replies after a second try, "
+                f"federation.min_clients={needed} are needed ({failures}). Round {self.state.round} "
+                f"is kept; go on from it with resume={self.folder.path}"
+            )
+
+    def _evaluate(self, grid: Grid) -> None:
+        with self._book.phase("evaluate"):
+            self._ask(grid, "evaluate", self.roster.nodes, self._book.take_scores)
+        self.aggregate_evaluate(self._book.number, ())
+
+    def _ask(self, grid: Grid, phase: str, clients: Iterable[str], use: Use) -> None:
+        """Send, and use replies as they arrive; who lacks the model or the mask is sent both, once."""
+        book, nodes = self._book, self.roster.nodes
+        here = [client for client in clients if client in nodes]
+        for full in (False, True):
+            messages = self.downlink.messages(phase, book, nodes, here, full=full)
+            answers = exchange(grid, messages, self.settings.federation.round_seconds)
+            here = [answer.client for answer in answers if book.take(answer, use)]
+            if not here:
+                return
+            log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(here))
+
+    def _choose(self, server_round: int) -> list[str]:
+        """The clients that train in a round: a seeded share of those that are here."""
+        here = sorted(self.roster.nodes)
+        fraction = self.settings.federation.fraction
+        if fraction >= 1.0:
+            return here
+        generator = named_generator(self.settings.seed, "choice", server_round)
+        wanted = max(self.settings.federation.min_clients, round(fraction * len(here)))
+        order = torch.randperm(len(here), generator=generator).tolist()
+        return sorted(here[index] for index in order[:wanted])
+
+    def _write_rows(self) -> Row:
+        rows = self._book.close(self.state.clients)
+        append_rows(self.folder.rows_file, rows)
+        log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
+        return rows[-1]

@@ -1,0 +1,1 @@
+"""Room 4: masked tensors to bytes and back."""

@@ -1,0 +1,57 @@
+"""The yardstick: how few bytes a lossless order-0 code of a masked model can have."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedklpr_flwr.errors import WireError
+
+_RAW_BITS = 24  # the sign and the 23 mantissa bits, which carry no usable pattern
+
+
+def entropy_bound_bytes(
+    tensors: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
+) -> float:
+    """Compute the lossless bound of an update: what no order-0 code of it can go below.
+
+    bound = sum over tensors of [ N H(mask) + n (24 + H(exponent)) ] / 8, with N coordinates,
+    n of them kept, and H the empirical entropy in bits within that tensor.
+
+    Args:
+        tensors: name -> float32 array of any shape.
+        masks: name -> bool array of the tensor's shape, True = kept; absent = a dense tensor,
+            which has no mask to tell.
+
+    Returns:
+        Bytes, not rounded. Nothing kept gives 0.
+
+    Raises:
+        WireError: a mask that fits no tensor, or a tensor of another dtype.
+
+    Source:
+        The definition of the benchmark rows `lossless_over_bound_*`. A code that looks beyond
+        single symbols (channels that differ in density, say) may go slightly below it.
+    """
+    unknown = sorted(set(masks) - set(tensors))
+    if unknown:
+        raise WireError(f"masks: each must belong to a tensor, got {unknown[:5]}")
+    bits = 0.0
+    for name, array in tensors.items():
+        if array.dtype != np.float32:
+            raise WireError(f"{name}: expected float32, got {array.dtype}")
+        mask = masks.get(name)
+        if mask is None:
+            kept = np.ascontiguousarray(array).reshape(-1)
+        elif mask.shape != array.shape or mask.dtype != np.bool_:
+            raise WireError(f"mask of {name}: expected bool {array.shape}, got {mask.shape}")
+        else:
+            kept = array.reshape(-1)[np.flatnonzero(mask)]
+            bits += _entropy_bits(np.array([kept.size, mask.size - kept.size]))
+        exponents = (kept.view(np.uint32) >> 23 & 0xFF).astype(np.uint8)
+        bits += _RAW_BITS * kept.size + _entropy_bits(np.bincount(exponents, minlength=256))
+    return bits / 8
+
+
+def _entropy_bits(counts: np.ndarray) -> float:
+    used = counts[counts > 0]
+    return float(-(used * np.log2(used / used.sum())).sum()) + 0.0  # not -0.0 where nothing is

@@ -1,0 +1,286 @@
+"""A payload from the network, opened whole and decoded one tensor at a time."""
+
+import mmap
+import zlib
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.forms import (
+    INT8,
+    check_finite,
+    check_scales,
+    from_symbols,
+    to_symbols,
+)
+from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
+from fedklpr_flwr.wire.masks import (
+    kept_per_channel,
+    known_mask,
+    mask_hash,
+    restore_mask,
+    told_bits,
+)
+from fedklpr_flwr.wire.planes import apply_difference, join_planes, plane_widths
+from fedklpr_flwr.wire.sections import open_section
+from fedklpr_flwr.wire.table import (
+    FIRST_PLANE,
+    MASK,
+    NO_HASH,
+    SCALES,
+    open_front,
+    uses_known_masks,
+)
+
+Source = bytes | bytearray | memoryview | str | PathLike[str]
+
+
+class DecodedTensor(NamedTuple):
+    """One tensor of a payload.
+
+    Args:
+        spec: which tensor.
+        mask: bool, the tensor's shape; None where every coordinate was sent.
+        values: float32 (kept,), the kept coordinates in row-major order; where mask is None, the
+            whole tensor in its shape.
+    """
+
+    spec: TensorSpec
+    mask: np.ndarray | None
+    values: np.ndarray
+
+
+class Payload:
+    """A payload whose checksum and table hold, its tensors decoded when they are asked for.
+
+    Iterating gives a DecodedTensor for each tensor of the layout, in order; `tensor(name)` gives
+    any one of them without touching the others. Several threads may read at once. Use it in a
+    `with`, or call close(), to let go of a file.
+    """
+
+    def __init__(
+        self,
+        data: memoryview,
+        layout: Layout,
+        known_masks: Mapping[str, np.ndarray] | None,
+        reference: Mapping[str, np.ndarray] | None,
+    ) -> None:
+        """Check the front; use open_payload instead."""
+        front = open_front(data, layout)
+        _check_known_masks(front.known_mask_hash, known_masks, layout)
+        self.layout = layout
+        self._data = data
+        self._known_masks = known_masks
+        self._reference = reference
+        self._table = front.table
+        self._position = {spec.name: position for position, spec in enumerate(layout)}
+        lengths = front.table["lengths"].astype(np.int64)
+        self._ends = front.body + np.cumsum(lengths).reshape(lengths.shape)
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    def __iter__(self) -> Iterator[DecodedTensor]:
+        return (self.tensor(spec.name) for spec in self.layout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the bytes, and of the file where they lie in one; decoded arrays stay."""
+        source = self._data.obj
+        self._data.release()
+        if isinstance(source, mmap.mmap):
+            source.close()
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the whole payload, in bytes, as it was sent."""
+        return len(self._data)
+
+    @property
+    def mask_bytes(self) -> int:
+        """The bytes that told the masks: their sections, and the hash where one was needed."""
+        hashed = len(NO_HASH) if uses_known_masks(self._table) else 0
+        return int(self._table["lengths"][:, MASK].sum(dtype=np.int64)) + hashed
+
+    def kept(self, name: str) -> int:
+        """The number of coordinates that were sent of a tensor, without decoding it."""
+        return int(self._table["kept"][self._position_of(name)])
+
+    def tensor(self, name: str) -> DecodedTensor:
+        """Decode one tensor.
+
+        Args:
+            name: a tensor of the layout.
+
+        Returns:
+            Its mask and its kept values.
+
+        Raises:
+            WireError: no such tensor, or bytes that do not hold it; refuse the payload.
+        """
+        position = self._position_of(name)
+        spec = self.layout[position]
+        mask = self._mask(position)
+        values = self._values(position, mask)
+        check_finite(values, name)
+        if mask is None:
+            return DecodedTensor(spec, None, values.reshape(spec.shape))
+        return DecodedTensor(spec, mask.reshape(spec.shape), values)
+
+    def _position_of(self, name: str) -> int:
+        if name not in self._position:
+            raise WireError(f"tensor: expected a name of the layout, got {name!r}")
+        return self._position[name]
+
+    def _section(self, position: int, section: int, plain_bytes: int, what: str) -> np.ndarray:
+        record = self._table[position]
+        end = int(self._ends[position, section])
+        data = self._data[end - int(record["lengths"][section]) : end]
+        field = f"{what} of {self.layout[position].name}"
+        return open_section(int(record["codings"][section]), data, plain_bytes, field)
+
+    def _mask(self, position: int) -> np.ndarray | None:
+        spec, mode = self.layout[position], int(self._table["mask_mode"][position])
+        known = known_mask(self._known_masks, spec)
+        bits = told_bits(mode, spec, known)
+        packed = self._section(position, MASK, (bits + 7) // 8, "mask")
+        mask = restore_mask(mode, packed, spec, known, bits)
+        kept = int(self._table["kept"][position])
+        if mask is not None and np.count_nonzero(mask) != kept:
+            raise WireError(
+                f"kept of {spec.name}: the table says {kept}, its mask keeps "
+                f"{np.count_nonzero(mask)}"
+            )
+        return mask
+
+    def _values(self, position: int, mask: np.ndarray | None) -> np.ndarray:
+        spec, record = self.layout[position], self._table[position]
+        form, delta, kept = int(record["form"]), bool(record["delta"]), int(record["kept"])
+        steps = self._steps(position, mask) if form == INT8 else None
+        planes = [
+            self._section(position, FIRST_PLANE + number, kept * width, f"plane {number}")
+            for number, width in enumerate(plane_widths(form, delta))
+        ]
+        symbols = join_planes(planes, form, delta)
+        if delta:
+            base = to_symbols(self._base(position, mask), form, steps, spec.name)
+            symbols = apply_difference(symbols, base)
+        if form == INT8 and not symbols.all():
+            raise WireError(f"values of {spec.name}: int8 runs from -127 to 127, got -128")
+        return from_symbols(symbols, form, steps)
+
+    def _steps(self, position: int, mask: np.ndarray | None) -> np.ndarray:
+        spec = self.layout[position]
+        scales = self._section(position, SCALES, 4 * spec.channels, "scales").view("<f4")
+        check_scales(scales, spec.name)
+        return np.repeat(scales, kept_per_channel(mask, spec))
+
+    def _base(self, position: int, mask: np.ndarray | None) -> np.ndarray:
+        spec = self.layout[position]
+        if self._reference is None or spec.name not in self._reference:
+            raise WireError(f"reference of {spec.name}: the sender used one, this side holds none")
+        base = flat_array(self._reference, spec)
+        base = base if mask is None else base[np.flatnonzero(mask)]
+        told, actual = int(self._table["reference_check"][position]), zlib.crc32(base.data)
+        if told != actual:
+            raise WireError(
+                f"reference of {spec.name}: the sender's has the check {told:08x}, this side's "
+                f"{actual:08x}; open with the model that the sender received"
+            )
+        return base
+
+
+def open_payload(
+    payload: Source,
+    *,
+    layout: Layout,
+    known_masks: Mapping[str, np.ndarray] | None = None,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> Payload:
+    """Open a payload from the network: check it as a whole, decode nothing yet.
+
+    Args:
+        payload: the bytes, or the path of a file that holds them (mapped, not read).
+        layout: the tensors that both sides know.
+        known_masks: the masks that this side holds and the sender counts on.
+        reference: name -> float32 array that this side holds and the sender counts on.
+
+    Returns:
+        The payload, checked up to its table.
+
+    Raises:
+        WireError: which field is wrong; refuse the payload.
+    """
+    check_layout(layout)
+    if isinstance(payload, str | PathLike):
+        with Path(payload).open("rb") as file:
+            if file.seek(0, 2) == 0:
+                raise WireError(f"length: {payload} is empty, expected a payload")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return Payload(memoryview(mapped), layout, known_masks, reference)
+    return Payload(memoryview(payload).cast("B"), layout, known_masks, reference)
+
+
+def decode_dense(
+    payload: Source,
+    *,
+    layout: Layout,
+    known_masks: Mapping[str, np.ndarray] | None = None,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Decode a whole payload into full arrays, zero where pruned.
+
+    Args:
+        payload: the bytes, or the path of a file that holds them.
+        layout: the tensors that both sides know.
+        known_masks: the masks that this side holds and the sender counts on.
+        reference: name -> float32 array that this side holds and the sender counts on.
+
+    Returns:
+        name -> float32 array of the tensor's shape, and name -> bool mask of every prunable one.
+
+    Raises:
+        WireError: which field is wrong; refuse the payload.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    masks: dict[str, np.ndarray] = {}
+    with open_payload(
+        payload, layout=layout, known_masks=known_masks, reference=reference
+    ) as opened:
+        for spec, mask, values in opened:
+            arrays[spec.name] = values
+            if mask is not None:
+                full = np.zeros(spec.size, np.float32)
+                full[np.flatnonzero(mask)] = values
+                arrays[spec.name] = full.reshape(spec.shape)
+            if spec.prunable:
+                masks[spec.name] = np.ones(spec.shape, np.bool_) if mask is None else mask
+    return arrays, masks
+
+
+def _check_known_masks(
+    told: bytes, known_masks: Mapping[str, np.ndarray] | None, layout: Layout
+) -> None:
+    if told == NO_HASH:
+        return
+    held = NO_HASH if known_masks is None else mask_hash(known_masks, layout)
+    if told != held:
+        raise WireError(
+            f"mask hash: the sender counts on the masks {told.hex()}, this side holds "
+            f"{'none' if known_masks is None else held.hex()}; ask for explicit masks"
+        )
