@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import numpy as np
 from flwr.app import Context
-from flwr.common import log
+from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from fedklpr_flwr.errors import FedKlprError

@@ -22,14 +22,13 @@ from fedklpr_flwr.algorithm.divergence import (
 )
 from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import RecoveryRule
-from fedklpr_flwr.algorithm.schedules import (
-    RULES,
-    Hook,
-    PruningContext,
+from fedklpr_flwr.algorithm.pruning_step import (
+    PruningMoment,
     PruningSettings,
     PruningState,
     PruningStep,
 )
+from fedklpr_flwr.algorithm.schedules import RULES, Hook
 from fedklpr_flwr.algorithm.update import ClientUpdate, TrainingReport
 from fedklpr_flwr.federation.accuracy import hold_out, measure_accuracy
 from fedklpr_flwr.federation.client_memory import ClientMemory
@@ -94,16 +93,19 @@ class _Round:
     def ask(self, hook: Hook, *, epoch: float, accuracy: float | None) -> None:
         """Let the pruning rule have its moment, and do what it says."""
         with self.clock.phase("prune"):
-            context = PruningContext(
+            state = float_state(self.network)
+            moment = PruningMoment(
+                tensors=state,
+                masks=self.masks,
+                state=self.pruning,
+                settings=pruning_settings(self.settings),
                 round_number=self.round_number,
                 epoch=epoch,
                 epochs=self.settings.training.epochs,
                 accuracy=accuracy,
                 accuracy_through=self._accuracy_through,
             )
-            state = float_state(self.network)
-            step = hook(state, self.masks, context, pruning_settings(self.settings), self.pruning)
-            self._apply(step, state)
+            self._apply(hook(moment), state)
 
     def _apply(self, step: PruningStep, state: Mapping[str, torch.Tensor]) -> None:
         if step.rewind and self.initial is not None:

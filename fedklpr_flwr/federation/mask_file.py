@@ -68,7 +68,8 @@ class MaskFile(Mapping[str, torch.Tensor]):
         self._shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return unpack_mask(self._file.get_tensor(name), self._shapes[name])
+        shape = self._shapes[name]  # first: a name without a mask is a KeyError, as in any mapping
+        return unpack_mask(self._file.get_tensor(name), shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

@@ -12,7 +12,9 @@ from uuid import uuid4
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
 
 
 class InProcessGrid(Grid):
@@ -30,6 +32,8 @@ class InProcessGrid(Grid):
         run_config: Mapping[str, Any],
         node_configs: Iterable[Mapping[str, Any]],
     ) -> None:
+        # Flower's messages ask the process who it is; its engine would have said so.
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
         self._app = client_app
         self._run = Run.create_empty(run_id=1)
         self._contexts = {
@@ -40,7 +44,7 @@ class InProcessGrid(Grid):
                 state=RecordDict(),
                 run_config=dict(run_config),
             )
-            for node, config in enumerate(node_configs, start=1)
+            for node, config in enumerate(node_configs, start=2)
         }
         self._waiting: dict[str, Message] = {}
 

@@ -10,7 +10,7 @@ from logging import WARNING
 from typing import Any
 
 from flwr.app import Message
-from flwr.common import log
+from flwr.common.logger import log
 
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import FedKlprError

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.supercore.inflatable.inflatable_utils import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedklpr_flwr.errors import WireError
 

@@ -76,6 +76,8 @@ def open_section(coding: int, data: memoryview, plain_bytes: int, field: str) ->
     opener = _OPENERS.get(coding)
     if opener is None:
         raise WireError(f"{field}: coding must be one of {sorted(_OPENERS)}, got {coding}")
+    if plain_bytes == 0 and (coding != RAW or len(data)):
+        raise WireError(f"{field}: expected nothing, got {len(data)} bytes of coding {coding}")
     return opener(data, plain_bytes, field)
 
 

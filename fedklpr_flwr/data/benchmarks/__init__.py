@@ -3,24 +3,60 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fedklpr_flwr.data.benchmarks import market1501, pku_reid, viper, ward
+from fedklpr_flwr.data.benchmarks import (
+    cuhk01,
+    cuhk03,
+    dukemtmc,
+    folder,
+    ilids_vid,
+    market1501,
+    msmt17,
+    picture_list,
+    pku_reid,
+    prid450s,
+    prid2011,
+    three_dpes,
+    viper,
+    ward,
+)
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
+from fedklpr_flwr.data.benchmarks.fedreid_layout import find_processed, read_processed
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
 
 READERS: dict[str, Callable[[PictureTree, int], ReidDataset]] = {
     "market1501": market1501.read,
+    "dukemtmc": dukemtmc.read,
+    "cuhk03": cuhk03.read,
+    "prid2011": prid2011.read,
+    "cuhk01": cuhk01.read,
     "viper": viper.read,
+    "3dpes": three_dpes.read,
+    "ilids_vid": ilids_vid.read,
+    "msmt17": msmt17.read,
     "ward": ward.read,
+    "prid450s": prid450s.read,
     "pku_reid": pku_reid.read,
+    "folder": folder.read,
+    "csv": picture_list.read,
 }
 
 CARDS: dict[str, DatasetCard] = {
     "market1501": market1501.CARD,
+    "dukemtmc": dukemtmc.CARD,
+    "cuhk03": cuhk03.CARD,
+    "prid2011": prid2011.CARD,
+    "cuhk01": cuhk01.CARD,
     "viper": viper.CARD,
+    "3dpes": three_dpes.CARD,
+    "ilids_vid": ilids_vid.CARD,
+    "msmt17": msmt17.CARD,
     "ward": ward.CARD,
+    "prid450s": prid450s.CARD,
     "pku_reid": pku_reid.CARD,
+    "folder": folder.CARD,
+    "csv": picture_list.CARD,
 }
 
 _DRAWN = "drawn:"
@@ -51,7 +87,7 @@ def read_dataset(
 
         return draw_site(name.removeprefix(_DRAWN), root, seed=seed)
     tree = open_tree(name, root)
-    dataset = READERS[name](tree, seed)
+    dataset = read_tree(name, tree, seed)
     if not (dataset.train or dataset.gallery) and not tree.problems:
         raise DataError(f"{root}: expected {CARDS[name].layout}, got no picture at all")
     if not tree.problems:
@@ -72,6 +108,26 @@ def read_dataset(
         dataset.single_shot,
         (*dataset.notes, note),
     )
+
+
+def read_tree(name: str, tree: PictureTree, seed: int) -> ReidDataset:
+    """Read a set from its own layout, or from that of the FedReID benchmark.
+
+    Args:
+        name: One of `READERS`.
+        tree: The folder; what cannot be used is noted there.
+        seed: Decides splits that a set does not bring.
+
+    Returns:
+        The data set without the files noted.
+
+    Raises:
+        DataError: If the folder is laid out in another way.
+    """
+    processed = find_processed(tree) if CARDS[name].expected else None
+    if processed is not None:
+        return read_processed(tree, processed, name)
+    return READERS[name](tree, seed)
 
 
 def open_tree(name: str, root: Path) -> PictureTree:

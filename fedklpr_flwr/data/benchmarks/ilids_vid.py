@@ -26,7 +26,7 @@ from pathlib import Path
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.matlab_file import read_matlab
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
-from fedklpr_flwr.data.benchmarks.seeded_split import separate, seeded_order, training_persons
+from fedklpr_flwr.data.benchmarks.seeded_split import seeded_order, separate, training_persons
 from fedklpr_flwr.data.benchmarks.tracks import frames_to_train_on, read_tracks
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 

@@ -62,7 +62,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         train += _listed(tree, base / "list_val.txt", train_folder, 1)
     query = _listed(tree, base / "list_query.txt", test_folder, TEST_PERSONS + 1)
     gallery = _listed(tree, base / "list_gallery.txt", test_folder, TEST_PERSONS + 1)
-    return ReidDataset("msmt17", *(_by_name(part) for part in (train, query, gallery)))
+    return ReidDataset("msmt17", _by_name(train), _by_name(query), _by_name(gallery))
 
 
 def _listed(tree: PictureTree, file: Path, folder: Path, first_person: int) -> list[PersonImage]:

@@ -19,7 +19,7 @@ from collections import defaultdict
 
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
-from fedklpr_flwr.data.benchmarks.seeded_split import separate, seeded_order, training_persons
+from fedklpr_flwr.data.benchmarks.seeded_split import seeded_order, separate, training_persons
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 
 CARD = DatasetCard(

@@ -1,0 +1,88 @@
+"""A user's own pictures in folders: with persons known, or without.
+
+Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg.
+Layout without: ROOT/train/CAMERA/anything.jpg; every person is unknown (-1).
+query and gallery, always with persons, may be missing: a site without them trains, and its ranks
+stay empty. train may be missing: such a site is searched in alone.
+train is read as without persons if a picture in it has a name without CAMERA_ in front, if all its
+folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called after one
+and the same word (frame_0001.jpg).
+Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
+    same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
+"""
+
+import re
+
+from fedklpr_flwr.data.benchmarks.card import DatasetCard
+from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
+from fedklpr_flwr.data.person_image import ReidDataset
+from fedklpr_flwr.errors import DataError
+
+CARD = DatasetCard(
+    title="folder",
+    layout="folders train, query and gallery with PERSON/CAMERA_anything.jpg, or train with "
+    "CAMERA/anything.jpg",
+)
+
+_CAMERA_NAME = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECASE)
+_PREFIX = re.compile(r"([^_]+)_.+")
+
+
+def read(tree: PictureTree, seed: int) -> ReidDataset:
+    """Read a user's own pictures.
+
+    Args:
+        tree: The folder with train, query and gallery.
+        seed: Not used; the folders are the split.
+
+    Returns:
+        The set; it notes how train was read.
+
+    Raises:
+        DataError: If there is neither train nor gallery, or only one of query and gallery.
+    """
+    there = [part for part in ("train", "query", "gallery") if (tree.root / part).is_dir()]
+    if not there:
+        tree.need(CARD.layout, "train")
+    if ("query" in there) != ("gallery" in there):
+        raise DataError(f"{tree.root}: expected both query and gallery, or neither; got {there}")
+    rows = [row for part in there if part != "train" for row in _known(tree, part)]
+    if "train" not in there:
+        return numbered_dataset("folder", rows, ())
+    if _has_persons(tree):
+        return numbered_dataset("folder", [*_known(tree, "train"), *rows], ())
+    train = [
+        PictureRow(path, "", camera.name, "train")
+        for camera in tree.folders(tree.root / "train")
+        for path in tree.pictures(camera)
+    ]
+    note = "train read as train/CAMERA/anything.jpg: its persons are unknown"
+    return numbered_dataset("folder", [*train, *rows], (note,))
+
+
+def _known(tree: PictureTree, part: str) -> list[PictureRow]:
+    """Read a part laid out as PERSON/CAMERA_anything.jpg."""
+    return [
+        PictureRow(path, person.name, match[1], part)
+        for person in tree.folders(tree.root / part)
+        for path, match in tree.named_pictures(person, _PREFIX, "cam1_0001.jpg (CAMERA_anything)")
+    ]
+
+
+def _has_persons(tree: PictureTree) -> bool:
+    """Tell whether train's folders are persons; see the module's rule."""
+    folders = tree.folders(tree.root / "train")
+    if all(_CAMERA_NAME.fullmatch(folder.name) for folder in folders):
+        return False
+    # A second look at the same files must not note their faults twice.
+    look = PictureTree(tree.root)
+    names = [path.name for folder in folders for path in look.pictures(folder)]
+    prefixes = {match[1] if (match := _PREFIX.fullmatch(name)) else None for name in names}
+    if None in prefixes:
+        return False
+    return len(prefixes) != 1 or any(_is_camera(prefix) for prefix in prefixes if prefix)
+
+
+def _is_camera(word: str) -> bool:
+    return word.isdecimal() or _CAMERA_NAME.fullmatch(word) is not None

@@ -1,0 +1,63 @@
+"""Persons and cameras that a user calls by names become numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRow:
+    """A picture with names instead of numbers.
+
+    Attributes:
+        path: The picture file.
+        person: The person's name; empty = unknown.
+        camera: The camera's name.
+        part: "train", "query" or "gallery".
+    """
+
+    path: Path
+    person: str
+    camera: str
+    part: str
+
+
+def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
+    """Number persons (from 1) and cameras (from 0) in order of their names, over all parts.
+
+    Args:
+        name: The set's name.
+        rows: The pictures.
+        notes: What to say of how it was read.
+
+    Returns:
+        The set, each part in the order of `rows`; unknown persons are -1; single-shot where no
+        person of the gallery has two pictures. It notes persons in both train and query.
+    """
+    persons = {
+        word: number
+        for number, word in enumerate(_in_order({row.person for row in rows} - {""}), 1)
+    }
+    cameras = {word: number for number, word in enumerate(_in_order({row.camera for row in rows}))}
+    train, query, gallery = (
+        tuple(
+            PersonImage(row.path, persons.get(row.person, -1), cameras[row.camera])
+            for row in rows
+            if row.part == part
+        )
+        for part in ("train", "query", "gallery")
+    )
+    trained = {image.person_id for image in train} - {-1}
+    both = trained & {image.person_id for image in query}
+    if both:
+        notes = (*notes, f"{len(both)} persons are in both train and query: ranks flatter")
+    searched = [image.person_id for image in gallery if image.person_id > 0]
+    single_shot = len(searched) == len(set(searched)) > 0
+    return ReidDataset(name, train, query, gallery, single_shot, notes)
+
+
+def _in_order(words: set[str]) -> list[str]:
+    """Sort names, numbers by value: 2 before 10."""
+    return sorted(words, key=lambda word: (not word.isdecimal(), word.zfill(20), word))
