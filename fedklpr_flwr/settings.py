@@ -78,7 +78,9 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
             config = hydra_compose(
-                "config", overrides=[f"experiment={experiment}", *overrides], return_hydra_config=False
+                "config",
+                overrides=[f"experiment={experiment}", *overrides],
+                return_hydra_config=False,
             )
             missing = sorted(OmegaConf.missing_keys(config))
             if missing:
@@ -119,7 +121,9 @@ def write_settings(settings: Settings, path: Path) -> None:
     """Write a run's settings as YAML that reads back to the same settings."""
     from omegaconf import OmegaConf
 
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(settings_to_dict(settings))), encoding="utf-8")
+    path.write_text(
+        OmegaConf.to_yaml(OmegaConf.create(settings_to_dict(settings))), encoding="utf-8"
+    )
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -231,9 +235,7 @@ def _value(kind: Any, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
         item_kind = typing.get_args(kind)[0]
         if not isinstance(value, list | tuple):
             raise SettingsError(f"{path} is {value!r}: expected a list")
-        return tuple(
-            _value(item_kind, item, f"{path}[{i}]", {}) for i, item in enumerate(value)
-        )
+        return tuple(_value(item_kind, item, f"{path}[{i}]", {}) for i, item in enumerate(value))
     return _scalar(kind, value, path, allowed)
 
 
@@ -268,7 +270,9 @@ def _check_pairs(settings: Settings) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")
-    unsafe = [name for name in names if not name or set(name) & set("/\\ \0") or name.startswith(".")]
+    unsafe = [
+        name for name in names if not name or set(name) & set("/\\ \0") or name.startswith(".")
+    ]
     if unsafe:
         raise SettingsError(
             f"data.clients has the name {unsafe[0]!r}: expected letters, digits, - and _"

@@ -55,8 +55,13 @@ class FedKlprStrategy(Strategy):
         """Log what is about to run."""
         count = sum(spec.size for spec in self.layout)
         log(INFO, "%s, method %s", self.settings.experiment, self.settings.method.name)
-        log(INFO, "%d tensors, %d numbers travel; run folder %s", len(self.layout), count,
-            self.folder.path)
+        log(
+            INFO,
+            "%d tensors, %d numbers travel; run folder %s",
+            len(self.layout),
+            count,
+            self.folder.path,
+        )
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -70,9 +75,7 @@ class FedKlprStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One part of the merged model a client, cut by that client's mask."""
-        tasks = self.downlink.messages(
-            "evaluate", self._book, self.roster.nodes, self.roster.nodes
-        )
+        tasks = self.downlink.messages("evaluate", self._book, self.roster.nodes, self.roster.nodes)
         return (message for _, message in tasks)
 
     def aggregate_train(
@@ -159,8 +162,14 @@ class FedKlprStrategy(Strategy):
         self._ask(grid, "train", chosen, use)
         if len(book.arrivals) < needed:
             missing = [client for client in chosen if client not in book.arrivals]
-            log(WARNING, "round %d: %d valid replies, %d needed: asking %s once more", book.number,
-                len(book.arrivals), needed, ", ".join(missing))
+            log(
+                WARNING,
+                "round %d: %d valid replies, %d needed: asking %s once more",
+                book.number,
+                len(book.arrivals),
+                needed,
+                ", ".join(missing),
+            )
             self._ask(grid, "train", missing, use)
         if len(book.arrivals) < needed:
             failures = "; ".join(

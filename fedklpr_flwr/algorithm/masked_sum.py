@@ -19,6 +19,8 @@ BLOCK = 32_768
 GROUP = 8
 """Clients summed at once: one bit of the code each."""
 
+_BITS = np.left_shift(1, np.arange(GROUP)).astype(np.uint8)
+
 
 @dataclass
 class Part:
@@ -48,20 +50,32 @@ class Part:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Block-sized arrays that are reused from block to block."""
+    """One block of up to GROUP clients, reused from block to block.
 
-    products: Array
+    Attributes:
+        values: (GROUP, size) float32, a client a row, zero where it holds nothing.
+        held: (GROUP, size) uint8, 1 where it holds the coordinate.
+        code: (size,) uint8.
+        numerator: (size,) float64.
+        denominator: (size,) float64.
+    """
+
+    values: Array
+    held: Array
     code: Array
-    bits: Array
     numerator: Array
     denominator: Array
 
     @classmethod
     def of(cls, size: int) -> "Scratch":
         """Makes room for blocks of the given size."""
-        floats = [np.empty(size) for _ in range(3)]
-        codes = [np.empty(size, np.uint8) for _ in range(2)]
-        return cls(floats[0], codes[0], codes[1], floats[1], floats[2])
+        return cls(
+            np.empty((GROUP, size), np.float32),
+            np.empty((GROUP, size), np.uint8),
+            np.empty(size, np.uint8),
+            np.empty(size),
+            np.empty(size),
+        )
 
 
 def checked_part(name: str, size: int, weight: float, mask: Array | None, values: Array) -> Part:
@@ -110,51 +124,49 @@ def denominators(parts: list[Part]) -> Array:
     return table
 
 
-def add_block(
-    parts: list[Part], start: int, stop: int, scratch: Scratch, numerator: Array, plain: bool
-) -> Array:
-    """Adds sum_k w_k m_k theta_k of a block to the numerator, and gives the block's codes.
+def sum_block(
+    parts: list[Part], start: int, stop: int, scratch: Scratch, *, plain: bool
+) -> tuple[Array, Array]:
+    """Gives sum_k w_k m_k theta_k of a block, and which clients hold each coordinate.
 
     Args:
         parts: at most GROUP clients; blocks must come in order, each part remembers its place.
         start: the block's first coordinate, a multiple of BLOCK.
         stop: the coordinate after its last.
-        scratch: room for the block.
-        numerator: (stop - start,) float64, added to in place.
+        scratch: room for the block; what is returned lies in it.
         plain: count every coordinate as held, a pruned one as zero.
 
     Returns:
-        (stop - start,) uint8 codes: bit k set where client k holds the coordinate.
+        (stop - start,) float64 sums, and uint8 codes with bit k set where client k holds.
     """
-    size = stop - start
-    code, bits, products = scratch.code[:size], scratch.bits[:size], scratch.products[:size]
-    code[:] = 0
-    for number, part in enumerate(parts):
-        held = part.held(start, stop)
-        bit = np.uint8(1 << number)
-        if held is None or plain:
-            np.bitwise_or(code, bit, out=code)
-        else:
-            np.multiply(held.view(np.uint8), bit, out=bits)
-            np.bitwise_or(code, bits, out=code)
-        if held is not None and not part.dense:
-            _add_survivors(part, held, numerator)
-            continue
-        np.copyto(products, part.values[start:stop])
-        if held is not None:
-            np.multiply(products, held, out=products)
-        np.multiply(products, part.weight, out=products)
-        np.add(numerator, products, out=numerator)
-    return code
+    count, size = len(parts), stop - start
+    values, held = scratch.values[:count, :size], scratch.held[:count, :size]
+    for part, value_row, held_row in zip(parts, values, held, strict=True):
+        _fill_row(part, start, stop, value_row, held_row)
+        if plain:
+            held_row[:] = 1
+    weights = np.array([part.weight for part in parts])
+    # float64 weights make einsum multiply and add in float64, in small buffers, client by client.
+    np.einsum("k,kn->n", weights, values, out=scratch.numerator[:size])
+    np.einsum("k,kn->n", _BITS[:count], held, out=scratch.code[:size])
+    return scratch.numerator[:size], scratch.code[:size]
 
 
-def _add_survivors(part: Part, held: Array, numerator: Array) -> None:
-    """Adds the block's surviving values at the places its mask gives them."""
-    places = np.flatnonzero(held)
-    values = part.values[part.position : part.position + places.size]
+def _fill_row(part: Part, start: int, stop: int, values: Array, held: Array) -> None:
+    """Writes one client's block: its values, zero where it holds nothing, and where it holds."""
+    mask = part.held(start, stop)
+    if mask is None:
+        held[:] = 1
+        values[:] = part.values[start:stop]
+        return
+    held[:] = mask
+    if part.dense:
+        np.multiply(part.values[start:stop], mask, out=values)
+        return
+    places = np.flatnonzero(mask)
+    values[:] = 0
+    values[places] = part.values[part.position : part.position + places.size]
     part.position += places.size
-    # ufunc.at adds in one pass; numerator[places] += ... reads, adds and writes in three.
-    np.add.at(numerator, places, values.astype(np.float64) * part.weight)
 
 
 def divide_block(numerator: Array, denominator: Array, previous: Array, merged: Array) -> None:
@@ -168,6 +180,5 @@ def divide_block(numerator: Array, denominator: Array, previous: Array, merged: 
     """
     carried = np.flatnonzero(denominator == 0)
     denominator[carried] = 1.0
-    np.divide(numerator, denominator, out=numerator)
-    np.copyto(merged, numerator, casting="same_kind")
+    np.divide(numerator, denominator, out=merged, casting="same_kind")
     merged[carried] = previous[carried]

@@ -9,8 +9,9 @@ same to the bit however many threads there are.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -20,15 +21,15 @@ from fedklpr_flwr.algorithm.masked_sum import (
     Array,
     Part,
     Scratch,
-    add_block,
     checked_part,
     denominators,
     divide_block,
+    sum_block,
 )
 from fedklpr_flwr.errors import MergeError
 
 Contribution = tuple[float, Array | None, Array]
-"""(weight, mask or None, values): one client's part in one tensor, as MergeAccumulator.add takes."""
+"""(weight, mask or None, values): one client's part in one tensor, see MergeAccumulator.add."""
 
 MERGES = ("masked_mean", "plain_mean")
 
@@ -40,7 +41,14 @@ class MergeAccumulator:
     must be added in one agreed order (by name): sums depend on it in the last bit.
     """
 
-    def __init__(self, name: str, previous: Array, *, how: str = "masked_mean") -> None:
+    def __init__(
+        self,
+        name: str,
+        previous: Array,
+        *,
+        how: str = "masked_mean",
+        scratch: Scratch | None = None,
+    ) -> None:
         """Starts the merge of one tensor.
 
         Args:
@@ -48,6 +56,7 @@ class MergeAccumulator:
             previous: float array of any shape, the global value before the round; read only.
             how: `masked_mean`, or `plain_mean`, which counts a pruned weight as a zero:
                 sum_k w_k m_kj theta_kj / sum_k w_k.
+            scratch: room that a caller with many tensors makes once; not shared between threads.
 
         Raises:
             MergeError: `how` is unknown.
@@ -58,8 +67,7 @@ class MergeAccumulator:
         self._previous = previous
         self._plain = how == "plain_mean"
         self._waiting: list[Part] = []
-        size = previous.size
-        self._scratch = Scratch.of(min(BLOCK, size))
+        self._scratch = Scratch.of(min(BLOCK, previous.size)) if scratch is None else scratch
         # Running sums over the whole tensor exist only with more clients than fit one group.
         self._sums: tuple[Array, Array] | None = None
 
@@ -96,29 +104,31 @@ class MergeAccumulator:
         """
         previous = self._previous.reshape(-1)
         merged = np.empty_like(previous)
-        table = denominators(self._waiting)
-        for start, stop in _blocks(previous.size):
-            numerator = self._scratch.numerator[: stop - start]
-            denominator = self._scratch.denominator[: stop - start]
-            numerator[:] = 0.0 if self._sums is None else self._sums[0][start:stop]
-            code = add_block(self._waiting, start, stop, self._scratch, numerator, self._plain)
-            np.take(table, code, out=denominator, mode="clip")
+        for start, stop, numerator, denominator in self._sum_waiting():
             if self._sums is not None:
+                numerator += self._sums[0][start:stop]
                 denominator += self._sums[1][start:stop]
             divide_block(numerator, denominator, previous[start:stop], merged[start:stop])
         self._waiting, self._sums = [], None
         return merged.reshape(self._previous.shape)
 
     def _add_waiting_to_sums(self) -> None:
-        size = self._previous.size
         if self._sums is None:
-            self._sums = np.zeros(size), np.zeros(size)
-        table = denominators(self._waiting)
-        for start, stop in _blocks(size):
-            numerator, denominator = (array[start:stop] for array in self._sums)
-            code = add_block(self._waiting, start, stop, self._scratch, numerator, self._plain)
-            denominator += np.take(table, code, mode="clip")
+            self._sums = np.zeros(self._previous.size), np.zeros(self._previous.size)
+        for start, stop, numerator, denominator in self._sum_waiting():
+            self._sums[0][start:stop] += numerator
+            self._sums[1][start:stop] += denominator
         self._waiting = []
+
+    def _sum_waiting(self) -> Iterator[tuple[int, int, Array, Array]]:
+        """Gives start, stop, numerator and denominator of the waiting clients, block by block."""
+        table = denominators(self._waiting)
+        scratch = self._scratch
+        for start in range(0, self._previous.size, BLOCK):
+            stop = min(start + BLOCK, self._previous.size)
+            numerator, code = sum_block(self._waiting, start, stop, scratch, plain=self._plain)
+            denominator = np.take(table, code, out=scratch.denominator[: stop - start], mode="clip")
+            yield start, stop, numerator, denominator
 
 
 def merge_tensor(
@@ -127,6 +137,7 @@ def merge_tensor(
     contributions: Iterable[Contribution],
     *,
     how: str = "masked_mean",
+    scratch: Scratch | None = None,
 ) -> Array:
     """Gives the weighted mean of one tensor over the clients that hold each coordinate.
 
@@ -136,6 +147,7 @@ def merge_tensor(
         contributions: (weight, mask, values) in client-name order, as `MergeAccumulator.add`
             takes them; read once, at most eight are held.
         how: `masked_mean` or `plain_mean`.
+        scratch: room that a caller with many tensors makes once; not shared between threads.
 
     Returns:
         A new array of the previous one's shape and dtype. With full masks and equal weights it is
@@ -146,7 +158,7 @@ def merge_tensor(
 
     Source: FedKLPR's aggregation; carry-over as in LotteryFL and Sub-FedAvg.
     """
-    accumulator = MergeAccumulator(name, previous, how=how)
+    accumulator = MergeAccumulator(name, previous, how=how, scratch=scratch)
     for weight, mask, values in contributions:
         accumulator.add(weight, mask, values)
     return accumulator.result()
@@ -175,9 +187,17 @@ def merge_model(
     Raises:
         MergeError: see `merge_tensor`.
     """
+    # Making room anew for every tensor costs more, in page faults, than the sums themselves.
+    rooms: SimpleQueue[Scratch] = SimpleQueue()
+    for _ in range(max(threads, 1)):
+        rooms.put(Scratch.of(BLOCK))
 
     def merge_one(name: str) -> Array:
-        return merge_tensor(name, previous[name], contributions_of(name), how=how)
+        room = rooms.get()
+        try:
+            return merge_tensor(name, previous[name], contributions_of(name), how=how, scratch=room)
+        finally:
+            rooms.put(room)
 
     if threads <= 1:
         return {name: merge_one(name) for name in previous}
@@ -186,7 +206,3 @@ def merge_model(
     with ThreadPoolExecutor(threads) as pool:
         merged = dict(zip(by_size, pool.map(merge_one, by_size), strict=True))
     return {name: merged[name] for name in previous}
-
-
-def _blocks(size: int) -> Iterable[tuple[int, int]]:
-    return ((start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))

@@ -9,7 +9,6 @@ import numpy as np
 
 from fedklpr_flwr.data.drawn_canvas import (
     Canvas,
-    Colour,
     FloatArray,
     Point,
     mix,

@@ -82,9 +82,7 @@ def _heldout_rank1(network: ReidNetwork, aside: Pictures | None) -> float | None
     return None if scores is None else scores.rank1
 
 
-def _cross_camera(
-    network: ReidNetwork, train: Pictures, labels: torch.Tensor
-) -> float | None:
+def _cross_camera(network: ReidNetwork, train: Pictures, labels: torch.Tensor) -> float | None:
     """Share of clustered pictures whose nearest picture of another camera is of the same cluster."""
     chosen = (labels >= 0).nonzero().ravel()
     cameras, clusters = train.cameras[chosen], labels[chosen]

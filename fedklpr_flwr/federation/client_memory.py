@@ -37,6 +37,7 @@ class ClientMemory:
         masks: bool tensors by name, True = kept.
         recovery: accuracies and prunes so far, for cross-round recovery.
         masks_before_last_prune: what a rollback goes back to; None unless crr.rollback is on.
+        before_prune: the weights as they were at the last prune, by name; empty unless crr.rollback is on.
         personal: tensors that never leave the client, by name.
         residual: what lossy wire forms have cut off so far, by name.
     """
@@ -45,6 +46,7 @@ class ClientMemory:
     masks: Mapping[str, torch.Tensor]
     recovery: RecoveryState = field(default_factory=RecoveryState)
     masks_before_last_prune: Mapping[str, torch.Tensor] | None = None
+    before_prune: Mapping[str, torch.Tensor] = field(default_factory=dict)
     personal: Mapping[str, torch.Tensor] = field(default_factory=dict)
     residual: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
@@ -81,7 +83,9 @@ class MemoryFolder:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise MemoryStateError(f"{path} is damaged: {error}; delete it to start anew") from error
+            raise MemoryStateError(
+                f"{path} is damaged: {error}; delete it to start anew"
+            ) from error
         if metadata.get("format") != _FORMAT:
             raise MemoryStateError(
                 f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
@@ -147,7 +151,12 @@ def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, A
     arrays = {f"mask/{name}": bits for name, bits in packed.items()}
     earlier, _ = pack_masks(memory.masks_before_last_prune or {})
     arrays |= {f"earlier/{name}": bits for name, bits in earlier.items()}
-    for kind, tensors in (("personal", memory.personal), ("residual", memory.residual)):
+    kept = {
+        "before": memory.before_prune,
+        "personal": memory.personal,
+        "residual": memory.residual,
+    }
+    for kind, tensors in kept.items():
         for name, tensor in tensors.items():
             arrays[f"{kind}/{name}"] = np.ascontiguousarray(tensor.detach().numpy())
     record = {
@@ -169,6 +178,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) ->
             name: unpack_mask(bits.numpy(), shapes[name]) for name, bits in earlier.items()
         }
         or None,
+        before_prune=_section(arrays, "before/"),
         personal=_section(arrays, "personal/"),
         residual=_section(arrays, "residual/"),
     )

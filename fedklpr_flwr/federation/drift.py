@@ -1,6 +1,7 @@
 """The pull towards the received model: one function a choice of `method.drift_penalty`."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from fedklpr_flwr.algorithm.divergence import (
     kl_regularization_loss,
     proximal_loss,
 )
+from fedklpr_flwr.federation.personal_model import features_of
+from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
@@ -36,15 +39,23 @@ class Received:
             return self.network(images)
 
 
-def freeze(network: ReidNetwork, *, train_batchnorm: bool) -> None:
-    """Make a network a reference: no gradients, evaluation mode, statistics never move."""
-    network.requires_grad_(False)
-    network.eval()
-    if train_batchnorm:
-        for module in network.modules():
+def receive(network: ReidNetwork, batchnorm: str, plain: Pictures | None) -> Received:
+    """A frozen copy of a network as it is before training.
+
+    Args:
+        network: the received model seen through the client's mask.
+        batchnorm: `eval` normalises by running statistics, `train` by the batch; neither moves them.
+        plain: pictures whose features are taken once and used for the whole round (`kl.reference=cached`),
+            or None.
+    """
+    reference = deepcopy(network).requires_grad_(False).eval()
+    cached = None if plain is None else features_of(reference, plain)
+    if batchnorm == "train":
+        for module in reference.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.train()
                 module.momentum = 0.0
+    return Received(reference, dict(reference.named_parameters()), cached)
 
 
 @dataclass(frozen=True)

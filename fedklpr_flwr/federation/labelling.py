@@ -35,9 +35,7 @@ def label_site(site: Site, features: torch.Tensor, copies: int, settings: Settin
     return LABEL_SOURCES[settings.labels.source](site, features, copies, settings)
 
 
-def _clusters(
-    site: Site, features: torch.Tensor, copies: int, settings: Settings
-) -> PseudoLabels:
+def _clusters(site: Site, features: torch.Tensor, copies: int, settings: Settings) -> PseudoLabels:
     chosen = settings.labels
     return cluster_people(
         features,

@@ -92,7 +92,7 @@ def _batches(
     chosen: Training,
     copies: int,
     generator: torch.Generator,
-):  # noqa: ANN202
+):
     used = int((objective.sampling_labels >= 0).sum()) * copies
     count = max(1, used // (chosen.persons * chosen.pictures))
     if chosen.max_batches is not None:

@@ -1,4 +1,4 @@
-"""Masks on disk: one bit a coordinate in a safetensors file, read tensor by tensor.
+"""Masks by name, without holding them all: on disk one bit a coordinate, read tensor by tensor.
 
 The server keeps clients/NAME/mask.safetensors, a client keeps its own in its memory; both are small
 (2.9 MB for a ResNet-50) and are opened lazily, so that a server with many clients holds one tensor's mask
@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fedklpr_flwr.errors import MemoryStateError
+
+Masks = Mapping[str, torch.Tensor]
 
 _FORMAT = "fedklpr-masks-1"
 
@@ -76,3 +78,35 @@ class MaskFile(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._shapes)
+
+
+class FullMasks(Mapping[str, torch.Tensor]):
+    """Masks that keep everything, made one tensor at a time: what every client starts from."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._shapes = dict(shapes)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return torch.ones(tuple(self._shapes[name]), dtype=torch.bool)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+class ArrayView(Mapping[str, np.ndarray]):
+    """Tensors seen as arrays, one at a time: the wire speaks numpy."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[name].detach().numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)

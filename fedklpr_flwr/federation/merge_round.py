@@ -25,11 +25,10 @@ from fedklpr_flwr.algorithm.weighting import (
     uniform_weights,
 )
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.mask_file import ArrayView, Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.wire.codec import Payload, open_payload
 from fedklpr_flwr.wire.layout import Layout
-
-Masks = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,38 +65,6 @@ class Inspection:
     mask_hash: str
     pruned: float
     kept: int
-
-
-class FullMasks(Mapping[str, torch.Tensor]):
-    """Masks that keep everything, made one tensor at a time: what every client starts from."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._shapes = {spec.name: spec.shape for spec in layout if spec.prunable}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return torch.ones(self._shapes[name], dtype=torch.bool)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
-
-
-class ArrayView(Mapping[str, np.ndarray]):
-    """Tensors seen as arrays, one at a time: the wire speaks numpy."""
-
-    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._tensors[name].detach().numpy()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
 
 
 def open_update(payload: Path | bytes, layout: Layout, known_masks: Masks) -> Payload:

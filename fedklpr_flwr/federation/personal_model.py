@@ -50,9 +50,7 @@ def _weights_file(settings: Settings) -> Path | None:
 def float_state(network: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and float buffers by name, sharing the network's storage; counters stay behind."""
     return {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if tensor.is_floating_point()
+        name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()
     }
 
 

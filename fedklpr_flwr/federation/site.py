@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures
+from fedklpr_flwr.federation.method import Client, Settings
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,33 @@ def load_site(
         )
 
     return Site(name, pictures(dataset.train), pictures(dataset.query), pictures(dataset.gallery))
+
+
+def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
+    """Read and decode a client's pictures where its settings say they lie.
+
+    Args:
+        identity: the client: its name, its reader, and its folder (absolute, or below data.root).
+        settings: the run's settings; the seed makes splits that a set does not bring.
+        cache: the user's cache folder, for drawings and decoded pictures.
+
+    Raises:
+        DataError: there is no such set, or a picture cannot be read.
+    """
+    data, model = settings.data, settings.model
+    root = Path(data.root) if data.root else cache / "drawn"
+    drawn = identity.reader.startswith("drawn:")
+    dataset = read_dataset(
+        identity.reader,
+        root / identity.folder if identity.folder else root,
+        # The drawings are one data set for every seed; a run's seed varies the training alone.
+        seed=0 if drawn else settings.seed,
+    )
+    return load_site(
+        identity.name,
+        dataset,
+        height=model.height,
+        width=model.width,
+        cache=Path(data.cache) if data.cache else cache / "pictures",
+        skip_unreadable=data.skip_unreadable,
+    )

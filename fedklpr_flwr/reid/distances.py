@@ -1,6 +1,5 @@
-"""Who is near whom: exact nearest neighbours and the k-reciprocal Jaccard distance, both sparse."""
+"""The k-reciprocal Jaccard distance between pictures, where it is small, in O(N k) memory."""
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,64 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedklpr_flwr.reid.neighbours import nearest_neighbours, products_at
+
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix, csr_matrix
 
 Indices = NDArray[np.int64]
 
-_BLOCK = 6_000_000  # float32 similarities held at once, whatever N: 24 MB
-_MEETINGS = 2_000_000  # pairs of masses compared at once: about 100 MB in all
-
-
-def nearest_neighbours(features: Tensor, k: int) -> Tensor:
-    """Find every row's k most similar rows, exactly, itself first.
-
-    Similarity is the dot product (the cosine, for unit rows). Equal similarities are ordered by
-    index, so the answer does not depend on how a library breaks ties; the row itself comes first
-    even among copies of it.
-
-    Args:
-        features: (N,D) float32.
-        k: neighbours a row, itself included; at least 1.
-
-    Returns:
-        (N, min(k, N)) int64 on the CPU, most similar first.
-    """
-    count = len(features)
-    k = min(k, count)
-    rows = max(1, _BLOCK // max(1, count))
-    parts = [torch.empty(0, k, dtype=torch.int64)]
-    for start in range(0, count, rows):
-        similarities = features[start : start + rows] @ features.T
-        own = torch.arange(len(similarities), device=features.device)
-        similarities[own, start + own] = torch.inf
-        parts.append(_largest(similarities, k).cpu())
-    return torch.cat(parts)
-
-
-def _largest(values: Tensor, k: int) -> Tensor:
-    """Return the columns of each row's k largest values, equal values by column."""
-    # One more than asked shows whether a tie crosses the border of the list.
-    best, columns = values.topk(min(k + 1, values.shape[1]), dim=1)
-    columns, by_column = columns.sort(dim=1)
-    best, by_value = best.gather(1, by_column).sort(dim=1, descending=True, stable=True)
-    nearest = columns.gather(1, by_value)[:, :k]
-    if k < values.shape[1]:
-        tied = (best[:, k - 1] == best[:, k]).nonzero().flatten()
-        if len(tied):
-            nearest[tied] = _largest_of_tied(values[tied], best[tied, k - 1], k)
-    return nearest
-
-
-def _largest_of_tied(values: Tensor, border: Tensor, k: int) -> Tensor:
-    """Do as `_largest` where more values reach a row's border value than the list can hold."""
-    row, column = (values >= border[:, None]).nonzero(as_tuple=True)
-    descending = values[row, column].argsort(descending=True, stable=True)
-    order = descending[row[descending].argsort(stable=True)]
-    row, column = row[order], column[order]
-    first = torch.searchsorted(row, torch.arange(len(values), device=row.device))
-    place = torch.arange(len(row), device=row.device) - first[row]
-    return column[place < k].reshape(len(values), k)
+_BLOCK = 6_000_000  # list entries compared at once
+_MEETINGS = 2**18  # pairs of masses compared at once: few enough to stay in the cache
 
 
 def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_matrix":
@@ -147,26 +97,12 @@ def _rows_to_matrix(
 def _neighbour_mass(features: Tensor, pattern: "csr_matrix") -> "csr_matrix":
     """Spread a mass of one over each row's pattern, in proportion to exp(-squared distance)."""
     # |f - g|^2 = 2 - 2 f.g for unit rows; the constant cancels where the masses are normalised.
-    mass = np.exp(2 * (_products_at(features, pattern) - 1))
+    starts, columns = torch.from_numpy(pattern.indptr), torch.from_numpy(pattern.indices)
+    cosine = products_at(features, features, starts, columns).double().numpy()
+    mass = np.exp(2 * (cosine - 1))
     totals = np.add.reduceat(mass, pattern.indptr[:-1])
     pattern.data = (mass / np.repeat(totals, np.diff(pattern.indptr))).astype(np.float32)
     return pattern
-
-
-def _products_at(features: Tensor, pattern: "csr_matrix") -> NDArray[np.float64]:
-    """Compute the dot products of the stored pairs alone: (stored,) in CSR order."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout a beta
-        stored = torch.sparse_csr_tensor(
-            torch.from_numpy(pattern.indptr),
-            torch.from_numpy(pattern.indices),
-            torch.zeros(pattern.nnz),
-            pattern.shape,
-            check_invariants=False,
-        )
-        products = torch.sparse.sampled_addmm(stored, features, features.T).values()
-    doubles: NDArray[np.float64] = products.double().numpy()
-    return doubles
 
 
 def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
@@ -186,8 +122,10 @@ def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
         shared = _shared_mass(
             mass[start:stop], by_column, place[entries], below[entries], first_column=start
         )
-        i, j = np.nonzero(shared >= 2 * (1 - eps) / (2 - eps) - 1e-6)  # a first sieve
-        distance = np.maximum(1 - shared[i, j] / (2 - shared[i, j]), 0)
+        cells = np.flatnonzero(shared >= 2 * (1 - eps) / (2 - eps) - 1e-6)  # a first sieve
+        i, j = np.divmod(cells, count - start)
+        shared = shared[cells]
+        distance = np.maximum(1 - shared / (2 - shared), 0)
         near = distance <= eps
         pairs.append((i[near] + start, j[near] + start, distance[near].astype(np.float32)))
     row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
@@ -239,7 +177,7 @@ def _shared_mass(
         first_column: the block's first row.
 
     Returns:
-        (R, N - first_column) float64; only cells with i <= j hold a sum.
+        (R * (N - first_column),) float64, by rows; only cells with i <= j hold a sum.
     """
     rows, width = block.shape[0], block.shape[1] - first_column
     own_row = np.repeat(np.arange(rows), np.diff(block.indptr))
@@ -247,5 +185,5 @@ def _shared_mass(
     met = np.arange(ends[-1]) + np.repeat(place - ends + below, below)
     smaller = np.minimum(by_column.data[met], np.repeat(block.data, below))
     cell = by_column.indices[met] + np.repeat(own_row * width - first_column, below)
-    sums = np.bincount(cell, smaller, minlength=rows * width).reshape(rows, width)
+    sums = np.bincount(cell, smaller, minlength=rows * width)
     return sums.astype(np.float64, copy=False)

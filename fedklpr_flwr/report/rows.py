@@ -57,9 +57,20 @@ _SUMS = {item.name for item in fields(Row) if item.name.startswith("bytes_")} | 
     "clusters",
     "outliers",
 }
-_MEANS = (
-    "rank1 rank5 rank10 map minp rank1_local map_local accuracy divergence loss kl_loss pruned"
-).split()
+_MEANS = [
+    "rank1",
+    "rank5",
+    "rank10",
+    "map",
+    "minp",
+    "rank1_local",
+    "map_local",
+    "accuracy",
+    "divergence",
+    "loss",
+    "kl_loss",
+    "pruned",
+]
 
 
 def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:

@@ -76,7 +76,10 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
 
 def recovery_trace(rows: Sequence[Row]) -> list[str]:
     """CRR's accuracy and decision beside Rank-1, a line a client and round."""
-    lines = ["| client | round | CRR accuracy | decision | pruned | Rank-1 |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| client | round | CRR accuracy | decision | pruned | Rank-1 |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in sorted((r for r in rows if r.client and r.round), key=lambda r: (r.client, r.round)):
         lines.append(
             f"| {row.client} | {row.round} | {_number(row.accuracy)} | {row.crr} | {row.pruned:.1%} "
@@ -91,7 +94,15 @@ def write_report(folder: Path) -> None:
     lines = [f"# {folder.name}", "", "Round 0 -> last round.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(line) + " |" for line in table(rows)]
-    lines += ["", *closing_lines(rows), "", "## Cross-round recovery", "", *recovery_trace(rows), ""]
+    lines += [
+        "",
+        *closing_lines(rows),
+        "",
+        "## Cross-round recovery",
+        "",
+        *recovery_trace(rows),
+        "",
+    ]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -6,11 +6,11 @@ from flwr.app import Message
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.federation.client_memory import payload_name
-from fedklpr_flwr.federation.mask_file import MaskFile
-from fedklpr_flwr.federation.merge_round import ArrayView, FullMasks, Masks
+from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.federation.method import Wire
+from fedklpr_flwr.federation.site_client import Task
 from fedklpr_flwr.runtime.open_round import OpenRound
-from fedklpr_flwr.runtime.records import Task, message_bytes, task_content
+from fedklpr_flwr.runtime.records import message_bytes, task_content
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.wire.codec import encode, open_payload
 from fedklpr_flwr.wire.layout import Layout
@@ -28,7 +28,7 @@ class Downlink:
 
     def __init__(self, state: ServerState, folder: RunFolder, layout: Layout, wire: Wire) -> None:
         self._state, self._folder, self._layout, self._wire = state, folder, layout, wire
-        self._everything = FullMasks(layout)
+        self._everything = FullMasks({spec.name: spec.shape for spec in layout if spec.prunable})
         self._full_hash = mask_hash(dict(self._everything))
         self._newest: tuple[tuple[str, bool, int], bytes, int] | None = None
 

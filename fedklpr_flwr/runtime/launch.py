@@ -79,7 +79,10 @@ def launch(
     )
     count = nodes or len(prepared.settings.data.clients)
     threads = prepared.settings.training.threads
-    federation = ["--federation-config", f"num-supernodes={count} client-resources-num-cpus={threads}"]
+    federation = [
+        "--federation-config",
+        f"num-supernodes={count} client-resources-num-cpus={threads}",
+    ]
     server = _start_superlink(port, home, env)
     try:
         _wait_until_up(server, port, home)
@@ -123,7 +126,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _start_superlink(port: int, home: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--log-file", str(home / "superlink.log")]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--log-file",
+        str(home / "superlink.log"),
+    ]
     with (home / "superlink.out").open("wb") as output:
         return subprocess.Popen(
             command,
@@ -156,9 +166,20 @@ def _follow(
 ) -> Ending:
     """Submit the app, report rounds as they end, and ask how it went."""
     config = prepared.folder / ".run-config.toml"
-    config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in prepared.run_config.items()))
+    config.write_text(
+        "".join(f"{key} = {json.dumps(value)}\n" for key, value in prepared.run_config.items())
+    )
     log_file = prepared.folder / "flower.log"
-    command = ["flwr", "run", str(app_folder()), superlink, "--stream", "-c", str(config), *federation]
+    command = [
+        "flwr",
+        "run",
+        str(app_folder()),
+        superlink,
+        "--stream",
+        "-c",
+        str(config),
+        *federation,
+    ]
     with log_file.open("wb") as output:
         process = subprocess.Popen(
             command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

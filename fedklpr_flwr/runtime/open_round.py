@@ -15,12 +15,13 @@ from flwr.common.logger import log
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.federation.client_memory import write_atomically
-from fedklpr_flwr.federation.mask_file import masks_to_bytes
-from fedklpr_flwr.federation.merge_round import Arrival, Masks, inspect_update, run_merge_round
+from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
+from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.site_client import NEEDS_SYNC
 from fedklpr_flwr.report.rows import Row, round_row, row_from
 from fedklpr_flwr.runtime.exchange import Answer
-from fedklpr_flwr.runtime.records import NEEDS_SYNC, message_bytes, read_payload, read_report
+from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.wire.layout import Layout
 
@@ -128,9 +129,7 @@ class OpenRound:
             write_atomically(path, payload)
             report = TrainingReport.from_dict({"accuracy": None, **said})
             known = masks_of(client)
-            found = inspect_update(
-                path, self._layout, known, target=self._settings.pruning.target
-            )
+            found = inspect_update(path, self._layout, known, target=self._settings.pruning.target)
             next_mask = self._folder.next_mask_file(client)
             next_mask.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(next_mask, masks_to_bytes(found.masks))

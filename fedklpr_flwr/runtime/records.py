@@ -9,7 +9,7 @@ A ConfigRecord cannot hold None, so absent means None.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,31 +17,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.site_client import Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
-NEEDS_SYNC = "needs_sync"
-"""A reply's status where the client lacks the model or the mask that the task builds on."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the server asks of one client.
-
-    Attributes:
-        run: the run's key; a client's memory is kept under it.
-        round: 0 for the initial model, then 1..R.
-        base_round: the last round in which this client's update was merged; 0 = never.
-        mask_hash: the mask the server holds of this client, and cuts its payload by.
-        model: the name (hash) of the payload that carries the model.
-        full: True where the payload brings the mask itself, because the client lost it.
-    """
-
-    run: str
-    round: int
-    base_round: int
-    mask_hash: str
-    model: str
-    full: bool
 
 
 def task_content(task: Task, payload: bytes) -> RecordDict:

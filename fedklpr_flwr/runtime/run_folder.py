@@ -128,7 +128,9 @@ class RunFolder:
         del record["tensors"]
         record["version"] = _VERSION
         model, book = self.path / "global.safetensors", self.path / "state.json"
-        write_atomically(self._next(model), save(state.tensors, metadata={"round": str(state.round)}))
+        write_atomically(
+            self._next(model), save(state.tensors, metadata={"round": str(state.round)})
+        )
         write_atomically(self._next(book), json.dumps(record).encode())
         targets = [model, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
@@ -176,4 +178,3 @@ class RunFolder:
     @staticmethod
     def _next(target: Path) -> Path:
         return target.with_name(target.name + ".next")
-

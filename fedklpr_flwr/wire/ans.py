@@ -55,7 +55,8 @@ def unpack(data: memoryview, plain_bytes: int, field: str) -> np.ndarray:
     """
     bits, lowest, last = bytes(data[:_HEADER]) if len(data) >= _HEADER else (0, 0, 0)
     start = _HEADER + last + 1
-    if bits not in (4, 8) or lowest + last >= 2**bits or (len(data) - start) % 4 or last == 0:
+    words_fit = start <= len(data) and (len(data) - start) % 4 == 0
+    if bits not in (4, 8) or not 0 < last < 2**bits - lowest or not words_fit:
         raise WireError(
             f"{field}: expected an ANS table of 4 or 8 bits and 32-bit words, got {bits} bits, "
             f"symbols {lowest} to {lowest + last}, {len(data)} bytes"

@@ -137,7 +137,7 @@ def restore_mask(
         bits: what told_bits said.
 
     Returns:
-        bool (size,), read-only where it is the known one; None for DENSE.
+        bool (size,), the caller's own; None for DENSE.
 
     Raises:
         WireError: bits set beyond the mask's end, or nothing known where it is needed.
@@ -150,11 +150,10 @@ def restore_mask(
         return np.unpackbits(packed, count=bits).view(np.bool_)
     if known is None:
         raise WireError(f"mask of {spec.name}: the sender counts on a known one, none is held")
-    mask = known.view() if mode == KNOWN else known.copy()
+    mask = known.copy()
     if mode == SHRUNK:
         pruned = np.unpackbits(packed, count=bits).view(np.bool_)
         mask[np.flatnonzero(known)[np.flatnonzero(pruned)]] = False
-    mask.flags.writeable = mode != KNOWN
     return mask
 
 

@@ -37,15 +37,17 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """A benchmark in figures; its reader's docstring is the card in words.
+    """A benchmark: its card in words, and in figures.
 
     Attributes:
         title: The set's own name.
         layout: What its folder looks like.
+        words: The card in words: the docstring of the reader's module.
         expected: The official counts, one entry for each official form of the set; empty for a
             user's own pictures.
     """
 
     title: str
     layout: str
+    words: str = ""
     expected: tuple[SplitCounts, ...] = ()

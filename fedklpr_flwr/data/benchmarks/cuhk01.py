@@ -21,6 +21,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 CARD = DatasetCard(
     title="CUHK01",
     layout="a folder campus with pictures called PPPPIII.png (person, picture 001 to 004)",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(3884, 971, 2),

@@ -35,6 +35,7 @@ CARD = DatasetCard(
     title="CUHK03-NP",
     layout="folders detected or labeled with bounding_box_train, query and bounding_box_test (or "
     "train and val), or cuhk-03.mat and cuhk03_new_protocol_config_detected.mat",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(14097, 1467, 2),
@@ -77,8 +78,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
                 return _read_plain(tree, folder, seed)
     if config := find_release(tree.root):
         return read_release(tree, config)
-    tree.need(CARD.layout, *BOX_FOLDERS)
-    raise AssertionError("unreachable: need() raises where the folders are missing")
+    raise tree.layout_error(CARD.layout)
 
 
 def _read_plain(tree: PictureTree, folder: Path, seed: int) -> ReidDataset:

@@ -33,13 +33,12 @@ def find_release(root: Path) -> Path | None:
         The file: of the kind that the root is called after, else detected before labeled; None if
         there is none.
     """
-    kinds = [kind for kind in KINDS if root.name.endswith(kind)] or KINDS
-    for folder in (root, root.parent):
-        for kind in kinds if folder == root or len(kinds) == 1 else ():
-            file = folder / _CONFIG.format(kind=kind)
-            if file.is_file():
-                return file
-    return None
+    for kind in KINDS:
+        beside = root.parent / _CONFIG.format(kind=kind)
+        if root.name.endswith(kind) and beside.is_file():
+            return beside
+    files = (root / _CONFIG.format(kind=kind) for kind in KINDS)
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_release(tree: PictureTree, config: Path) -> ReidDataset:

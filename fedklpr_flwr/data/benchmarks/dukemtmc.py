@@ -23,6 +23,7 @@ from fedklpr_flwr.data.person_image import ReidDataset
 CARD = DatasetCard(
     title="DukeMTMC-reID",
     layout="folders bounding_box_train, query and bounding_box_test (0001_c2_f0046182.jpg)",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(36411, 1812, 8),

@@ -12,6 +12,7 @@ Person ids: 1, 2, ... in order of the folders' names over all three parts, so th
 """
 
 import re
+from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
@@ -23,6 +24,7 @@ CARD = DatasetCard(
     title="folder",
     layout="folders train, query and gallery with PERSON/CAMERA_anything.jpg, or train with "
     "CAMERA/anything.jpg",
+    words=__doc__ or "",
 )
 
 _CAMERA_NAME = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECASE)
@@ -44,9 +46,11 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     """
     there = [part for part in ("train", "query", "gallery") if (tree.root / part).is_dir()]
     if not there:
-        tree.need(CARD.layout, "train")
+        raise tree.layout_error(CARD.layout)
     if ("query" in there) != ("gallery" in there):
         raise DataError(f"{tree.root}: expected both query and gallery, or neither; got {there}")
+    for part in there:
+        _note_strays(tree, tree.root / part)
     rows = [row for part in there if part != "train" for row in _known(tree, part)]
     if "train" not in there:
         return numbered_dataset("folder", rows, ())
@@ -68,6 +72,15 @@ def _known(tree: PictureTree, part: str) -> list[PictureRow]:
         for person in tree.folders(tree.root / part)
         for path, match in tree.named_pictures(person, _PREFIX, "cam1_0001.jpg (CAMERA_anything)")
     ]
+
+
+def _note_strays(tree: PictureTree, part: Path) -> None:
+    """Note pictures one level too high and folders one level too low, which nobody would read."""
+    for path in tree.pictures(part):
+        tree.note(path, f"expected folders of pictures in {part.name}, got a picture")
+    for folder in tree.folders(part):
+        for path in tree.folders(folder):
+            tree.note(path, f"expected pictures in {part.name}/{folder.name}, got a folder")
 
 
 def _has_persons(tree: PictureTree) -> bool:

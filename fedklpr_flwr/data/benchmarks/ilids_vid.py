@@ -35,6 +35,7 @@ _VIDEO_TEST = Counts(150, 150, 1)
 CARD = DatasetCard(
     title="iLIDS-VID",
     layout="folders images or sequences, each with cam1 and cam2, or (i-LIDS) a folder Persons",
+    words=__doc__ or "",
     expected=(
         SplitCounts(Counts(476, 119, 2), Counts(248, 59, 2), Counts(98, 60, 1), Counts(130, 60, 1)),
         SplitCounts(

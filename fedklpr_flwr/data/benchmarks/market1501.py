@@ -23,6 +23,7 @@ from fedklpr_flwr.data.person_image import ReidDataset
 CARD = DatasetCard(
     title="Market-1501",
     layout="folders bounding_box_train, query and bounding_box_test (0002_c1s1_000451_03.jpg)",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(32217, 1501, 6),

@@ -26,6 +26,7 @@ CARD = DatasetCard(
     title="MSMT17",
     layout="folders train and test (or mask_train_v2 and mask_test_v2) and list_train.txt, "
     "list_query.txt, list_gallery.txt beside them",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(126441, 4101, 15),

@@ -16,7 +16,9 @@ from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
 
 CARD = DatasetCard(
-    title="csv", layout="a .csv file with the columns path, person, camera and split"
+    title="csv",
+    layout="a .csv file with the columns path, person, camera and split",
+    words=__doc__ or "",
 )
 
 _COLUMNS = ("path", "person", "camera", "split")

@@ -143,7 +143,9 @@ class PictureTree:
         Returns:
             The first such folder, the root before the others; None if there is none.
         """
-        for candidate in [self.root, *self.folders(self.root)]:
+        # A link to elsewhere is passed over in silence: it may have nothing to do with the set.
+        below = [path for path in self._entries(self.root) if path.is_dir() and self._inside(path)]
+        for candidate in [self.root, *below]:
             if all((candidate / name).is_dir() for name in wanted):
                 return candidate
         return None
@@ -163,12 +165,23 @@ class PictureTree:
         """
         found = self.find(*wanted)
         if found is None:
-            names = ", ".join(path.name for path in self._entries(self.root)[:8]) or "nothing"
-            raise DataError(
-                f"{self.root}: expected {layout}, got a folder with {names}; point data.root at "
-                "the folder that was unpacked"
-            )
+            raise self.layout_error(layout)
         return found
+
+    def layout_error(self, layout: str) -> DataError:
+        """Make the error for a root that is laid out in another way.
+
+        Args:
+            layout: The layout that was expected, in words.
+
+        Returns:
+            The error, to be raised.
+        """
+        names = ", ".join(path.name for path in self._entries(self.root)[:8]) or "nothing"
+        return DataError(
+            f"{self.root}: expected {layout}, got a folder with {names}; point data.root at "
+            "the folder that was unpacked"
+        )
 
     def _entries(self, folder: Path) -> list[Path]:
         """List a folder, sorted by name: the order of a file system differs between machines."""
@@ -183,12 +196,20 @@ class PictureTree:
             ) from error
 
     def _stays_inside(self, path: Path) -> bool:
-        """Tell whether a path does not lead out of the root, by a link or by ..; note it if so."""
-        real = path.resolve() if path.is_symlink() else self._resolve(path.parent) / path.name
-        if path == self.root or real.is_relative_to(self._resolve(self.root)):
+        """Tell whether a path does not lead out of the root; note it if it does."""
+        if self._inside(path):
             return True
-        self.note(path, f"expected a file under {self.root}, got a link to {real}")
+        problem = PictureProblem(
+            path, f"expected a file under {self.root}, got a link to elsewhere"
+        )
+        if problem not in self.problems:
+            self.problems.append(problem)
         return False
+
+    def _inside(self, path: Path) -> bool:
+        """Tell whether a path does not lead out of the root, by a link or by ..."""
+        real = path.resolve() if path.is_symlink() else self._resolve(path.parent) / path.name
+        return path == self.root or real.is_relative_to(self._resolve(self.root))
 
     def _resolve(self, folder: Path) -> Path:
         """Resolve the links of a folder, once."""

@@ -25,6 +25,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 CARD = DatasetCard(
     title="PKU-Reid",
     layout="a folder for each person, called 001 and so on, with pictures called 01_1.jpg",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(1824, 114, 2),

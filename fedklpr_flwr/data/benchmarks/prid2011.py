@@ -33,6 +33,7 @@ _QUERY, _GALLERY = Counts(100, 100, 1), Counts(649, 649, 1)
 CARD = DatasetCard(
     title="PRID2011",
     layout="folders single_shot and multi_shot (or one of them), each with cam_a and cam_b",
+    words=__doc__ or "",
     expected=(
         SplitCounts(Counts(4493, 934, 2), Counts(3744, 285, 2), _QUERY, _GALLERY),
         SplitCounts(Counts(None, 934, 2), Counts(None, 285, 2), _QUERY, _GALLERY),

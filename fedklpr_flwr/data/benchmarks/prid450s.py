@@ -21,6 +21,7 @@ from fedklpr_flwr.data.person_image import ReidDataset
 CARD = DatasetCard(
     title="PRID450S",
     layout="folders cam_a and cam_b with pictures called img_NNN.png",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(900, 450, 2),

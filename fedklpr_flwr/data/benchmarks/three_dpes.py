@@ -25,6 +25,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 CARD = DatasetCard(
     title="3DPeS",
     layout="a folder RGB with pictures called P_S_FRAME_F_RGB.bmp (person, sequence, frame)",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(1012, 193, 2),

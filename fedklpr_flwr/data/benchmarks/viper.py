@@ -22,6 +22,7 @@ from fedklpr_flwr.data.person_image import ReidDataset
 CARD = DatasetCard(
     title="VIPeR",
     layout="folders cam_a and cam_b with pictures called NNN_ANGLE.bmp",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(1264, 632, 2),

@@ -26,6 +26,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 CARD = DatasetCard(
     title="WARD",
     layout="a folder of pictures called PPPPCCCCFFFF.jpg (person, camera, frame)",
+    words=__doc__ or "",
     expected=(
         SplitCounts(
             total=Counts(4786, 70, 3),

@@ -1,0 +1,193 @@
+"""A data set's folder is compared with its card: what is there, what is missing, what is broken."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.data.benchmarks import CARDS, READERS, open_tree, read_dataset, read_tree
+from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureProblem
+from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.picture_file import picture_bytes
+from fedklpr_flwr.errors import DataError
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a data set's folder holds, beside what it should hold.
+
+    Attributes:
+        name: The name it was read by.
+        root: The folder.
+        verdict: "official" (all counts as on the card), "part" (a part of that), or "other".
+        card: The card in words, for a person to read; empty where there is none.
+        expected: The official counts, of the form nearest to what was found; None where there are
+            none (a user's own pictures, drawn people).
+        found: What is usable.
+        problems: Unreadable files, wrong names and places, and files equal byte for byte.
+        notes: What the reader says of how it read.
+    """
+
+    name: str
+    root: Path
+    verdict: str
+    card: str
+    expected: SplitCounts | None
+    found: SplitCounts
+    problems: tuple[PictureProblem, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether there is something to train on or to search in."""
+        return bool(self.found.train.images) or bool(
+            self.found.query.images and self.found.gallery.images
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make what `fedklpr data check --json` prints.
+
+        Returns:
+            Plain dicts, lists, texts and numbers; null for a count that depends on the split.
+        """
+        return {
+            "name": self.name,
+            "root": str(self.root),
+            "verdict": self.verdict,
+            "expected": None if self.expected is None else asdict(self.expected),
+            "found": asdict(self.found),
+            "problems": [{"path": str(fault.path), "why": fault.why} for fault in self.problems],
+            "notes": list(self.notes),
+        }
+
+
+def check_dataset(
+    name: str,
+    root: Path,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Read a data set, decode every picture of it, and compare it with its card.
+
+    Args:
+        name: As for `read_dataset`.
+        root: The folder that holds the set.
+        seed: Decides splits that a set does not bring.
+        workers: Threads that decode, >= 1.
+        progress: Called with the number of pictures done and their total.
+
+    Returns:
+        The report. A root that cannot be read at all gives counts of 0 and one problem.
+
+    Raises:
+        DataError: If the name is unknown.
+    """
+    if name not in READERS:
+        return _report(read_dataset(name, root, seed=seed), root, [], workers, progress)
+    try:
+        tree = open_tree(name, root)
+        dataset = read_tree(name, tree, seed)
+    except DataError as error:
+        nothing = ReidDataset(name, (), (), ())
+        return _report(nothing, root, [PictureProblem(root, str(error))], workers, progress)
+    return _report(dataset, root, tree.problems, workers, progress)
+
+
+def _report(
+    dataset: ReidDataset,
+    root: Path,
+    problems: list[PictureProblem],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> CheckReport:
+    """Decode the pictures of a set, count what can be used, and compare."""
+    images = (*dataset.train, *dataset.query, *dataset.gallery)
+    unreadable, twins = _examine(images, workers, progress)
+    broken = {fault.path for fault in unreadable}
+    total, train, query, gallery = (
+        _counts(image for image in part if image.path not in broken)
+        for part in (images, dataset.train, dataset.query, dataset.gallery)
+    )
+    found = SplitCounts(total, train, query, gallery)
+    card = CARDS.get(dataset.name, DatasetCard(dataset.name, ""))
+    return CheckReport(
+        name=dataset.name,
+        root=root,
+        verdict=_verdict(found, card.expected),
+        card=card.words,
+        expected=min(card.expected, key=lambda form: _distance(found, form), default=None),
+        found=found,
+        problems=(*problems, *unreadable, *twins),
+        notes=dataset.notes,
+    )
+
+
+def _examine(
+    images: Sequence[PersonImage], workers: int, progress: Callable[[int, int], None] | None
+) -> tuple[list[PictureProblem], list[PictureProblem]]:
+    """Decode every picture; find those that cannot be, and those with the same bytes."""
+    unreadable: list[PictureProblem] = []
+    twins: list[PictureProblem] = []
+    first_with: dict[bytes, PersonImage] = {}
+    seen: set[Path] = set()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        results = zip(images, pool.map(_digest, images), strict=True)
+        for done, (image, result) in enumerate(results, 1):
+            if progress is not None:
+                progress(done, len(images))
+            if image.path in seen:
+                twins.append(PictureProblem(image.path, "listed more than once"))
+                continue
+            seen.add(image.path)
+            if isinstance(result, DataError):
+                unreadable.append(PictureProblem(image.path, str(result)))
+                continue
+            first = first_with.setdefault(result, image)
+            if first is not image:
+                other = "" if first.person_id == image.person_id else ", which is another person"
+                twins.append(PictureProblem(image.path, f"same bytes as {first.path}{other}"))
+    return unreadable, twins
+
+
+def _digest(image: PersonImage) -> bytes | DataError:
+    """Hash a picture's bytes, or say why it cannot be decoded."""
+    try:
+        return hashlib.blake2b(picture_bytes(image.path), digest_size=16).digest()
+    except DataError as error:
+        return error
+
+
+def _counts(images: Iterable[PersonImage]) -> Counts:
+    """Count pictures, persons (not distractors, not unknown) and cameras."""
+    by_path = {image.path: image for image in images}.values()
+    persons = {image.person_id for image in by_path if image.person_id > 0}
+    return Counts(len(by_path), len(persons), len({image.camera_id for image in by_path}))
+
+
+def _pairs(found: SplitCounts, expected: SplitCounts) -> list[tuple[int, int]]:
+    """Put each count found beside the one expected, where the card gives one."""
+    return [
+        (found_part[name], count)
+        for found_part, part in zip(asdict(found).values(), asdict(expected).values(), strict=True)
+        for name, count in part.items()
+        if count is not None
+    ]
+
+
+def _verdict(found: SplitCounts, expected: Sequence[SplitCounts]) -> str:
+    """Say whether the counts are the official ones, a part of them, or something else."""
+    pairs = [_pairs(found, form) for form in expected]
+    if any(all(here == there for here, there in form) for form in pairs):
+        return "official"
+    if found.total.images and any(all(here <= there for here, there in form) for form in pairs):
+        return "part"
+    return "other"
+
+
+def _distance(found: SplitCounts, expected: SplitCounts) -> int:
+    return sum(abs(here - there) for here, there in _pairs(found, expected))

@@ -1,0 +1,159 @@
+"""A client without Flower: a payload and a task go in, a payload and scalars come out."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.federation.local_round import LocalResult, run_local_round
+from fedklpr_flwr.federation.mask_file import ArrayView
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import (
+    evaluate_personal_model,
+    float_state,
+    full_masks,
+    initial_network,
+    load_personal_model,
+    shared_layout,
+)
+from fedklpr_flwr.federation.site import Site
+from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.wire.codec import decode_dense, encode
+
+Scalars = dict[str, Any]
+
+NEEDS_SYNC = "needs_sync"
+"""A reply's status where the client lacks the model or the mask that the task builds on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the server asks of one client.
+
+    Attributes:
+        run: the run's key; a client's memory is kept under it.
+        round: 0 for the initial model, then 1..R.
+        base_round: the last round in which this client's update was merged; 0 = never.
+        mask_hash: the mask the server holds of this client, and cuts its payload by.
+        model: the name (hash) of the payload that carries the model.
+        full: True where the payload brings the mask itself, because the client lost it.
+    """
+
+    run: str
+    round: int
+    base_round: int
+    mask_hash: str
+    model: str
+    full: bool
+
+
+class SiteClient:
+    """One site: its pictures, its memory, and what it does when asked.
+
+    Args:
+        site: the site's pictures.
+        settings: the run's settings.
+        memory_root: the folder of this machine's client memories.
+    """
+
+    def __init__(self, site: Site, settings: Settings, memory_root: Path) -> None:
+        self._site, self._settings, self._memory_root = site, settings, memory_root
+
+    def train(self, task: Task, payload: bytes) -> tuple[bytes, Scalars]:
+        """Train one round from the model sent, or held since the last evaluation.
+
+        Returns:
+            The update's payload, and the scalars docs/privacy.md lists; an empty payload and the status
+            `needs_sync` where the model or the mask is not here.
+        """
+        opened = self._open(task, payload)
+        if opened is None:
+            return b"", {"status": NEEDS_SYNC}
+        network, memory, folder = opened
+        initial = None
+        if self._settings.pruning.rewind:
+            initial = float_state(initial_network(self._settings, pretrained=True))
+        result = run_local_round(
+            network, self._site, memory, self._settings, task.round, initial=initial
+        )
+        update = self._encode(result, memory)
+        folder.write(result.memory, keep=task.base_round)
+        said: Scalars = {"status": "ok", **result.update.report.to_dict()}
+        if result.scores is not None:
+            said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
+        return update, said
+
+    def evaluate(self, task: Task, payload: bytes) -> Scalars:
+        """Keep the merged model, and score it seen through this client's mask and personal parts."""
+        opened = self._open(task, payload)
+        if opened is None:
+            return {"status": NEEDS_SYNC}
+        reestimate = self._settings.personal.batchnorm == "reestimate"
+        scores = evaluate_personal_model(opened[0], self._site, reestimate=reestimate)
+        if scores is None:
+            return {"status": "ok"}
+        return {
+            "status": "ok",
+            "rank1": scores.rank1,
+            "rank5": scores.rank5,
+            "rank10": scores.rank10,
+            "map": scores.map,
+            "minp": scores.minp,
+        }
+
+    def _open(
+        self, task: Task, payload: bytes
+    ) -> tuple[ReidNetwork, ClientMemory, MemoryFolder] | None:
+        """The model this task starts from, or None where the model or the memory is not here."""
+        folder = MemoryFolder(self._memory_root, task.run, self._site.name)
+        # A client that receives every tensor spares itself reading the initial weights.
+        keeps_parts = self._settings.method.personal_parts != "none"
+        network = initial_network(self._settings, pretrained=keeps_parts)
+        memory = self._memory(folder, task, network)
+        content = payload or folder.received(task.model)
+        if not content or (memory is None and not task.full):
+            return None
+        known = None if memory is None or task.full else ArrayView(memory.masks)
+        tensors, masks = decode_dense(
+            content, layout=shared_layout(self._settings), known_masks=known
+        )
+        if payload:
+            folder.store_received(payload)
+        if memory is None:
+            sent = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+            memory = replace(fresh_memory(sent), round=task.base_round)
+        if task.full:
+            # From now on the mask is known here, so the stored payload must be readable with it.
+            folder.write(memory, keep=task.base_round)
+        received = {name: torch.from_numpy(array) for name, array in tensors.items()}
+        load_personal_model(network, received, memory.masks, memory.personal)
+        return network, memory, folder
+
+    def _memory(
+        self, folder: MemoryFolder, task: Task, network: ReidNetwork
+    ) -> ClientMemory | None:
+        """This client's memory of the round the server builds on; None where it is lost or another."""
+        try:
+            memory = folder.read(task.base_round)
+        except MemoryStateError:
+            memory = None
+        if memory is None and task.base_round == 0:
+            memory = fresh_memory(full_masks(network, self._settings))
+        if memory is not None and mask_hash(dict(memory.masks)) != task.mask_hash:
+            return None
+        return memory
+
+    def _encode(self, result: LocalResult, memory: ClientMemory) -> bytes:
+        """The update as bytes; a mask the server already holds is not sent again."""
+        return encode(
+            ArrayView(result.update.tensors),
+            ArrayView(result.update.masks),
+            layout=shared_layout(self._settings),
+            known_masks=ArrayView(memory.masks),
+            values=self._settings.wire.values,
+            level=self._settings.wire.level,
+        )

@@ -1,0 +1,100 @@
+"""One picture file: every kind becomes RGB, every broken one an error that names it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedklpr_flwr.data.picture_file import LARGEST_PICTURE, decode_picture, picture_bytes
+from fedklpr_flwr.errors import DataError
+
+
+def smooth_jpeg(path: Path, size=(256, 512)) -> Path:
+    columns, rows = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    pixels = np.stack([columns, rows, 255 - rows], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(path, quality=95)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
+def test_every_kind_of_picture_becomes_three_channels(tmp_path, mode):
+    suffix = ".tif" if mode in ("CMYK", "I;16") else ".png"
+    Image.new(mode, (10, 20)).save(tmp_path / f"picture{suffix}")
+    pixels = decode_picture(tmp_path / f"picture{suffix}", height=8, width=4)
+    assert pixels.shape == (3, 8, 4)
+    assert pixels.dtype == np.uint8
+
+
+def test_channels_come_as_red_green_blue(tmp_path):
+    Image.new("RGB", (6, 6), (255, 128, 0)).save(tmp_path / "orange.bmp")
+    pixels = decode_picture(tmp_path / "orange.bmp", height=2, width=2)
+    assert pixels[:, 0, 0].tolist() == [255, 128, 0]
+
+
+def test_a_large_jpeg_at_reduced_scale_looks_as_at_full_scale(tmp_path):
+    path = smooth_jpeg(tmp_path / "large.jpg")
+    reduced = decode_picture(path, height=32, width=16)
+    full = np.asarray(Image.open(path).resize((16, 32), Image.Resampling.BILINEAR))
+    assert np.abs(reduced.transpose(1, 2, 0).astype(int) - full).max() <= 4
+
+
+def test_a_jpeg_is_never_decoded_smaller_than_asked_for(tmp_path):
+    path = smooth_jpeg(tmp_path / "just.jpg", size=(40, 80))
+    pixels = decode_picture(path, height=64, width=32)
+    full = np.asarray(Image.open(path).resize((32, 64), Image.Resampling.BILINEAR))
+    assert np.array_equal(pixels.transpose(1, 2, 0), full)
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    whole = smooth_jpeg(folder / "whole.jpg", size=(60, 120)).read_bytes()
+    Image.effect_noise((60, 120), 50).save(folder / "whole.png")
+    png = (folder / "whole.png").read_bytes()
+    contents = {
+        "empty.jpg": b"",
+        "truncated.jpg": whole[: len(whole) // 2],
+        "truncated.png": png[: len(png) // 2],
+        "text.jpg": b"this is no picture",
+        "half_header.png": png[:20],
+        "garbled.png": png[:60] + bytes(100) + png[160:],
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: folder / name for name in contents}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["empty.jpg", "truncated.jpg", "truncated.png", "text.jpg", "half_header.png", "garbled.png"],
+)
+def test_a_broken_file_is_an_error_that_names_it(tmp_path, name):
+    path = broken_files(tmp_path)[name]
+    with pytest.raises(DataError, match=name):
+        decode_picture(path, height=8, width=4)
+    with pytest.raises(DataError, match=name):
+        picture_bytes(path)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (8000, 5000)).save(path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match=r"bomb\.png.*8000 x 5000 pixels"):
+        decode_picture(path, height=8, width=4)
+    with pytest.raises(DataError, match="8000 x 5000 pixels"):
+        picture_bytes(path)
+
+
+def test_a_phones_photograph_is_no_bomb():
+    assert LARGEST_PICTURE > 4000 * 3000
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
+    for path in (tmp_path / "gone.jpg", tmp_path):
+        with pytest.raises(DataError, match="expected a picture"):
+            decode_picture(path, height=8, width=4)
+
+
+def test_the_bytes_of_a_good_picture_come_back_as_they_are(tmp_path):
+    path = smooth_jpeg(tmp_path / "good.jpg", size=(20, 40))
+    assert picture_bytes(path) == path.read_bytes()

@@ -1,0 +1,290 @@
+"""Throw damaged payloads at the decoder: each is refused by a WireError or decodes to a model.
+
+    python tests/fuzz/fuzz_codec.py --payloads 200000 --seed 0 [--json FILE]
+
+Half of the payloads have their checksum repaired, so that the checks behind it are reached; some of
+those have a tensor table or a header that lies and is otherwise in order. Exit status 1 on any
+other exception, any damage that went unnoticed, a payload that took over a second, or one for
+which more was allocated than ALLOWANCE.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+import tracemalloc
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.codec import decode_dense, encode
+from fedklpr_flwr.wire.layout import Layout, layout_of
+from fedklpr_flwr.wire.table import CHECKSUM, HEADER, open_front, seal
+
+SLOWEST_SECONDS = 1.0
+MODELS_ALLOWED, BYTES_ALLOWED = 8, 400_000  # what decoding may allocate at its peak
+NASTY = [0, 1, 2, 3, 4, 127, 128, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1]
+
+Damage = Callable[[np.random.Generator, bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A good payload and what its reader holds."""
+
+    payload: bytes
+    layout: Layout
+    held: dict[str, Any]
+    model_bytes: int
+
+
+def corpus() -> list[Case]:
+    """One small model in every form, level and way of telling its masks."""
+    generator = np.random.default_rng(0)
+
+    def draw(*shape: int) -> np.ndarray:
+        return np.asarray(generator.standard_t(6, shape) * 0.1, np.float32)
+
+    tensors = {"conv": draw(32, 24, 3, 3), "twin": draw(32, 24, 3, 3), "bias": draw(32)}
+    tensors |= {"linear": draw(10, 33), "scale": draw(), "none": draw(0, 3)}
+    known = {name: np.abs(tensors[name]) > 0.05 for name in ("conv", "twin", "linear")}
+    masks = {"conv": known["conv"], "twin": known["twin"] & (np.abs(tensors["twin"]) > 0.06)}
+    masks["linear"] = ~known["linear"]
+    near = {name: array * np.float32(1.001) for name, array in tensors.items()}
+    layout = layout_of(tensors, known)
+    levels = ["fast"] + ["tight"] * (importlib.util.find_spec("constriction") is not None)
+    held: list[dict[str, Any]] = [{}, {"known_masks": known}, {"reference": near}]
+    model_bytes = sum(array.nbytes for array in tensors.values())
+    return [
+        Case(
+            encode(tensors, masks, layout=layout, values=values, level=level, **what),
+            layout,
+            what,
+            model_bytes,
+        )
+        for values in ("float32", "bfloat16", "float16", "int8")
+        for level in levels
+        for what in held
+    ]
+
+
+def flip_bits(generator: np.random.Generator, data: bytes) -> bytes:
+    """Flip one to eight bits."""
+    damaged = bytearray(data)
+    for position in generator.integers(0, 8 * len(data), generator.integers(1, 9)):
+        damaged[position // 8] ^= 1 << int(position % 8)
+    return bytes(damaged)
+
+
+def overwrite(generator: np.random.Generator, data: bytes) -> bytes:
+    """Overwrite a stretch by noise, zeros or ones."""
+    size = int(generator.integers(1, 65))
+    start = int(generator.integers(0, len(data)))
+    fill = [generator.bytes(size), bytes(size), b"\xff" * size][generator.integers(3)]
+    return (data[:start] + fill + data[start + size :])[: len(data)]
+
+
+def overwrite_front(generator: np.random.Generator, data: bytes) -> bytes:
+    """Overwrite one, two, four or eight bytes near the start by a nasty number."""
+    width = int(generator.choice([1, 2, 4, 8]))
+    start = int(generator.integers(0, min(len(data) - width, HEADER.size + 200)))
+    number = int(generator.choice(NASTY)) % 2 ** (8 * width)
+    return data[:start] + number.to_bytes(width, "little") + data[start + width :]
+
+
+def truncate(generator: np.random.Generator, data: bytes) -> bytes:
+    """Cut the end off."""
+    return data[: int(generator.integers(0, len(data)))]
+
+
+def extend(generator: np.random.Generator, data: bytes) -> bytes:
+    """Add noise at the end."""
+    return data + generator.bytes(int(generator.integers(1, 200)))
+
+
+def splice(generator: np.random.Generator, data: bytes) -> bytes:
+    """Copy one stretch over another, remove it, or repeat it."""
+    size = int(generator.integers(1, min(300, len(data))))
+    source, target = (int(start) for start in generator.integers(0, len(data) - size, 2))
+    piece = data[source : source + size]
+    keep_from = target + size * int(generator.integers(0, 2))
+    return data[:target] + [piece, b""][generator.integers(2)] + data[keep_from:]
+
+
+def bomb(generator: np.random.Generator, data: bytes) -> bytes:
+    """Put a frame that inflates to 64 MB where the table or a section lies."""
+    frame = _bomb_frame()
+    start = int(generator.choice([HEADER.size, generator.integers(HEADER.size, len(data))]))
+    if start > HEADER.size:
+        return data[:start] + frame + data[start + len(frame) :]
+    fields = list(HEADER.unpack_from(data))
+    table_bytes, fields[5], fields[6] = fields[5], len(frame), 1
+    return HEADER.pack(*fields) + frame + data[start + table_bytes :]
+
+
+def lie_in_table(generator: np.random.Generator, case: Case) -> bytes:
+    """Change one to three numbers of the tensor table and seal the payload in good order."""
+    front = open_front(memoryview(case.payload), case.layout)
+    table = front.table.copy()
+    for _ in range(generator.integers(1, 4)):
+        field = str(generator.choice(table.dtype.names))
+        row = int(generator.integers(len(table)))
+        if table[field].ndim > 1:
+            column = int(generator.integers(table[field].shape[1]))
+            table[field][row, column] = _lie(generator, table[field], row, column)
+        else:
+            table[field][row] = _lie(generator, table[field], row)
+    if generator.random() < 0.5:  # let the lengths add up again
+        lengths = table["lengths"]
+        lack = len(case.payload) - CHECKSUM.size - front.body
+        lack -= int(lengths.sum(dtype=np.int64))
+        lengths[-1, 2] = (int(lengths[-1, 2]) + lack) % 2**32
+    sections = case.payload[front.body : -CHECKSUM.size]
+    return seal(table, [sections], case.layout, front.known_mask_hash)
+
+
+def _lie(generator: np.random.Generator, column: np.ndarray, *place: int) -> int:
+    largest = int(np.iinfo(column.dtype).max)
+    near = int(column[place]) + int(generator.integers(-3, 4))
+    return [near % (largest + 1), int(generator.choice(NASTY)) & largest][generator.integers(2)]
+
+
+_FRAMES: list[bytes] = []
+
+
+def _bomb_frame() -> bytes:
+    if not _FRAMES:
+        _FRAMES.append(zstandard.ZstdCompressor(level=19).compress(bytes(64_000_000)))
+    return _FRAMES[0]
+
+
+DAMAGES: list[Damage] = [flip_bits, overwrite, overwrite_front, truncate, extend, splice, bomb]
+
+
+def damaged_payloads(
+    cases: list[Case], payloads: int, seed: int
+) -> Iterator[tuple[Case, bytes, bool, str]]:
+    """Yield a case, its damaged payload, whether the checksum is right, and what was done.
+
+    Every second checksum is repaired; every fourth payload has a table that lies.
+    """
+    generator = np.random.default_rng(seed)
+    for number in range(payloads):
+        case = cases[generator.integers(len(cases))]
+        repaired = number % 2 == 1
+        if number % 4 == 3:
+            yield case, lie_in_table(generator, case), repaired, "lie_in_table"
+            continue
+        damage = DAMAGES[generator.integers(len(DAMAGES))]
+        if repaired:
+            body = damage(generator, case.payload[: -CHECKSUM.size])
+            damaged = body + CHECKSUM.pack(zlib.crc32(body))
+        else:
+            damaged = damage(generator, case.payload)
+        yield case, damaged, repaired, damage.__name__
+
+
+def judge(case: Case, damaged: bytes, repaired: bool) -> str:
+    """Decode a damaged payload and say what came of it.
+
+    Returns:
+        "unchanged", "refused", or "a model": well-formed numbers that its sender might have sent.
+
+    Raises:
+        AssertionError: damage that had to be noticed and was not.
+    """
+    if damaged == case.payload:
+        return "unchanged"
+    try:
+        arrays, masks = decode_dense(damaged, layout=case.layout, **case.held)
+    except WireError:
+        return "refused"
+    if not repaired:
+        raise AssertionError("damage went past the checksum")
+    front = open_front(memoryview(case.payload), case.layout).body
+    if len(damaged) != len(case.payload) or damaged[:front] != case.payload[:front]:
+        raise AssertionError("a header or table that lies went unnoticed")
+    for spec in case.layout:
+        array, mask = arrays[spec.name], masks.get(spec.name)
+        if array.shape != spec.shape or array.dtype != np.float32 or not np.isfinite(array).all():
+            raise AssertionError(f"{spec.name} is not a tensor of the model")
+        if mask is not None and (mask.shape != spec.shape or array[~mask].any()):
+            raise AssertionError(f"the mask of {spec.name} does not fit its values")
+    return "a model"
+
+
+def fuzz(payloads: int, seed: int) -> dict[str, Any]:
+    """Judge that many damaged payloads and count what came of them.
+
+    Args:
+        payloads: how many.
+        seed: of the damage.
+
+    Returns:
+        Counts by checksum and outcome, the faults, the slowest payload in seconds, and the most
+        that decoding one allocated (of every 50th payload), in models.
+    """
+    outcomes: Counter[str] = Counter()
+    faults: list[str] = []
+    slowest, most_models = 0.0, 0.0
+    for number, (case, damaged, repaired, what) in enumerate(
+        damaged_payloads(corpus(), payloads, seed)
+    ):
+        traced = number % 50 == 1
+        if traced:
+            tracemalloc.start()
+        started = time.perf_counter()
+        try:
+            outcome = judge(case, damaged, repaired)
+        except BaseException as fault:  # a panic of a native library is no Exception
+            if isinstance(fault, KeyboardInterrupt):
+                raise
+            faults.append(f"payload {number} ({what}): {type(fault).__name__}: {fault}")
+            outcome = "FAULT"
+        seconds = time.perf_counter() - started
+        if traced:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            most_models = max(most_models, peak / case.model_bytes)
+            if peak > MODELS_ALLOWED * case.model_bytes + BYTES_ALLOWED:
+                faults.append(f"payload {number} ({what}): allocated {peak} bytes")
+        else:
+            slowest = max(slowest, seconds)
+            if seconds > SLOWEST_SECONDS:
+                faults.append(f"payload {number} ({what}): took {seconds:.1f} s")
+        outcomes[f"checksum {'repaired' if repaired else 'not repaired'}: {outcome}"] += 1
+    return {
+        "payloads": payloads,
+        "seed": seed,
+        "outcomes": dict(sorted(outcomes.items())),
+        "slowest_seconds": round(slowest, 4),
+        "most_allocated_models": round(most_models, 2),
+        "faults": faults,
+    }
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--payloads", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    result = fuzz(arguments.payloads, arguments.seed)
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    return 1 if result["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
