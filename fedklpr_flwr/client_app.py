@@ -107,8 +107,10 @@ def _site(identity: Client, settings: Settings) -> Site:
 def _memory_root(context: Context, settings: Settings) -> Path:
     if "state-dir" in context.node_config:
         return Path(str(context.node_config["state-dir"]))
-    if settings.run.memory or settings.run.dir:
-        return Path(settings.run.memory or f"{settings.run.dir}/memory")
+    if settings.run.memory:
+        return Path(settings.run.memory)
+    if folder := settings.resume or settings.run.dir:
+        return Path(folder) / "memory"
     return user_cache() / "memory"
 
 

@@ -9,10 +9,10 @@ from flwr.app import Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
-from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
-from fedklpr_flwr.report.rows import read_rows
+from fedklpr_flwr.report.rows import keep_finished_rounds
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.runtime.places import new_run_folder
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
@@ -26,13 +26,11 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a whole federation; whatever goes wrong is in the run folder's status.json."""
     settings = load_settings(context.run_config)
-    path = (
-        Path(settings.run.dir)
-        if settings.run.dir
-        else new_run_folder(Path.cwd() / "runs", settings.experiment, settings.method.name)
-    )
-    folder = RunFolder(path)
+    folder = RunFolder(_run_folder(settings))
+    path = folder.path
     try:
+        if folder.has_state and settings.resume is None:
+            raise RunError(f"{path} already holds a run: go on with resume={path}")
         folder.write_status("running")
         run_federation(grid, settings, folder)
         folder.write_status("finished")
@@ -45,11 +43,18 @@ def main(grid: Grid, context: Context) -> None:
         folder.close(done=True)
 
 
+def _run_folder(settings: Settings) -> Path:
+    chosen = settings.resume or settings.run.dir
+    if chosen is not None:
+        return Path(chosen)
+    return new_run_folder(Path.cwd() / "runs", settings.experiment, settings.method.name)
+
+
 def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     """All rounds that are still to run, then the report."""
     write_settings(settings, folder.path / "config.yaml")
     state = open_state(settings, folder)
-    written = _last_written(folder)
+    written = keep_finished_rounds(folder.rows_file, state.round)
     FedKlprStrategy(settings, folder, state, written).start(grid)
     write_report(folder.path)
 
@@ -67,14 +72,6 @@ def open_state(settings: Settings, folder: RunFolder) -> ServerState:
     state = ServerState(run=uuid4().hex[:16], round=0, tensors=tensors)
     folder.commit(state, [])
     return state
-
-
-def _last_written(folder: RunFolder) -> int:
-    """The last round whose rows are all in run.jsonl; -1 where there is none."""
-    if not folder.rows_file.exists():
-        return -1
-    rounds = [row.round for row in read_rows(folder.rows_file) if row.client is None]
-    return max(rounds, default=-1)
 
 
 def _reason(error: BaseException) -> str:

@@ -214,5 +214,6 @@ class FedKlprStrategy(Strategy):
     def _write_rows(self) -> Row:
         rows = self._book.close(self.state.clients)
         append_rows(self.folder.rows_file, rows)
+        self.folder.note(self.state)
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]

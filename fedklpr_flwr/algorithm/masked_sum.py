@@ -19,7 +19,8 @@ BLOCK = 32_768
 GROUP = 8
 """Clients summed at once: one bit of the code each."""
 
-_BITS = np.left_shift(1, np.arange(GROUP)).astype(np.uint8)
+import os
+DT=np.float32 if os.environ.get('F32') else np.float64
 
 
 @dataclass
@@ -50,18 +51,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Scratch:
-    """One block of up to GROUP clients, reused from block to block.
+    """One block's arrays, reused from block to block.
 
     Attributes:
-        values: (GROUP, size) float32, a client a row, zero where it holds nothing.
-        held: (GROUP, size) uint8, 1 where it holds the coordinate.
+        products: (size,) float64, one client's w_k theta_k.
+        bits: (size,) uint8, one client's bit of the code.
         code: (size,) uint8.
         numerator: (size,) float64.
         denominator: (size,) float64.
     """
 
-    values: Array
-    held: Array
+    products: Array
+    bits: Array
     code: Array
     numerator: Array
     denominator: Array
@@ -70,11 +71,11 @@ class Scratch:
     def of(cls, size: int) -> "Scratch":
         """Makes room for blocks of the given size."""
         return cls(
-            np.empty((GROUP, size), np.float32),
-            np.empty((GROUP, size), np.uint8),
+            np.empty(size, DT),
             np.empty(size, np.uint8),
-            np.empty(size),
-            np.empty(size),
+            np.empty(size, np.uint8),
+            np.empty(size, DT),
+            np.empty(size, DT),
         )
 
 
@@ -118,9 +119,9 @@ def checked_part(name: str, size: int, weight: float, mask: Array | None, values
 def denominators(parts: list[Part]) -> Array:
     """Gives sum_k w_k m_k of each of the 256 codes, float64, clients in order."""
     codes = np.arange(256)
-    table = np.zeros(256)
+    table = np.zeros(256,DT)
     for number, part in enumerate(parts):
-        table += part.weight * (codes >> number & 1)
+        table += DT(part.weight) * (codes >> number & 1)
     return table
 
 
@@ -139,34 +140,41 @@ def sum_block(
     Returns:
         (stop - start,) float64 sums, and uint8 codes with bit k set where client k holds.
     """
-    count, size = len(parts), stop - start
-    values, held = scratch.values[:count, :size], scratch.held[:count, :size]
-    for part, value_row, held_row in zip(parts, values, held, strict=True):
-        _fill_row(part, start, stop, value_row, held_row)
-        if plain:
-            held_row[:] = 1
-    weights = np.array([part.weight for part in parts])
-    # float64 weights make einsum multiply and add in float64, in small buffers, client by client.
-    np.einsum("k,kn->n", weights, values, out=scratch.numerator[:size])
-    np.einsum("k,kn->n", _BITS[:count], held, out=scratch.code[:size])
-    return scratch.numerator[:size], scratch.code[:size]
+    size = stop - start
+    numerator, code = scratch.numerator[:size], scratch.code[:size]
+    numerator[:] = 0
+    code[:] = 0
+    for number, part in enumerate(parts):
+        mask = part.held(start, stop)
+        bit = np.uint8(1 << number)
+        if mask is None or plain:
+            np.bitwise_or(code, bit, out=code)
+        else:
+            np.multiply(mask.view(np.uint8), bit, out=scratch.bits[:size])
+            np.bitwise_or(code, scratch.bits[:size], out=code)
+        if mask is None or part.dense:
+            _add_all(part, start, stop, scratch.products[:size], numerator)
+        else:
+            _add_survivors(part, mask, numerator)
+    return numerator, code
 
 
-def _fill_row(part: Part, start: int, stop: int, values: Array, held: Array) -> None:
-    """Writes one client's block: its values, zero where it holds nothing, and where it holds."""
-    mask = part.held(start, stop)
-    if mask is None:
-        held[:] = 1
-        values[:] = part.values[start:stop]
-        return
-    held[:] = mask
-    if part.dense:
-        np.multiply(part.values[start:stop], mask, out=values)
-        return
+def _add_all(part: Part, start: int, stop: int, products: Array, numerator: Array) -> None:
+    if DT == np.float32:
+        np.multiply(part.values[start:stop], DT(part.weight), out=products)
+    else:
+        np.copyto(products, part.values[start:stop])
+        np.multiply(products, part.weight, out=products)
+    np.add(numerator, products, out=numerator)
+
+
+def _add_survivors(part: Part, mask: Array, numerator: Array) -> None:
+    """Adds the block's surviving values at the places its mask gives them."""
     places = np.flatnonzero(mask)
-    values[:] = 0
-    values[places] = part.values[part.position : part.position + places.size]
+    values = part.values[part.position : part.position + places.size]
     part.position += places.size
+    # ufunc.at adds in one pass; numerator[places] += ... reads, adds and writes in three.
+    np.add.at(numerator, places, values.astype(DT) * DT(part.weight))
 
 
 def divide_block(numerator: Array, denominator: Array, previous: Array, merged: Array) -> None:

@@ -169,7 +169,7 @@ def _open_cached(
         if len(rows) == count:
             return torch.from_numpy(rows), tuple(range(count))
         kept = np.load(_kept_file(file)) if allow_gaps else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     if kept is None or len(kept) != len(rows):
         return None

@@ -10,7 +10,6 @@ once. Every file is written under another name and moved into place.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from safetensors.numpy import save
 
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import pack_masks, unpack_mask
 
 _FORMAT = "fedklpr-memory-1"
@@ -130,20 +130,6 @@ class MemoryFolder:
 def payload_name(payload: bytes | memoryview) -> str:
     """The first 32 hex digits of a payload's SHA-256: how both sides speak of a model."""
     return hashlib.sha256(payload).hexdigest()[:32]
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MemoryStateError(f"{path} cannot be written: {error}") from error
 
 
 def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

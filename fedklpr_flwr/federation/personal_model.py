@@ -44,7 +44,10 @@ def _weights_file(settings: Settings) -> Path | None:
     weights = settings.model.weights
     if weights == "imagenet":
         return download_imagenet_weights(settings.model.backbone)
-    return Path(weights) if weights else None
+    if weights is None:
+        return None
+    path = Path(weights)
+    return path / "global.safetensors" if path.is_dir() else path
 
 
 def float_state(network: nn.Module) -> dict[str, torch.Tensor]:

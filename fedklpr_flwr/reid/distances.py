@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.reid.neighbours import nearest_neighbours, products_at
 
 if TYPE_CHECKING:
@@ -30,20 +31,24 @@ def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_ma
         features: (N,D) float32, rows of unit length.
         k1: neighbours, the picture itself included, among which reciprocity is asked; at least 1.
         k2: neighbours over which V is averaged; 1 averages nothing.
-        eps: largest distance kept, in [0,1].
+        eps: largest distance kept, in [0,1); at 1 every pair would be.
 
     Returns:
         (N,N) float32 CSR, symmetric, indices sorted; a stored 0 is a distance, what is absent is
         farther than eps. Every picture is within 0 of itself. Fewer than k1 pictures are all
         neighbours.
 
+    Raises:
+        SettingsError: eps is out of its range.
+
     Source: Zhong et al., "Re-ranking person re-identification with k-reciprocal encoding", 2017,
         in the form that clustering re-ID methods use (SpCL, cluster-contrast).
     """
     from scipy.sparse import csr_matrix
 
-    count = len(features)
-    if count == 0:
+    if not 0 <= eps < 1:
+        raise SettingsError(f"eps, the largest Jaccard distance, must be in [0,1); got {eps}")
+    if len(features) == 0:
         return csr_matrix((0, 0), dtype=np.float32)
     nearest = nearest_neighbours(features, k1).numpy()
     mass = _neighbour_mass(features.cpu(), _expanded_neighbours(nearest, k1))
@@ -116,13 +121,14 @@ def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     count = mass.shape[0]
     by_column, place = _by_column(mass)
     below = by_column.indptr[1:][mass.indices] - place
+    least = (1 - 1e-6) * 2 * (1 - eps) / (2 - eps)  # a sieve; the distance itself decides below
     pairs = []
     for start, stop in _row_blocks(np.append(0, np.cumsum(below))[mass.indptr]):
         entries = slice(mass.indptr[start], mass.indptr[stop])
         shared = _shared_mass(
             mass[start:stop], by_column, place[entries], below[entries], first_column=start
         )
-        cells = np.flatnonzero(shared >= 2 * (1 - eps) / (2 - eps) - 1e-6)  # a first sieve
+        cells = np.flatnonzero(shared >= least)
         i, j = np.divmod(cells, count - start)
         shared = shared[cells]
         distance = np.maximum(1 - shared / (2 - shared), 0)

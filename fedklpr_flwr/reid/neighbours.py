@@ -26,12 +26,13 @@ def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     """
     count = len(features)
     k = min(k, count)
-    size = k + k // 2
+    size = 2 * k  # long enough to prove nearly every row
     shortlist = features.device.type == "cpu" and size < count and _multiplies_bfloat16()
     rounded = _Rounded.of(features) if shortlist else None
     rows = max(1, _BLOCK // max(1, count))
     parts = [torch.empty(0, k, dtype=torch.int64)]
-    for own in torch.arange(count, device=features.device).split(rows):
+    for start in range(0, count, rows):
+        own = torch.arange(start, min(start + rows, count), device=features.device)
         if rounded is not None:
             parts.append(_by_shortlist(features, rounded, own, k, size))
         else:
@@ -60,13 +61,14 @@ def products_at(left: Tensor, right: Tensor, starts: Tensor, columns: Tensor) ->
             (len(left), len(right)),
             check_invariants=False,
         )
-        return torch.sparse.sampled_addmm(chosen, left, right.T).values()
+        products: Tensor = torch.sparse.sampled_addmm(chosen, left, right.T).values()
+    return products
 
 
 def _multiplies_bfloat16() -> bool:
     """Tell whether this CPU has units for bfloat16 matrices; without them it is slow at those."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.14 and later
-    return bool(capabilities.get("amx_bf16", False))
+    known = getattr(torch.cpu, "get_capabilities", None)  # younger than the oldest torch we take
+    return bool(known and known().get("amx_bf16", False))
 
 
 def _in_full(features: Tensor, own: Tensor, k: int) -> Tensor:
@@ -117,9 +119,14 @@ class _Rounded:
 
     @classmethod
     def of(cls, features: Tensor) -> "_Rounded":
-        values = features.bfloat16()
-        back = values.float()
-        return cls(values, back.norm(dim=1), (features - back).norm(dim=1))
+        """Round features, in blocks: a float32 copy of all of them would double the memory."""
+        rounded = cls(features.bfloat16(), *features.new_empty(2, len(features)))
+        for start in range(0, len(features), 4096):
+            block = slice(start, start + 4096)
+            back = rounded.values[block].float()
+            rounded.lengths[block] = back.norm(dim=1)
+            rounded.errors[block] = back.sub_(features[block]).norm(dim=1)
+        return rounded
 
     def largest_off_list(self, own: Tensor, lowest: Tensor) -> Tensor:
         """Bound the true similarity of any pair whose rounded one is at most `lowest`: (R,).

@@ -64,8 +64,6 @@ def cluster_people(
     Source: Ester et al. 1996; settings and copies as in FedCAPR (algorithm.md 4.3 and 5).
     """
     _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
-    if not 0 <= eps < 1:
-        raise SettingsError(f"clusters.eps must be in [0,1), the distance's range; got {eps}")
     broken = int((~features.isfinite()).any(dim=1).sum())
     if broken:
         raise FedKlprError(
@@ -179,4 +177,4 @@ def _check_ranges(**numbers: int) -> None:
     """Refuse a whole number below 1, by its name."""
     for name, number in numbers.items():
         if number < 1:
-            raise SettingsError(f"clusters.{name} must be at least 1; got {number}")
+            raise SettingsError(f"clustering needs {name} of at least 1; got {number}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.atomic_file import write_atomically
 
 
 @dataclass
@@ -104,10 +105,13 @@ def _count(rows: Iterable[Row], word: str, key: str = "status") -> int:
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Append rows as JSON lines, in one write."""
-    text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
     with path.open("a", encoding="utf-8") as file:
-        file.write(text)
+        file.write(_lines(rows))
         file.flush()
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -129,6 +133,23 @@ def read_rows(path: Path) -> list[Row]:
                 break
             raise RunError(f"{path}, line {number} is damaged: {error}") from error
     return rows
+
+
+def keep_finished_rounds(path: Path, last: int) -> int:
+    """Drop rows of rounds after `last`, and of a round that was not written whole.
+
+    Args:
+        path: a run.jsonl; it need not exist.
+        last: the last merged round.
+
+    Returns:
+        The last round that stands there whole; -1 where there is none.
+    """
+    rows = read_rows(path) if path.exists() else []
+    whole = {row.round for row in rows if row.client is None and row.round <= last}
+    kept = [row for row in rows if row.round in whole]
+    write_atomically(path, _lines(kept).encode())
+    return max(whole, default=-1)
 
 
 def row_from(values: dict[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from flwr.common.logger import log
 
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.federation.client_memory import write_atomically
+from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round
 from fedklpr_flwr.federation.method import Settings

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.federation.client_memory import write_atomically
+from fedklpr_flwr.federation.atomic_file import write_atomically
 
 _VERSION = 1
 
@@ -124,18 +124,19 @@ class RunFolder:
             state: the federation after the round.
             new_masks: clients whose `next_mask_file` was written.
         """
-        record = asdict(state)
-        del record["tensors"]
-        record["version"] = _VERSION
         model, book = self.path / "global.safetensors", self.path / "state.json"
         write_atomically(
             self._next(model), save(state.tensors, metadata={"round": str(state.round)})
         )
-        write_atomically(self._next(book), json.dumps(record).encode())
+        write_atomically(self._next(book), _book(state))
         targets = [model, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
         write_atomically(self.path / "commit.json", json.dumps(moves).encode())
         self._finish_commit()
+
+    def note(self, state: ServerState) -> None:
+        """Keep what changed about the clients since the commit of the same round."""
+        write_atomically(self.path / "state.json", _book(state))
 
     def load_state(self) -> ServerState:
         """The last committed state.
@@ -178,3 +179,9 @@ class RunFolder:
     @staticmethod
     def _next(target: Path) -> Path:
         return target.with_name(target.name + ".next")
+
+
+def _book(state: ServerState) -> bytes:
+    record = {key: value for key, value in vars(state).items() if key != "tensors"}
+    record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
+    return json.dumps({**record, "version": _VERSION}).encode()

@@ -159,7 +159,8 @@ def _float16_symbols(values: np.ndarray, field: str) -> np.ndarray:
 
 def _int8_symbols(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     quotients = np.zeros_like(values)
-    np.divide(values, steps, out=quotients, where=steps > 0)
+    with np.errstate(over="ignore"):
+        np.divide(values, steps, out=quotients, where=steps > 0)
     # A scale among the denormals is coarse, so its quotient can pass 127 (or any reference can).
     rounded = np.clip(np.rint(quotients), -127, 127)
     symbols: np.ndarray = (rounded + np.float32(128)).astype(np.uint8)

@@ -150,6 +150,10 @@ def _check_table(table: np.ndarray, layout: Layout, body: int) -> None:
         raise WireError(f"lengths: the sections make {total} bytes, the header says {body}")
     for spec, record in zip(layout, table, strict=True):
         _check_record(record, spec)
+    rounded = [len(spec.shape) >= 2 for spec in layout]
+    forms = np.unique(table["form"][rounded])
+    if forms.size > 1:
+        raise WireError(f"form: tensors of two axes or more share one, got {forms.tolist()}")
 
 
 def _check_record(record: np.void, spec: TensorSpec) -> None:
@@ -162,8 +166,11 @@ def _check_record(record: np.void, spec: TensorSpec) -> None:
         )
     if form not in FORMS.values() or (form != FLOAT32 and len(spec.shape) < 2):
         raise WireError(f"form of {spec.name} {spec.shape}: got {form}, which it cannot have")
-    if delta > 1 or (not delta and record["reference_check"]):
-        raise WireError(f"delta of {spec.name}: expected 0 or 1, got {delta} and a reference check")
+    if delta > 1 or (delta and not kept) or (not delta and record["reference_check"]):
+        raise WireError(
+            f"delta of {spec.name}: expected 1 with values and a reference check, or 0 without, "
+            f"got {delta}, {kept} values and the check {int(record['reference_check']):08x}"
+        )
     if kept > spec.size or (mode == DENSE and kept != spec.size):
         raise WireError(f"kept of {spec.name}: the tensor has {spec.size} numbers, got {kept}")
     unused = list(range(FIRST_PLANE + len(plane_widths(form, bool(delta))), SECTIONS))

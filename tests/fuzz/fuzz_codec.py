@@ -209,8 +209,9 @@ def judge(case: Case, damaged: bytes, repaired: bool) -> str:
         return "refused"
     if not repaired:
         raise AssertionError("damage went past the checksum")
-    front = open_front(memoryview(case.payload), case.layout).body
-    if len(damaged) != len(case.payload) or damaged[:front] != case.payload[:front]:
+    told, true = (open_front(memoryview(data), case.layout) for data in (damaged, case.payload))
+    # The bytes may differ: a zstd frame has bits that mean nothing.
+    if told.known_mask_hash != true.known_mask_hash or (told.table != true.table).any():
         raise AssertionError("a header or table that lies went unnoticed")
     for spec in case.layout:
         array, mask = arrays[spec.name], masks.get(spec.name)

@@ -155,6 +155,19 @@ def test_a_table_that_lies_is_refused_by_field_and_tensor(change, field):
     refused(with_record(change), field)
 
 
+def test_two_forms_in_one_payload_are_refused():
+    weights = {"a": TENSORS["conv"], "b": TENSORS["conv"], "empty": np.empty((0, 3), np.float32)}
+    layout = layout_of(weights, [])
+    payload = encode(weights, {}, layout=layout, values="bfloat16")
+    front = open_front(memoryview(payload), layout)
+    for row in (1, 2):
+        table = front.table.copy()
+        table["form"][row] = FLOAT16
+        lying = seal(table, [payload[front.body : -CHECKSUM.size]], layout, NO_HASH)
+        with pytest.raises(WireError, match="form: tensors of two axes"):
+            decode_dense(lying, layout=layout)
+
+
 def test_a_mask_told_by_known_ones_without_their_hash_is_refused():
     refused(with_record(set_to("mask_mode", 0, KNOWN)), "mask hash|sections of conv")
     payload = encode(TENSORS, MASKS, layout=LAYOUT, known_masks=MASKS)

@@ -60,4 +60,7 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
 
 def _in_order(words: set[str]) -> list[str]:
     """Sort names, numbers by value: 2 before 10."""
-    return sorted(words, key=lambda word: (not word.isdecimal(), word.zfill(20), word))
+    numbers = sorted(
+        (word for word in words if word.isdecimal()), key=lambda word: (int(word), word)
+    )
+    return [*numbers, *sorted(words - set(numbers))]

@@ -1,0 +1,160 @@
+"""A user's own pictures: folders and tables, with and without labels."""
+
+import pytest
+
+from fedklpr_flwr.data.benchmarks import read_dataset
+from fedklpr_flwr.errors import DataError
+
+LABELLED = [
+    "train/anna/door_0001.jpg",
+    "train/anna/hall_0001.jpg",
+    "train/ben/hall_0002.jpg",
+    "query/carl/door_1.jpg",
+    "gallery/carl/hall_9.jpg",
+    "gallery/dora/hall_9.jpg",
+]
+
+
+def facts(images):
+    return [(image.path.name, image.person_id, image.camera_id) for image in images]
+
+
+def test_persons_are_folders_and_cameras_the_word_in_front(plant, tmp_path):
+    dataset = read_dataset("folder", plant(tmp_path, LABELLED))
+    assert facts(dataset.train) == [
+        ("door_0001.jpg", 1, 0),
+        ("hall_0001.jpg", 1, 1),
+        ("hall_0002.jpg", 2, 1),
+    ]
+    assert facts(dataset.query) == [("door_1.jpg", 3, 0)]
+    assert facts(dataset.gallery) == [("hall_9.jpg", 3, 1), ("hall_9.jpg", 4, 1)]
+    assert dataset.single_shot
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/cam1/a_1.jpg", "train/cam2/b_2.jpg"],
+        ["train/entrance/0001.jpg", "train/exit/0002.jpg"],
+        ["train/entrance/frame_0001.jpg", "train/exit/frame_0002.jpg"],
+    ],
+)
+def test_a_train_folder_without_persons_is_unlabelled(plant, tmp_path, names):
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    assert [(image.person_id, image.camera_id) for image in dataset.train] == [(-1, 0), (-1, 1)]
+    assert dataset.query == dataset.gallery == ()
+    assert "persons are unknown" in dataset.notes[0]
+
+
+def test_an_unlabelled_train_shares_its_cameras_with_a_labelled_query(plant, tmp_path):
+    names = ["train/cam1/x.jpg", "train/cam2/y.jpg", "query/p/cam2_1.jpg", "gallery/p/cam1_1.jpg"]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    assert [image.camera_id for image in dataset.train] == [0, 1]
+    assert facts(dataset.query) == [("cam2_1.jpg", 1, 1)]
+    assert facts(dataset.gallery) == [("cam1_1.jpg", 1, 0)]
+
+
+def test_one_camera_with_persons_is_labelled_if_it_is_called_like_one(plant, tmp_path):
+    dataset = read_dataset("folder", plant(tmp_path, ["train/p/c1_1.jpg", "train/q/c1_2.jpg"]))
+    assert [image.person_id for image in dataset.train] == [1, 2]
+
+
+def test_numbers_are_sorted_by_value(plant, tmp_path):
+    names = [f"train/{person}/{camera}_x.jpg" for person in (2, 10) for camera in (2, 10)]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    assert [(i.path.parts[-2], i.person_id) for i in dataset.train[:1]] == [("10", 2)]
+    assert {i.path.name: i.camera_id for i in dataset.train} == {"2_x.jpg": 0, "10_x.jpg": 1}
+
+
+def test_a_site_with_a_gallery_alone_can_be_searched(plant, tmp_path):
+    dataset = read_dataset("folder", plant(tmp_path, LABELLED[3:]))
+    assert dataset.train == ()
+    assert len(dataset.gallery) == 2
+
+
+def test_a_query_without_a_gallery_is_an_error(plant, tmp_path):
+    with pytest.raises(DataError, match="both query and gallery"):
+        read_dataset("folder", plant(tmp_path, LABELLED[:4]))
+
+
+@pytest.mark.parametrize(
+    "stray", ["train/loose.jpg", "train/anna/deeper/door_1.jpg", "gallery/carl/nocamera.jpg"]
+)
+def test_a_picture_out_of_place_is_an_error_and_never_silently_lost(plant, tmp_path, stray):
+    with pytest.raises(DataError, match="expected"):
+        read_dataset("folder", plant(tmp_path, [*LABELLED, stray]))
+
+
+def test_persons_in_train_and_query_are_told(plant, tmp_path):
+    names = [*LABELLED, "query/anna/door_7.jpg", "gallery/anna/hall_7.jpg"]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    assert "1 persons are in both train and query" in dataset.notes[0]
+
+
+def table(root, *lines, header="path,person,camera,split"):
+    (root / "people.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return root
+
+
+def test_a_table_is_read_from_its_folder_or_its_file(plant, tmp_path):
+    plant(tmp_path, ["a/1.jpg", "2.jpg", "é 3.jpg"])
+    table(tmp_path, "a/1.jpg,anna,door,train", "2.jpg,ben,door,query", "é 3.jpg,ben,hall,gallery")
+    for root in (tmp_path, tmp_path / "people.csv"):
+        dataset = read_dataset("csv", root)
+        assert facts(dataset.train) == [("1.jpg", 1, 0)]
+        assert facts(dataset.query) == [("2.jpg", 2, 0)]
+        assert facts(dataset.gallery) == [("é 3.jpg", 2, 1)]
+
+
+def test_a_person_may_be_unknown_in_train_alone(plant, tmp_path):
+    plant(tmp_path, ["1.jpg", "2.jpg"])
+    assert facts(read_dataset("csv", table(tmp_path, "1.jpg,,door,train")).train) == [
+        ("1.jpg", -1, 0)
+    ]
+    table(tmp_path, "1.jpg,,door,train", "2.jpg,,door,query")
+    with pytest.raises(DataError, match="line 3: expected a person in query"):
+        read_dataset("csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1.jpg,a,door,test", "expected split train, query or gallery, got 'test'"),
+        ("1.jpg,a,,train", "expected a camera"),
+        ("gone.jpg,a,door,train", "got nothing"),
+        ("../outside.jpg,a,door,train", "got a link to elsewhere"),
+        ("1.jpg", "expected split"),
+    ],
+)
+def test_a_wrong_line_is_an_error_that_says_why(plant, tmp_path, line, message):
+    root = plant(tmp_path / "set", ["1.jpg"])
+    plant(tmp_path, ["outside.jpg"])
+    table(root, line)
+    with pytest.raises(DataError, match=message):
+        read_dataset("csv", root)
+
+
+def test_a_table_without_a_column_is_an_error_that_names_it(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    table(tmp_path, "1.jpg,a,train", header="path,person,split")
+    with pytest.raises(DataError, match="got path, person, split; add camera"):
+        read_dataset("csv", tmp_path)
+
+
+def test_a_table_with_a_byte_order_mark_is_read(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    (tmp_path / "x.csv").write_bytes("﻿path,person,camera,split\r\n1.jpg,a,c,train\r\n".encode())
+    assert len(read_dataset("csv", tmp_path).train) == 1
+
+
+def test_two_tables_in_a_folder_are_an_error(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("path,person,camera,split\n")
+    with pytest.raises(DataError, match=r"expected one \.csv file, got a\.csv, b\.csv"):
+        read_dataset("csv", tmp_path)
+
+
+def test_a_table_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"a\.csv: expected"):
+        read_dataset("csv", tmp_path)

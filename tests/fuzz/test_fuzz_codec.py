@@ -1,0 +1,20 @@
+"""A slice of the fuzz run of fuzz_codec.py, small enough for every day."""
+
+import pytest
+from fuzz_codec import Case, corpus, fuzz, judge
+
+
+def test_six_thousand_damaged_payloads_do_no_harm():
+    result = fuzz(6_000, seed=1)
+    assert result["faults"] == []
+    assert result["outcomes"]["checksum repaired: refused"] > 1_000
+    assert result["outcomes"]["checksum repaired: a model"] > 50
+
+
+def test_the_judge_notices_damage_that_goes_unrefused():
+    """A judge that cannot complain would make the run above worthless."""
+    good, other = corpus()[:2]
+    swapped = Case(other.payload, other.layout, other.held, other.model_bytes)
+    with pytest.raises(AssertionError, match="went past the checksum"):
+        judge(Case(b"", good.layout, {}, 0), good.payload, repaired=False)
+    assert judge(swapped, good.payload[:-1], repaired=True) == "refused"
