@@ -88,17 +88,19 @@ def check_dataset(
         DataError: If the name is unknown.
     """
     if name not in READERS:
-        return _report(read_dataset(name, root, seed=seed), root, [], workers, progress)
+        return _report(name, read_dataset(name, root, seed=seed), root, [], workers, progress)
     try:
         tree = open_tree(name, root)
         dataset = read_tree(name, tree, seed)
     except DataError as error:
         nothing = ReidDataset(name, (), (), ())
-        return _report(nothing, root, [PictureProblem(root, str(error))], workers, progress)
-    return _report(dataset, root, tree.problems, workers, progress)
+        problem = PictureProblem(root, str(error))
+        return _report(name, nothing, root, [problem], workers, progress)
+    return _report(name, dataset, root, tree.problems, workers, progress)
 
 
 def _report(
+    name: str,
     dataset: ReidDataset,
     root: Path,
     problems: list[PictureProblem],
@@ -114,9 +116,9 @@ def _report(
         for part in (images, dataset.train, dataset.query, dataset.gallery)
     )
     found = SplitCounts(total, train, query, gallery)
-    card = CARDS.get(dataset.name, DatasetCard(dataset.name, ""))
+    card = CARDS.get(name, DatasetCard(name, ""))
     return CheckReport(
-        name=dataset.name,
+        name=name,
         root=root,
         verdict=_verdict(found, card.expected),
         card=card.words,

@@ -132,6 +132,7 @@ def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
         i, j = np.divmod(cells, count - start)
         shared = shared[cells]
         distance = np.maximum(1 - shared / (2 - shared), 0)
+        distance[i == j] = 0  # whatever the rounding of the masses says
         near = distance <= eps
         pairs.append((i[near] + start, j[near] + start, distance[near].astype(np.float32)))
     row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))

@@ -79,7 +79,9 @@ def _resumed(folder: Path, arguments: Sequence[str]) -> tuple[str, tuple[str, ..
 
 
 def point_latest(folder: Path) -> None:
-    """Let runs/latest, beside the run folder, point at it."""
+    """Let runs/latest point at a run folder that lies in a folder called runs."""
+    if folder.parent.name != "runs":
+        return
     link = folder.parent / "latest"
     temporary = folder.parent / f".latest-{os.getpid()}"
     try:

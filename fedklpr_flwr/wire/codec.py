@@ -24,7 +24,7 @@ from fedklpr_flwr.wire.masks import (
     known_mask,
     mask_hash,
 )
-from fedklpr_flwr.wire.payload import DecodedTensor, Payload, decode_dense, open_payload
+from fedklpr_flwr.wire.payload import DecodedTensor, Payload, PayloadSource, open_payload
 from fedklpr_flwr.wire.planes import difference, split_planes
 from fedklpr_flwr.wire.sections import LEVELS, pack_section
 from fedklpr_flwr.wire.table import NO_HASH, RECORD, SECTIONS, seal, uses_known_masks
@@ -72,27 +72,51 @@ def encode(
     unknown = sorted({*tensors, *masks} - {spec.name for spec in layout})
     if unknown:
         raise WireError(f"tensors: names must be those of the layout, got {unknown[:5]}")
+    sender = _Sender(tensors, masks, known_masks, reference, values, level)
     table = np.zeros(len(layout), RECORD)
     pieces: list[bytes | memoryview] = []
     for position, spec in enumerate(layout):
-        kept = _keep(tensors, masks, spec, form_of(spec.shape, values))
-        mode, told = describe_mask(flat_mask(masks, spec), known_mask(known_masks, spec))
-        sections = [pack_section(told, level), pack_section(kept.scales.view(np.uint8), level)]
-        planes, reference_check = _pack_planes(kept, reference, masks, spec, level)
-        sections += planes
-        delta = reference_check is not None
-        table[position] = (
-            mode,
-            kept.form,
-            delta,
-            _padded([coding for coding, _ in sections]),
-            kept.symbols.size,
-            reference_check or 0,
-            _padded([len(coded) for _, coded in sections]),
-        )
+        table[position], sections = _encode_tensor(sender, spec)
         pieces += [coded for _, coded in sections]
     known_hash = mask_hash(known_masks or {}, layout) if uses_known_masks(table) else NO_HASH
     return seal(table, pieces, layout, known_hash)
+
+
+def decode_dense(
+    payload: PayloadSource,
+    *,
+    layout: Layout,
+    known_masks: Arrays | None = None,
+    reference: Arrays | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Decode a whole payload into full arrays, zero where pruned.
+
+    Args:
+        payload: the bytes, or the path of a file that holds them.
+        layout: the tensors that both sides know.
+        known_masks: the masks that this side holds and the sender counts on.
+        reference: name -> float32 array that this side holds and the sender counts on.
+
+    Returns:
+        name -> float32 array of the tensor's shape, and name -> bool mask of every prunable one.
+
+    Raises:
+        WireError: which field is wrong; refuse the payload.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    masks: dict[str, np.ndarray] = {}
+    with open_payload(
+        payload, layout=layout, known_masks=known_masks, reference=reference
+    ) as opened:
+        for spec, mask, values in opened:
+            arrays[spec.name] = values
+            if mask is not None:
+                full = np.zeros(spec.size, np.float32)
+                full[np.flatnonzero(mask)] = values
+                arrays[spec.name] = full.reshape(spec.shape)
+            if spec.prunable:
+                masks[spec.name] = np.ones(spec.shape, np.bool_) if mask is None else mask
+    return arrays, masks
 
 
 def quantise(tensors: Arrays, masks: Arrays, *, values: str = "float32") -> dict[str, np.ndarray]:
@@ -123,6 +147,18 @@ def quantise(tensors: Arrays, masks: Arrays, *, values: str = "float32") -> dict
 
 
 @dataclass(frozen=True)
+class _Sender:
+    """What encode was asked for."""
+
+    tensors: Arrays
+    masks: Arrays
+    known_masks: Arrays | None
+    reference: Arrays | None
+    values: str
+    level: str
+
+
+@dataclass(frozen=True)
 class _Kept:
     """The kept coordinates of a tensor as symbols, float32 (n,) -> uint (n,)."""
 
@@ -150,20 +186,44 @@ def _pick(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return values if mask is None else values[np.flatnonzero(mask)]
 
 
+def _encode_tensor(sender: _Sender, spec: TensorSpec) -> tuple[tuple[object, ...], Sections]:
+    """Code a tensor's sections and write down its record of the table, in RECORD's order."""
+    kept = _keep(sender.tensors, sender.masks, spec, form_of(spec.shape, sender.values))
+    mask = flat_mask(sender.masks, spec)
+    mode, told = describe_mask(mask, known_mask(sender.known_masks, spec))
+    planes, reference_check = _pack_planes(sender, spec, mask, kept)
+    front = _pack_all([told, kept.scales.view(np.uint8)], sender.level)
+    sections = front + planes
+    record = (
+        mode,
+        kept.form,
+        reference_check is not None,
+        _padded([coding for coding, _ in sections]),
+        kept.symbols.size,
+        reference_check or 0,
+        _padded([len(coded) for _, coded in sections]),
+    )
+    return record, sections
+
+
 def _pack_planes(
-    kept: _Kept, reference: Arrays | None, masks: Arrays, spec: TensorSpec, level: str
+    sender: _Sender, spec: TensorSpec, mask: np.ndarray | None, kept: _Kept
 ) -> tuple[Sections, int | None]:
     """Code the symbols, or their differences to the reference with its check if that is smaller."""
-    own = [pack_section(plane, level) for plane in split_planes(kept.symbols, kept.form, False)]
-    if reference is None or spec.name not in reference:
+    own = _pack_all(split_planes(kept.symbols, kept.form, False), sender.level)
+    if sender.reference is None or spec.name not in sender.reference:
         return own, None
-    base = _pick(flat_array(reference, spec), flat_mask(masks, spec))
+    base = _pick(flat_array(sender.reference, spec), mask)
     check_finite(base, f"the reference of {spec.name}")
     based = to_symbols(base, kept.form, kept.steps, f"the reference of {spec.name}")
     steps = difference(kept.symbols, based)
-    apart = [pack_section(plane, level) for plane in split_planes(steps, kept.form, True)]
+    apart = _pack_all(split_planes(steps, kept.form, True), sender.level)
     smaller = sum(len(coded) for _, coded in apart) < sum(len(coded) for _, coded in own)
     return (apart, zlib.crc32(base.data)) if smaller else (own, None)
+
+
+def _pack_all(plains: list[np.ndarray], level: str) -> Sections:
+    return [pack_section(plain, level) for plain in plains]
 
 
 def _padded(numbers: list[int]) -> list[int]:

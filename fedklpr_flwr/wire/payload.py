@@ -37,7 +37,7 @@ from fedklpr_flwr.wire.table import (
     uses_known_masks,
 )
 
-Source = bytes | bytearray | memoryview | str | PathLike[str]
+PayloadSource = bytes | bytearray | memoryview | str | PathLike[str]
 
 
 class DecodedTensor(NamedTuple):
@@ -206,7 +206,7 @@ class Payload:
 
 
 def open_payload(
-    payload: Source,
+    payload: PayloadSource,
     *,
     layout: Layout,
     known_masks: Mapping[str, np.ndarray] | None = None,
@@ -234,43 +234,6 @@ def open_payload(
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return Payload(memoryview(mapped), layout, known_masks, reference)
     return Payload(memoryview(payload).cast("B"), layout, known_masks, reference)
-
-
-def decode_dense(
-    payload: Source,
-    *,
-    layout: Layout,
-    known_masks: Mapping[str, np.ndarray] | None = None,
-    reference: Mapping[str, np.ndarray] | None = None,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Decode a whole payload into full arrays, zero where pruned.
-
-    Args:
-        payload: the bytes, or the path of a file that holds them.
-        layout: the tensors that both sides know.
-        known_masks: the masks that this side holds and the sender counts on.
-        reference: name -> float32 array that this side holds and the sender counts on.
-
-    Returns:
-        name -> float32 array of the tensor's shape, and name -> bool mask of every prunable one.
-
-    Raises:
-        WireError: which field is wrong; refuse the payload.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    masks: dict[str, np.ndarray] = {}
-    with open_payload(
-        payload, layout=layout, known_masks=known_masks, reference=reference
-    ) as opened:
-        for spec, mask, values in opened:
-            arrays[spec.name] = values
-            if mask is not None:
-                full = np.zeros(spec.size, np.float32)
-                full[np.flatnonzero(mask)] = values
-                arrays[spec.name] = full.reshape(spec.shape)
-            if spec.prunable:
-                masks[spec.name] = np.ones(spec.shape, np.bool_) if mask is None else mask
-    return arrays, masks
 
 
 def _check_known_masks(

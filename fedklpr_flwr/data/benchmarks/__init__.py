@@ -1,6 +1,7 @@
 """Every benchmark of the field, and a user's own pictures, read by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks import (
@@ -100,14 +101,7 @@ def read_dataset(
             "data.skip_unreadable=true to go on without it"
         )
     note = f"{count} files left out, the first {first.path}: {first.why}"
-    return ReidDataset(
-        dataset.name,
-        dataset.train,
-        dataset.query,
-        dataset.gallery,
-        dataset.single_shot,
-        (*dataset.notes, note),
-    )
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
 def read_tree(name: str, tree: PictureTree, seed: int) -> ReidDataset:

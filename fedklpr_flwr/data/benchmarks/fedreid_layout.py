@@ -5,6 +5,7 @@ Source: W. Zhuang et al., "Performance optimization for federated person re-iden
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.bounding_boxes import without_junk
@@ -50,11 +51,8 @@ def read_processed(tree: PictureTree, folder: Path, name: str) -> ReidDataset:
     query, gallery = _images(tree, folder / "query"), _images(tree, folder / "gallery")
     dataset = without_junk(name, train, query, gallery)
     persons = {image.person_id for image in dataset.gallery}
-    return ReidDataset(
-        name,
-        dataset.train,
-        dataset.query,
-        dataset.gallery,
+    return replace(
+        dataset,
         single_shot=len(persons) == len(dataset.gallery) > 0,
         notes=(*dataset.notes, "the FedReID benchmark's split"),
     )

@@ -79,8 +79,8 @@ def test_cuhk03_np(plant, tmp_path, kind, train, gallery):
 @pytest.mark.slow
 def test_cuhk03_from_the_protocols_file(plant, tmp_path):
     names = [
-        f"{1 + number % 5}_{1 + number // 50:03d}_{1 + number // 5 % 2}_{1 + number // 5 % 10:02d}.png"
-        for number in range(14097)
+        f"{1 + n % 5}_{1 + n // 50:03d}_{1 + n // 5 % 2}_{1 + n // 5 % 10:02d}.png"
+        for n in range(14097)
     ]
     tested = [768 + number % 700 for number in range(1400 + 5332)]
     savemat(

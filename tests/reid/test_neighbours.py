@@ -1,0 +1,93 @@
+"""Nearest neighbours against sorting, on integers where ties abound and nothing is rounded."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedklpr_flwr.reid import neighbours
+from fedklpr_flwr.reid.neighbours import nearest_neighbours, products_at
+
+
+def whole_numbers(count: int, width: int, seed: int, largest: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-largest, largest + 1, (count, width), generator=generator).float()
+
+
+def sorted_neighbours(features: Tensor, k: int) -> list[list[int]]:
+    """The definition: the row itself, then by similarity, then by index."""
+    lists = []
+    for i in range(len(features)):
+        similarity = [float(features[i] @ features[j]) for j in range(len(features))]
+        order = sorted(range(len(features)), key=lambda j: (j != i, -similarity[j], j))
+        lists.append(order[:k])
+    return lists
+
+
+@pytest.mark.parametrize(("count", "k"), [(1, 1), (1, 5), (4, 4), (5, 9), (60, 1), (60, 10)])
+def test_neighbours_are_those_of_the_definition(count: int, k: int) -> None:
+    features = whole_numbers(count, 3, seed=count)
+    assert nearest_neighbours(features, k).tolist() == sorted_neighbours(features, k)
+
+
+@pytest.mark.parametrize("width", [3, 40])
+@pytest.mark.parametrize("k", [1, 7, 20])
+def test_both_searches_are_those_of_the_definition(width: int, k: int) -> None:
+    features, own = whole_numbers(70, width, seed=k), torch.arange(20, 60)
+    expected = sorted_neighbours(features, k)[20:60]
+    rounded = neighbours._Rounded.of(features)
+    assert neighbours._in_full(features, own, k).tolist() == expected
+    assert neighbours._by_shortlist(features, rounded, own, k, 2 * k).tolist() == expected
+
+
+def test_a_row_comes_before_its_copies_and_copies_by_index() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat_interleave(4, dim=0)
+    assert nearest_neighbours(features, 3).tolist() == [
+        [0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1],
+        [4, 5, 6], [5, 4, 6], [6, 4, 5], [7, 4, 5],
+    ]  # fmt: skip
+
+
+def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = whole_numbers(50, 4, seed=3)
+    whole = nearest_neighbours(features, 8)
+    monkeypatch.setattr(neighbours, "_BLOCK", 150)
+    assert torch.equal(nearest_neighbours(features, 8), whole)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.05, 0.001])
+def test_rounding_to_bfloat16_never_costs_a_neighbour(spread: float) -> None:
+    """Collapsed features (a small spread) cannot be told apart in bfloat16 and are searched on."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 64, generator=generator) + spread * torch.randn(
+        400, 64, generator=generator
+    )
+    features = torch.nn.functional.normalize(features, dim=1)
+    own, k = torch.arange(400), 10
+    found = neighbours._by_shortlist(features, neighbours._Rounded.of(features), own, k, 2 * k)
+    exact = features.double() @ features.double().T
+    exact.fill_diagonal_(torch.inf)
+    kth = exact.sort(dim=1, descending=True).values[:, k - 1]
+    assert bool((exact.gather(1, found).amin(dim=1) >= kth - 1e-6).all())
+
+
+def test_the_bound_holds_for_the_worst_rounding() -> None:
+    """Every entry lies half-way between two bfloat16 numbers, where rounding moves it most."""
+    signs = whole_numbers(200, 64, seed=1, largest=1) + 0.25
+    features = signs.sign() * (1 + 2.0**-8 + 2.0**-12)
+    rounded = neighbours._Rounded.of(features)
+    rough = (rounded.values @ rounded.values.T).float()
+    own = torch.arange(200)
+    for column in range(200):
+        bound = rounded.largest_off_list(own, rough[:, column])
+        assert bool((features @ features[column] <= bound).all())
+
+
+def test_no_row_has_no_neighbour() -> None:
+    assert nearest_neighbours(torch.empty(0, 4), 3).shape == (0, 0)
+
+
+def test_products_at_chosen_pairs_are_the_dot_products() -> None:
+    left, right = whole_numbers(3, 5, seed=1), whole_numbers(4, 5, seed=2)
+    starts, columns = torch.tensor([0, 2, 2, 5]), torch.tensor([3, 0, 1, 2, 3])
+    expected = [left[0] @ right[3], left[0] @ right[0], *(right[1:] @ left[2])]
+    assert products_at(left, right, starts, columns).tolist() == [float(x) for x in expected]
