@@ -40,13 +40,13 @@ Scalars = dict[str, Any]
 
 
 class ReidClient(NumPyClient):
-    """Flower's client of one site. A parameter list is one uint8 array: a payload, or an empty one."""
+    """Flower's client of one site; a parameter list is one uint8 array, the payload or empty."""
 
     def __init__(self, site: SiteClient) -> None:
         self._site = site
 
     def fit(self, parameters: Arrays, config: Scalars) -> tuple[Arrays, int, Scalars]:
-        """Train one round; returns the update's payload, the pictures trained from, and the scalars."""
+        """Train one round; returns the update's payload, the number of pictures, and scalars."""
         payload, said = self._site.train(Task(**config), parameters[0].tobytes())
         return [np.frombuffer(payload, np.uint8)], int(said.get("examples", 0)), said
 
@@ -59,8 +59,9 @@ class ReidClient(NumPyClient):
 def identify(context: Context, settings: Settings) -> Client | None:
     """Which client a node speaks for.
 
-    A deployed SuperNode says so itself: --node-config 'client="gate-3" data="folder" root="/srv/gate-3"'.
-    A simulated one has a partition number: its place in data.clients. None: no client is left for it.
+    A deployed SuperNode says so itself: --node-config 'client="gate-3" data="folder"
+    root="/srv/gate-3"'. A simulated one has a partition number: its place in data.clients. None: no
+    client is left for it.
 
     Raises:
         SettingsError: the node says neither.

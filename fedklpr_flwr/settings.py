@@ -1,7 +1,7 @@
 """conf/ becomes Settings: composed by Hydra, checked field by field, frozen.
 
-The server, every client, the launcher and the sweep all come through `load_settings`, so one run has one
-meaning everywhere. Flower's run config carries two strings, `experiment` and `overrides`.
+The server, every client, the launcher and the sweep all come through `load_settings`, so one run
+has one meaning everywhere. Flower's run config carries two strings, `experiment` and `overrides`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def configuration_folder() -> Path:
-    """The folder of the YAML files: beside the package in a checkout or bundle, inside it in a wheel."""
+    """The YAML files' folder: beside the package in a checkout or bundle, inside it in a wheel."""
     for folder in (_PACKAGE.parent / "conf", _PACKAGE / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
@@ -43,8 +43,8 @@ def load_settings(run_config: Mapping[str, Any]) -> Settings:
     """Settings of a run from Flower's run config.
 
     Args:
-        run_config: `experiment` (a name of conf/experiment) and `overrides` (Hydra overrides, one string
-            with shell quoting).
+        run_config: `experiment` (a name of conf/experiment) and `overrides` (Hydra overrides, one
+            string with shell quoting).
 
     Raises:
         SettingsError: one sentence that names the key, the value and what is allowed.

@@ -1,9 +1,9 @@
 """FedKlprStrategy: Flower's hooks around one merge.
 
-Per round and client the model travels once down and once up. `evaluate` of round t carries the merged model,
-cut by the client's mask, and the client keeps it; `train` of round t+1 then only names it by its hash.
-Replies are spooled to the run folder as they arrive and merged in client-name order, so neither the server's
-memory nor the result depends on who answers when.
+Per round and client the model travels once down and once up. `evaluate` of round t carries the
+merged model, cut by the client's mask, and the client keeps it; `train` of round t+1 then only
+names it by its hash. Replies are spooled to the run folder as they arrive and merged in client-name
+order, so neither the server's memory nor the result depends on who answers when.
 """
 
 from collections.abc import Callable, Iterable
@@ -117,8 +117,9 @@ class FedKlprStrategy(Strategy):
     ) -> Result:
         """Run from the state's round to the last.
 
-        Flower's own loop holds all replies at once and cannot resume; this one streams. The model lives in
-        `state`, not in `initial_arrays`, because each client's payload is cut from it by that client's mask.
+        Flower's own loop holds all replies at once and cannot resume; this one streams. The model
+        lives in `state`, not in `initial_arrays`, because each client's payload is cut from it by
+        that client's mask.
 
         Raises:
             RunError: too few clients, or a round that failed twice.
@@ -155,7 +156,7 @@ class FedKlprStrategy(Strategy):
         self.roster.wait_for(grid, count, chosen.wait_seconds, explain)
 
     def _train(self, grid: Grid) -> None:
-        """Every chosen client's update, with a second try for those that failed a round too thin."""
+        """Every chosen client's update, with a second try where the round is too thin."""
         book, needed = self._book, self.settings.federation.min_clients
         chosen = self._choose(book.number)
         use = book.update_taker(self.downlink.masks_of)
@@ -179,8 +180,8 @@ class FedKlprStrategy(Strategy):
             )
             raise RunError(
                 f"round {book.number} has {len(book.arrivals)} valid replies after a second try, "
-                f"federation.min_clients={needed} are needed ({failures}). Round {self.state.round} "
-                f"is kept; go on from it with resume={self.folder.path}"
+                f"federation.min_clients={needed} are needed ({failures}). "
+                f"Round {self.state.round} is kept; go on from it with resume={self.folder.path}"
             )
 
     def _evaluate(self, grid: Grid) -> None:
@@ -189,7 +190,7 @@ class FedKlprStrategy(Strategy):
         self.aggregate_evaluate(self._book.number, ())
 
     def _ask(self, grid: Grid, phase: str, clients: Iterable[str], use: Use) -> None:
-        """Send, and use replies as they arrive; who lacks the model or the mask is sent both, once."""
+        """Send, and use replies as they arrive; who lacks model or mask is sent both, once."""
         book, nodes = self._book, self.roster.nodes
         here = [client for client in clients if client in nodes]
         for full in (False, True):

@@ -3,12 +3,10 @@
     theta_j <- sum_k w_k m_kj theta_kj / sum_k w_k m_kj     where somebody holds j
     theta_j <- theta_j as it was before the round           where nobody does
 
-A pruned coordinate does not dilute the others' mean (paper: sparse activation skipping). Work goes
-in blocks that stay in cache; sums are in float64 and in the order given, so that the result is the
-same to the bit however many threads there are.
+A pruned coordinate does not dilute the others' mean (paper: sparse activation skipping). Sums are
+taken in the order given, so the result is the same to the bit however many threads there are.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -53,7 +51,7 @@ class MergeAccumulator:
 
         Args:
             name: the tensor's name, for errors.
-            previous: float array of any shape, the global value before the round; read only.
+            previous: float32 array of any shape, the global value before the round; read only.
             how: `masked_mean`, or `plain_mean`, which counts a pruned weight as a zero:
                 sum_k w_k m_kj theta_kj / sum_k w_k.
             scratch: room that a caller with many tensors makes once; not shared between threads.
@@ -75,22 +73,24 @@ class MergeAccumulator:
         """Adds one client's tensor.
 
         Args:
-            weight: w_k, finite, >= 0; with 0 (an idle client) nothing is added.
+            weight: w_k, finite, >= 0, of the order of 1; with 0 (an idle client) nothing is added.
             mask: the coordinates the client holds: bool of the tensor's shape, or uint8 with the
                 bits packed by numpy.packbits, or None for all of them.
-            values: float, either the held coordinates only, in index order, or the whole tensor;
-                whatever finite value then lies under the mask is ignored.
+            values: float32, either the held coordinates only, in index order, or the whole tensor
+                with zeros under the mask, as a ClientUpdate has it. They are read at the latest
+                in `result`, and must not change before.
 
         Raises:
             MergeError: the weight is negative or not finite, or sizes do not fit.
         """
-        if not (math.isfinite(weight) and weight >= 0):
+        rounded = np.float32(weight)
+        if not (np.isfinite(rounded) and weight >= 0):
             raise MergeError(
                 f"a weight must be a finite number >= 0, {self._name!r} came with {weight}: leave "
                 "that client's update out"
             )
-        part = checked_part(self._name, self._previous.size, weight, mask, values)
-        if weight == 0:
+        part = checked_part(self._name, self._previous.size, rounded, mask, values)
+        if rounded == 0:
             return
         if len(self._waiting) == GROUP:
             self._add_waiting_to_sums()
@@ -106,8 +106,8 @@ class MergeAccumulator:
         merged = np.empty_like(previous)
         for start, stop, numerator, denominator in self._sum_waiting():
             if self._sums is not None:
-                numerator += self._sums[0][start:stop]
-                denominator += self._sums[1][start:stop]
+                numerator = self._sums[0][start:stop] + numerator
+                denominator = self._sums[1][start:stop] + denominator
             divide_block(numerator, denominator, previous[start:stop], merged[start:stop])
         self._waiting, self._sums = [], None
         return merged.reshape(self._previous.shape)
@@ -122,12 +122,13 @@ class MergeAccumulator:
 
     def _sum_waiting(self) -> Iterator[tuple[int, int, Array, Array]]:
         """Gives start, stop, numerator and denominator of the waiting clients, block by block."""
-        table = denominators(self._waiting)
-        scratch = self._scratch
+        table, room = denominators(self._waiting), self._scratch
         for start in range(0, self._previous.size, BLOCK):
             stop = min(start + BLOCK, self._previous.size)
-            numerator, code = sum_block(self._waiting, start, stop, scratch, plain=self._plain)
-            denominator = np.take(table, code, out=scratch.denominator[: stop - start], mode="clip")
+            numerator, code = sum_block(self._waiting, start, stop, room, plain=self._plain)
+            denominator = room.denominator[: stop - start]
+            # A code is never out of range; without `clip` numpy would check each one.
+            np.take(table, code, out=denominator, mode="clip")
             yield start, stop, numerator, denominator
 
 
@@ -187,7 +188,6 @@ def merge_model(
     Raises:
         MergeError: see `merge_tensor`.
     """
-    # Making room anew for every tensor costs more, in page faults, than the sums themselves.
     rooms: SimpleQueue[Scratch] = SimpleQueue()
     for _ in range(max(threads, 1)):
         rooms.put(Scratch.of(BLOCK))
@@ -195,7 +195,8 @@ def merge_model(
     def merge_one(name: str) -> Array:
         room = rooms.get()
         try:
-            return merge_tensor(name, previous[name], contributions_of(name), how=how, scratch=room)
+            parts = contributions_of(name)
+            return merge_tensor(name, previous[name], parts, how=how, scratch=room)
         finally:
             rooms.put(room)
 

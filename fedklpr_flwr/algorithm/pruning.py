@@ -162,7 +162,7 @@ def pruning_ratio(masks: Masks) -> float:
     total = sum(mask.numel() for mask in masks.values())
     if total == 0:
         return 0.0
-    return 1.0 - sum(_kept(mask) for mask in masks.values()) / total
+    return (total - sum(_kept(mask) for mask in masks.values())) / total
 
 
 def mask_difference(first: Masks, second: Masks) -> float:

@@ -9,7 +9,7 @@ from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
     name="fedklpr",
-    help="Federated person re-identification with KL-guided training, pruning and mask-aware merging.",
+    help="Federated person re-identification: KL-guided training, pruning, mask-aware merging.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

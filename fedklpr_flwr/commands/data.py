@@ -1,6 +1,7 @@
 """`fedklpr data`: look at a data set before training on it."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -12,8 +13,8 @@ cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_h
 
 @cli.command("sheet")
 def sheet(
-    out: Path = typer.Option(Path("contact-sheet.png"), help="the PNG to write"),
-    seed: int = typer.Option(0, help="seed of the drawings"),
+    out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("contact-sheet.png"),
+    seed: Annotated[int, typer.Option(help="seed of the drawings")] = 0,
 ) -> None:
     """Make a contact sheet of the drawn sites.
 

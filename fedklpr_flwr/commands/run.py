@@ -1,6 +1,7 @@
 """`fedklpr run`: a federation on Flower's own engine."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,11 +13,19 @@ from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runtime.launch import launch
 from fedklpr_flwr.runtime.prepare import point_latest, prepare
 
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
+]
+
 
 def run(
-    overrides: list[str] = typer.Argument(None, help="experiment=NAME and Hydra overrides"),
-    nodes: int = typer.Option(None, help="simulated SuperNodes; default: one a client"),
-    superlink: str = typer.Option(None, help="a connection of Flower's configuration to run on"),
+    overrides: Overrides = None,
+    nodes: Annotated[
+        int | None, typer.Option(help="simulated SuperNodes; default: one a client")
+    ] = None,
+    superlink: Annotated[
+        str | None, typer.Option(help="a connection of Flower's configuration to run on")
+    ] = None,
 ) -> None:
     """Run a whole federation on Flower and follow it to its end.
 
@@ -53,6 +62,6 @@ def show_result(folder: Path) -> None:
     shown.add_row(*lines[-1])
     console = Console(width=110)
     console.print(shown)
-    for line in closing_lines(rows):
-        console.print(line, highlight=False)
+    for sentence in closing_lines(rows):
+        console.print(sentence, highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)

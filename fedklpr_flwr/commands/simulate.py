@@ -2,15 +2,14 @@
 
 import logging
 
-import typer
 from flwr.app import Context, RecordDict
 
-from fedklpr_flwr.commands.run import show_result
+from fedklpr_flwr.commands.run import Overrides, show_result
 from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
 
 
 def simulate(
-    overrides: list[str] = typer.Argument(None, help="experiment=NAME and Hydra overrides"),
+    overrides: Overrides = None,
 ) -> None:
     """Run a whole federation in this process.
 

@@ -107,10 +107,12 @@ def labelled_loader(
     Yields:
         float32 (B, 3, H, W) and the int64 (B,) indices it was made from.
     """
+    stored = pictures.numpy()
     for indices in batches:
         yield (
             training_transform(
-                pictures[indices],
+                # numpy's take, for the reason that transforms.py gives
+                torch.from_numpy(stored.take(indices.numpy(), axis=0)),
                 generator,
                 flip=flip,
                 padding=padding,

@@ -1,8 +1,14 @@
-"""Batches of stored pictures become what a network sees, in training and in evaluation."""
+"""Batches of stored pictures become what a network sees, in training and in evaluation.
+
+The arithmetic is numpy's, on one thread: on pictures this small, torch's threads wait for one
+another longer than they work, most of all where several clients share a machine.
+"""
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -17,6 +23,12 @@ _PLACE_DRAWS = 3
 _COLOUR_DRAWS = 5
 _ERASING_DRAWS = 3 + 2 * _ERASING_ATTEMPTS
 
+# pixel / 255 - mean, over std, as one product and one difference.
+_SCALE = (1 / (255 * np.array(IMAGENET_STD, np.float32))).reshape(3, 1, 1)
+_SHIFT = (np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32).reshape(3, 1, 1)
+
+FloatArray = NDArray[np.float32]
+
 
 def evaluation_transform(
     pictures: torch.Tensor, *, memory_format: torch.memory_format = torch.contiguous_format
@@ -26,13 +38,13 @@ def evaluation_transform(
     x = (pixel / 255 - mean) / std, per colour channel, with ImageNet's mean and std.
 
     Args:
-        pictures: uint8 (B, 3, H, W), 0 to 255, RGB.
+        pictures: uint8 (B, 3, H, W), 0 to 255, RGB, on the CPU.
         memory_format: Layout of the result.
 
     Returns:
         float32 (B, 3, H, W), about -2.1 to 2.7.
     """
-    return _normalise(pictures.to(torch.float32)).contiguous(memory_format=memory_format)
+    return _normalised(pictures.numpy(), memory_format)
 
 
 def training_transform(
@@ -52,8 +64,8 @@ def training_transform(
     `evaluation_transform`.
 
     Args:
-        pictures: uint8 (B, 3, H, W), 0 to 255, RGB.
-        generator: Where the random numbers come from.
+        pictures: uint8 (B, 3, H, W), 0 to 255, RGB, on the CPU.
+        generator: Where the random numbers come from; a CPU generator.
         flip: Probability of a left-right mirror image, 0 to 1.
         padding: Black pixels added on each side before a random crop to (H, W), >= 0.
         erasing: Probability that a rectangle is set to 0 after normalisation, 0 to 1.
@@ -66,35 +78,36 @@ def training_transform(
     Source: FedCAPR's training view (mirror .5, pad 10, crop, erasing .5); torchvision's
         RandomErasing for the rectangle. Jitter is ours, off by default.
     """
-    draws = torch.rand(
-        (len(pictures), _PLACE_DRAWS + _COLOUR_DRAWS + _ERASING_DRAWS),
-        generator=generator,
-        device=generator.device,
-        dtype=torch.float64,
-    ).cpu()
-    place = draws[:, :_PLACE_DRAWS]
-    colour = draws[:, _PLACE_DRAWS : _PLACE_DRAWS + _COLOUR_DRAWS]
-    rectangle = draws[:, _PLACE_DRAWS + _COLOUR_DRAWS :]
-    views = _flip_and_crop(pictures, place, flip, padding)
-    floats = views.to(torch.float32)
-    if jitter > 0:
-        floats = _jitter_colours(floats, colour.to(floats), jitter)
-    floats = _normalise(floats)
+    size = (len(pictures), _PLACE_DRAWS + _COLOUR_DRAWS + _ERASING_DRAWS)
+    draws = torch.rand(size, generator=generator, dtype=torch.float64).numpy()
+    place, colour, rectangle = np.split(draws, [_PLACE_DRAWS, _PLACE_DRAWS + _COLOUR_DRAWS], axis=1)
+    views = _flip_and_crop(pictures.numpy(), place, flip, padding)
+    floats = _normalised(
+        _jitter_colours(views, colour, jitter) if jitter > 0 else views, memory_format
+    )
     if erasing > 0:
-        _erase(floats, rectangle, erasing)
-    return floats.contiguous(memory_format=memory_format)
+        _erase(floats.numpy(), rectangle, erasing)
+    return floats
 
 
-def _normalise(floats: torch.Tensor) -> torch.Tensor:
-    """Turn float pixels 0 to 255 into ImageNet-normalised values, in place."""
-    mean = torch.tensor(IMAGENET_MEAN, device=floats.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=floats.device).view(1, 3, 1, 1)
-    return floats.mul_(1 / (255 * std)).sub_(mean / std)
+def _normalised(
+    pixels: NDArray[np.uint8] | FloatArray, memory_format: torch.memory_format
+) -> torch.Tensor:
+    """Turn pixels 0 to 255, (B, 3, H, W), into a normalised float32 tensor of the given layout."""
+    floats = np.multiply(pixels, _SCALE, dtype=np.float32)
+    floats -= _SHIFT
+    if memory_format is not torch.channels_last:
+        return torch.from_numpy(floats)
+    count, channels, height, width = floats.shape
+    last = np.empty((count, height, width, channels), np.float32)
+    for channel in range(channels):
+        last[..., channel] = floats[:, channel]
+    return torch.from_numpy(last).permute(0, 3, 1, 2)
 
 
 def _flip_and_crop(
-    pictures: torch.Tensor, draws: torch.Tensor, flip: float, padding: int
-) -> torch.Tensor:
+    pictures: NDArray[np.uint8], draws: NDArray[np.float64], flip: float, padding: int
+) -> NDArray[np.uint8]:
     """Mirror some pictures, pad all with black, and cut each at its own place.
 
     Args:
@@ -104,42 +117,54 @@ def _flip_and_crop(
         padding: Black pixels on each side.
 
     Returns:
-        uint8 (B, 3, H, W), a new tensor.
+        uint8 (B, 3, H, W), a new array.
     """
-    count, channels, height, width = pictures.shape
-    padded = pictures.new_zeros(count, channels, height + 2 * padding, width + 2 * padding)
-    padded[:, :, padding : padding + height, padding : padding + width] = pictures
-    mirrored = (draws[:, 0] < flip).nonzero().squeeze(1).to(pictures.device)
-    padded[mirrored] = padded[mirrored].flip(3)
-    if padding == 0:
-        return padded
-    views = torch.empty_like(padded[:, :, :height, :width], memory_format=torch.contiguous_format)
-    corners = _whole_numbers(draws[:, 1:], 2 * padding + 1).tolist()
-    # A loop of slices: three times as fast as one gather with an index for every pixel.
-    for view, picture, (top, left) in zip(views, padded, corners, strict=True):
-        view.copy_(picture[:, top : top + height, left : left + width])
+    height, width = pictures.shape[2:]
+    views = np.zeros_like(pictures)
+    mirrored = draws[:, 0] < flip
+    # How far the cut is down and to the right of the picture, negative above and to the left.
+    places = (_whole_numbers(draws[:, 1:], 2 * padding + 1) - padding).tolist()
+    for view, picture, mirror, (down, right) in zip(views, pictures, mirrored, places, strict=True):
+        rows, shown_rows = _overlap(down, height)
+        columns, shown_columns = _overlap(right, width)
+        source = picture[:, :, ::-1] if mirror else picture
+        view[:, shown_rows, shown_columns] = source[:, rows, columns]
     return views
 
 
-def _jitter_colours(floats: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Change brightness, colour cast and contrast of each picture by up to +-strength, in place.
+def _overlap(shift: int, size: int) -> tuple[slice, slice]:
+    """Tell what a cut shifted by `shift` shows of `size` pixels, and where it shows it."""
+    return (
+        slice(max(0, shift), max(0, size + shift)),
+        slice(max(0, -shift), max(0, size - shift)),
+    )
+
+
+def _jitter_colours(
+    views: NDArray[np.uint8], draws: NDArray[np.float64], strength: float
+) -> FloatArray:
+    """Change brightness, colour cast and contrast of each picture by up to +-strength.
 
     Args:
-        floats: float32 (B, 3, H, W), 0 to 255.
-        draws: float32 (B, 5), uniform in [0, 1): brightness, red, green, blue, contrast.
+        views: uint8 (B, 3, H, W).
+        draws: float64 (B, 5), uniform in [0, 1): brightness, red, green, blue, contrast.
         strength: Largest relative change, 0 to 1.
 
     Returns:
         float32 (B, 3, H, W), 0 to 255.
     """
-    gains = (1 + strength * (2 * draws - 1)).view(len(draws), 5, 1, 1)
+    gains = (1 + strength * (2 * draws - 1)).astype(np.float32)[:, :, None, None]
     cast, contrast = gains[:, :1] * gains[:, 1:4], gains[:, 4:]
-    grey = (floats.mean(dim=(2, 3), keepdim=True) * cast).mean(dim=1, keepdim=True)
+    means = views.mean(axis=(2, 3), keepdims=True, dtype=np.float32)
+    grey = (means * cast).mean(axis=1, keepdims=True)
     # (pixel * cast - grey) * contrast + grey, as one product and one sum.
-    return floats.mul_(cast * contrast).add_(grey * (1 - contrast)).clamp_(0, 255)
+    floats: FloatArray = np.multiply(views, cast * contrast, dtype=np.float32)
+    floats += grey * (1 - contrast)
+    np.clip(floats, 0, 255, out=floats)
+    return floats
 
 
-def _erase(floats: torch.Tensor, draws: torch.Tensor, probability: float) -> None:
+def _erase(floats: FloatArray, draws: NDArray[np.float64], probability: float) -> None:
     """Set a random rectangle of some pictures to 0 (the mean colour), in place.
 
     Area and ratio are drawn as in torchvision's RandomErasing: up to ten attempts, the first
@@ -153,22 +178,20 @@ def _erase(floats: torch.Tensor, draws: torch.Tensor, probability: float) -> Non
     height, width = floats.shape[2:]
     low, high = (math.log(bound) for bound in _ERASED_RATIO)
     smallest, largest = _ERASED_SHARE
-    areas, ratios = draws[:, 3:].chunk(2, dim=1)
+    areas, ratios = np.split(draws[:, 3:], 2, axis=1)
     area = (smallest + (largest - smallest) * areas) * (height * width)
-    ratio = torch.exp(low + (high - low) * ratios)
-    heights, widths = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
+    ratio = np.exp(low + (high - low) * ratios)
+    heights, widths = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
     fits = (heights < height) & (widths < width)
-    chosen = fits.int().argmax(dim=1, keepdim=True)
-    tall, wide = heights.gather(1, chosen).squeeze(1), widths.gather(1, chosen).squeeze(1)
-    tops = _whole_numbers(draws[:, 1], height - tall + 1)
-    lefts = _whole_numbers(draws[:, 2], width - wide + 1)
-    erased = (draws[:, 0] < probability) & fits.any(dim=1)
-    boxes = torch.stack([tops, lefts, tall.long(), wide.long()], dim=1)[erased].tolist()
-    for picture, (top, left, tall_, wide_) in zip(erased.nonzero().tolist(), boxes, strict=True):
-        floats[picture[0], :, top : top + tall_, left : left + wide_] = 0.0
+    for index in np.flatnonzero((draws[:, 0] < probability) & fits.any(axis=1)):
+        attempt = fits[index].argmax()
+        tall, wide = int(heights[index, attempt]), int(widths[index, attempt])
+        top = int(_whole_numbers(draws[index, 1], height - tall + 1))
+        left = int(_whole_numbers(draws[index, 2], width - wide + 1))
+        floats[index, :, top : top + tall, left : left + wide] = 0.0
 
 
-def _whole_numbers(uniform: torch.Tensor, count: int | torch.Tensor) -> torch.Tensor:
+def _whole_numbers(uniform: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Turn uniform draws in [0, 1) into whole numbers 0 to count - 1, each as likely."""
     # count * (1 - 2^-53) may round up to count.
-    return torch.minimum(torch.floor(uniform * count), torch.as_tensor(count - 1.0)).long()
+    return np.minimum(np.floor(uniform * count), count - 1).astype(np.int64)

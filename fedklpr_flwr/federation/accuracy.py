@@ -1,7 +1,7 @@
 """CRR's accuracy: four readings of what the paper calls training accuracy (`crr.accuracy`).
 
-`training` is counted while training and costs nothing; the others look at the model when asked. Each is a
-fraction, or None where it cannot be measured.
+`training` is counted while training and costs nothing; the others look at the model when asked.
+Each is a fraction, or None where it cannot be measured.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,9 @@ def hold_out(site: Site, kind: str, seed: int) -> tuple[Site, Pictures | None]:
     Returns:
         The site to train on, and the pictures set aside (None for the other readings).
     """
-    persons = site.train.persons[site.train.persons >= 0].unique()
+    persons = torch.tensor(
+        sorted({person for person in site.train.persons.tolist() if person >= 0})
+    )
     if kind != "heldout" or len(persons) < 2:
         return site, None
     order = torch.randperm(len(persons), generator=named_generator(seed, site.name, "heldout"))
@@ -83,10 +85,10 @@ def _heldout_rank1(network: ReidNetwork, aside: Pictures | None) -> float | None
 
 
 def _cross_camera(network: ReidNetwork, train: Pictures, labels: torch.Tensor) -> float | None:
-    """Share of clustered pictures whose nearest picture of another camera is of the same cluster."""
+    """Share of clustered pictures whose nearest of another camera is of the same cluster."""
     chosen = (labels >= 0).nonzero().ravel()
     cameras, clusters = train.cameras[chosen], labels[chosen]
-    if len(cameras.unique()) < 2:
+    if len(set(cameras.tolist())) < 2:
         return None
     features = features_of(network, train.subset(chosen))
     right = 0

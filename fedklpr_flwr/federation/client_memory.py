@@ -1,11 +1,11 @@
 """What a client keeps on its own disk between rounds, so that nothing is ever done twice.
 
-    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, personal tensors, residual
+    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
 
-A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the record
-the server names (`base_round`: the last round in which this client's update was merged), so that it prunes
-once. Every file is written under another name and moved into place.
+A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
+record the server names (`base_round`: the last round in which this client's update was merged), so
+that it prunes once. Every file is written under another name and moved into place.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ class ClientMemory:
         masks: bool tensors by name, True = kept.
         recovery: accuracies and prunes so far, for cross-round recovery.
         masks_before_last_prune: what a rollback goes back to; None unless crr.rollback is on.
-        before_prune: the weights as they were at the last prune, by name; empty unless crr.rollback is on.
+        before_prune: the weights as they were at the last prune, by name; empty unless crr.rollback
+            is on.
         personal: tensors that never leave the client, by name.
         residual: what lossy wire forms have cut off so far, by name.
     """

@@ -36,7 +36,8 @@ class Received:
         if self.cached is not None:
             return self.cached[indices]
         with torch.no_grad():
-            return self.network(images)
+            features: torch.Tensor = self.network(images)
+        return features
 
 
 def receive(network: ReidNetwork, batchnorm: str, plain: Pictures | None) -> Received:
@@ -44,9 +45,10 @@ def receive(network: ReidNetwork, batchnorm: str, plain: Pictures | None) -> Rec
 
     Args:
         network: the received model seen through the client's mask.
-        batchnorm: `eval` normalises by running statistics, `train` by the batch; neither moves them.
-        plain: pictures whose features are taken once and used for the whole round (`kl.reference=cached`),
-            or None.
+        batchnorm: `eval` normalises by running statistics, `train` by the batch; neither moves
+            them.
+        plain: pictures whose features are taken once and used for the whole round
+            (`kl.reference=cached`), or None.
     """
     reference = deepcopy(network).requires_grad_(False).eval()
     cached = None if plain is None else features_of(reference, plain)

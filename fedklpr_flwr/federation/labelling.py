@@ -1,6 +1,7 @@
-"""A site's pictures get their labels for one epoch: clusters of features, or the persons themselves."""
+"""A site's pictures get their labels for one epoch: clusters, or the persons themselves."""
 
 from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 
@@ -14,8 +15,8 @@ def picture_copies(site: Site, settings: Settings) -> int:
 
         copies = max(1, round(target / (pictures / persons)))
 
-    The number of persons is a constant the operator knows (`ide.persons`), or is counted where labels are
-    known; where neither is so, or with target 0, every picture counts once.
+    The number of persons is a constant the operator knows (`ide.persons`), or is counted where
+    labels are known; where neither is so, or with target 0, every picture counts once.
     """
     persons = settings.ide.persons or site.known_persons
     if not persons or not settings.ide.target or not len(site.train):
@@ -44,7 +45,7 @@ def _clusters(site: Site, features: torch.Tensor, copies: int, settings: Setting
         eps=chosen.eps,
         min_samples=chosen.min_samples,
         copies=copies,
-        jaccard=settings.ide.jaccard,
+        jaccard=cast(Literal["distinct", "copies"], settings.ide.jaccard),
     )
 
 

@@ -1,5 +1,6 @@
 """One local epoch: batches, loss plus drift penalty, a step that leaves pruned weights at zero."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +74,7 @@ def train_epoch(
         drift = penalty(step)
         loss = objective.loss(features, indices) + drift_weight * drift
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         mask_gradients(parameters, masks)
         optimizer.step()
         apply_mask(parameters, masks)
@@ -92,7 +93,7 @@ def _batches(
     chosen: Training,
     copies: int,
     generator: torch.Generator,
-):
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     used = int((objective.sampling_labels >= 0).sum()) * copies
     count = max(1, used // (chosen.persons * chosen.pictures))
     if chosen.max_batches is not None:

@@ -1,10 +1,10 @@
-"""One client's round: label, train, measure, decide, prune; the update goes out, the memory stays home.
+"""One client's round: label, train, measure, decide, prune; what goes out and what stays.
 
     received model x mask -> [before_training] -> epochs x (label -> train -> [after_epoch])
                           -> [after_training] -> measure divergence -> ClientUpdate, ClientMemory
 
-The bracketed moments belong to the pruning rule (algorithm/schedules.py). There is no `if method ==` here:
-a method is its named choices.
+The bracketed moments belong to the pruning rule (algorithm/schedules.py). There is no `if method
+==` here: a method is its named choices.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ from fedklpr_flwr.reid.ranking import RankingScores
 
 @dataclass(frozen=True)
 class LocalResult:
-    """What a round leaves: the update to send, the memory to keep, the scores of the trained model."""
+    """What a round leaves: the update to send, the memory to keep, the trained model's scores."""
 
     update: ClientUpdate
     memory: ClientMemory
@@ -57,8 +57,8 @@ def run_local_round(
     """Train one client for one round.
 
     Args:
-        network: the received model seen through the client's mask, with its personal parts; it is trained
-            in place.
+        network: the received model seen through the client's mask, with its personal parts; it is
+            trained in place.
         site: the client's pictures.
         memory: what the client left its last merged round with.
         settings: the run's settings.
@@ -66,7 +66,8 @@ def run_local_round(
         initial: the initial weights, for rules that rewind.
 
     Returns:
-        The update, the memory to keep, and the scores of the trained model on the client's own test set.
+        The update, the memory to keep, and the scores of the trained model on the client's own test
+        set.
     """
     clock = Clock()
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
@@ -90,7 +91,7 @@ def run_local_round(
 
 
 def divergence_batch(site: Site, settings: Settings) -> Pictures:
-    """The pictures that KLAW is measured on: 32 of the training pictures, the same in every round."""
+    """The pictures that KLAW is measured on: 32 training pictures, the same in every round."""
     count = len(site.train)
     if settings.klaw.batch == "first32":
         chosen = torch.arange(min(32, count))

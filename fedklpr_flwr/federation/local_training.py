@@ -88,8 +88,8 @@ class LocalTraining:
     def accuracy_through(self, masks: Masks) -> float | None:
         """The accuracy of the weights as they are now, seen through other masks.
 
-        The counted accuracy cannot be had without training, so with `crr.accuracy=training` it is that of the
-        epoch that has just ended.
+        The counted accuracy cannot be had without training, so with `crr.accuracy=training` it is
+        that of the epoch that has just ended.
         """
         if self._settings.crr.accuracy == "training":
             return self._stats.accuracy if self._stats else None
@@ -125,7 +125,7 @@ class LocalTraining:
             self._stats = stats or self._stats
 
     def _accuracy(self, epoch: int) -> float | None:
-        """This epoch's accuracy, where somebody looks at it: readings other than `training` cost a pass."""
+        """This epoch's accuracy where it is looked at: all readings but `training` cost a pass."""
         settings = self._settings
         asked = epoch == settings.training.epochs or settings.pruning.when == "before_last_epoch"
         if not asked or self._stats is None:

@@ -1,8 +1,8 @@
 """Masks by name, without holding them all: on disk one bit a coordinate, read tensor by tensor.
 
 The server keeps clients/NAME/mask.safetensors, a client keeps its own in its memory; both are small
-(2.9 MB for a ResNet-50) and are opened lazily, so that a server with many clients holds one tensor's mask
-at a time.
+(2.9 MB for a ResNet-50) and are opened lazily, so that a server with many clients holds one
+tensor's mask at a time.
 """
 
 import json
@@ -58,7 +58,8 @@ class MaskFile(Mapping[str, torch.Tensor]):
         """
         self._path = path
         try:
-            self._file: Any = safe_open(str(path), framework="np").__enter__()
+            opened: Any = safe_open(str(path), framework="np")
+            self._file = opened.__enter__()
             metadata = self._file.metadata() or {}
         except (OSError, SafetensorError) as error:
             raise MemoryStateError(f"{path} cannot be read as a mask file: {error}") from error

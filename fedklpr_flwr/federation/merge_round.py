@@ -1,7 +1,7 @@
 """The server's half of a round: updates, in client-name order, become weights and one merged model.
 
-Nothing here holds a client's model: an update is a payload file that is decoded tensor by tensor, and a
-client's mask is a file read the same way.
+Nothing here holds a client's model: an update is a payload file that is decoded tensor by tensor,
+and a client's mask is a file read the same way.
 """
 
 import os

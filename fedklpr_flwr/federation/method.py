@@ -1,8 +1,9 @@
 """Every choice a run is made of, as frozen dataclasses: what conf/ says, checked and typed.
 
-A method of the comparison (FedKLPR, FedAvg, ...) is nothing but values of these fields; conf/method/*.yaml
-holds them. A field's `metadata` gives what is allowed, and settings.py refuses anything else with the key,
-the value and the allowed range. Rooms 1 to 4 never see these objects: they get plain values.
+A method of the comparison (FedKLPR, FedAvg, ...) is nothing but values of these fields;
+conf/method/*.yaml holds them. A field's `metadata` gives what is allowed, and settings.py refuses
+anything else with the key, the value and the allowed range. Rooms 1 to 4 never see these objects:
+they get plain values.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ def between(low: float | None = None, high: float | None = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """The named choices that make FedKLPR, FedAvg, LotteryFL, ...; each names one tested function."""
+    """The named choices that make FedKLPR, FedAvg, ...; each names one tested function."""
 
     name: str
     local_loss: str = one_of("camera_proxies")
@@ -221,7 +222,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All of one run: composed from conf/, checked, and the same on the server and on every client."""
+    """All of one run: composed from conf/, checked, the same on the server and every client."""
 
     experiment: str
     seed: int

@@ -1,7 +1,8 @@
-"""What a local epoch is trained for: a loss over labelled features with the memory it compares them to.
+"""What a local epoch is trained for: a loss over labelled features, with its memory.
 
-A method names its objective (`method.local_loss`). An objective is made anew at every epoch from the
-epoch's features and labels; the training loop asks it three things and knows nothing else of it.
+A method names its objective (`method.local_loss`). An objective is made anew at every epoch from
+the epoch's features and labels; the training loop asks it three things and knows nothing else of
+it.
 """
 
 from collections.abc import Callable
@@ -71,4 +72,4 @@ class CameraProxyObjective:
 StartEpoch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Settings], LocalObjective]
 
 OBJECTIVES: dict[str, StartEpoch] = {"camera_proxies": CameraProxyObjective}
-"""`method.local_loss` -> what makes an epoch's objective of (features, labels, cameras, settings)."""
+"""`method.local_loss` -> an epoch's objective of (features, labels, cameras, settings)."""

@@ -27,7 +27,8 @@ def initial_network(settings: Settings, *, pretrained: bool) -> ReidNetwork:
 
     Args:
         settings: the run's settings; the seed decides the random values.
-        pretrained: lay `model.weights` over them. A client that receives every tensor spares itself that.
+        pretrained: lay `model.weights` over them. A client that receives every tensor spares itself
+            that.
 
     Raises:
         WeightsError: the weights do not fit, or cannot be had.
@@ -122,7 +123,7 @@ def load_personal_model(
     masks: Mapping[str, torch.Tensor],
     personal: Mapping[str, torch.Tensor],
 ) -> None:
-    """Lay the received model and the client's own tensors into a network, through the client's mask."""
+    """Lay the received model and the client's own tensors into a network, through its mask."""
     state = float_state(network)
     with torch.no_grad():
         for name, value in (*received.items(), *personal.items()):
@@ -164,7 +165,7 @@ def features_of(network: ReidNetwork, pictures: Pictures) -> torch.Tensor:
 
 
 def reestimate_on(network: ReidNetwork, site: Site) -> None:
-    """Take batch-norm statistics from a dozen evenly spread batches of the site's training pictures."""
+    """Take batch-norm statistics from a dozen evenly spread batches of training pictures."""
     if len(site.train) > 1:
         reestimate_batchnorm(network, _some_batches(site.train))
 

@@ -12,5 +12,5 @@ def derived_seed(seed: int, *names: object) -> int:
 
 
 def named_generator(seed: int, *names: object) -> torch.Generator:
-    """A CPU generator for one purpose, as (seed, client, round, purpose): retried rounds repeat it."""
+    """A CPU generator for one purpose, as (seed, client, round, epoch): retries repeat it."""
     return torch.Generator().manual_seed(derived_seed(seed, *names))

@@ -47,7 +47,7 @@ class Site:
     def known_persons(self) -> int:
         """How many different persons the training pictures are labelled with; 0 = unlabelled."""
         known = self.train.persons[self.train.persons >= 0]
-        return int(known.unique().numel())
+        return len(set(known.tolist()))
 
 
 def load_site(

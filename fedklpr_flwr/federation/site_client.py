@@ -67,8 +67,8 @@ class SiteClient:
         """Train one round from the model sent, or held since the last evaluation.
 
         Returns:
-            The update's payload, and the scalars docs/privacy.md lists; an empty payload and the status
-            `needs_sync` where the model or the mask is not here.
+            The update's payload, and the scalars docs/privacy.md lists; an empty payload and the
+            status `needs_sync` where the model or the mask is not here.
         """
         opened = self._open(task, payload)
         if opened is None:
@@ -88,7 +88,7 @@ class SiteClient:
         return update, said
 
     def evaluate(self, task: Task, payload: bytes) -> Scalars:
-        """Keep the merged model, and score it seen through this client's mask and personal parts."""
+        """Keep the merged model, and score it through this client's mask and personal parts."""
         opened = self._open(task, payload)
         if opened is None:
             return {"status": NEEDS_SYNC}
@@ -136,7 +136,7 @@ class SiteClient:
     def _memory(
         self, folder: MemoryFolder, task: Task, network: ReidNetwork
     ) -> ClientMemory | None:
-        """This client's memory of the round the server builds on; None where it is lost or another."""
+        """This client's memory of the round the server builds on; None where it is lost."""
         try:
             memory = folder.read(task.base_round)
         except MemoryStateError:

@@ -123,7 +123,7 @@ def _places(similarities: NDArray[np.float32], row: Indices, column: Indices) ->
         cells = slice(ends[i], ends[i + 1])
         not_larger[cells] = values.searchsorted(value[cells], side="right")
     place: Indices = count - not_larger + 1
-    shared = (not_larger >= 2) & (ascending[row, not_larger - 2] == value)
+    shared = ascending[row, not_larger - 2] == value  # the next smaller is no smaller
     for tie in np.flatnonzero(shared):
         place[tie] += np.count_nonzero(similarities[row[tie], : column[tie]] == value[tie])
     return place

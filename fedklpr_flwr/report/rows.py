@@ -12,7 +12,7 @@ from fedklpr_flwr.federation.atomic_file import write_atomically
 
 @dataclass
 class Row:
-    """One line of run.jsonl; docs/walkthrough.md explains the keys, `client` None is the round's own line.
+    """One line of run.jsonl; `client` None is the round's own line.
 
     Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things.
     """
@@ -75,7 +75,7 @@ _MEANS = [
 
 
 def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:
-    """The round's own line: sums of bytes, counts and weights, means of accuracies over who has them.
+    """The round's own line: sums of bytes, counts and weights, means of accuracies.
 
     Args:
         rows: the clients' lines of one round.

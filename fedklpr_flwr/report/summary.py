@@ -68,8 +68,8 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
     """What the run cost, in two sentences."""
     sums = totals(rows)
     return [
-        f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), dense float32 "
-        f"would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
+        f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), "
+        f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
 
@@ -82,8 +82,8 @@ def recovery_trace(rows: Sequence[Row]) -> list[str]:
     ]
     for row in sorted((r for r in rows if r.client and r.round), key=lambda r: (r.client, r.round)):
         lines.append(
-            f"| {row.client} | {row.round} | {_number(row.accuracy)} | {row.crr} | {row.pruned:.1%} "
-            f"| {_number(row.rank1)} |"
+            f"| {row.client} | {row.round} | {_number(row.accuracy)} | {row.crr} "
+            f"| {row.pruned:.1%} | {_number(row.rank1)} |"
         )
     return lines
 

@@ -26,8 +26,8 @@ def exchange(
 ) -> Iterator[Answer]:
     """Push every message, then yield each client's answer as soon as it is there.
 
-    Nothing is collected: the caller takes what it needs of a reply and lets it go, so memory does not grow
-    with the clients.
+    Nothing is collected: the caller takes what it needs of a reply and lets it go, so memory does
+    not grow with the clients.
 
     Args:
         grid: Flower's grid.
@@ -46,9 +46,8 @@ def exchange(
     while waiting and time.monotonic() < end:
         replies = list(grid.pull_messages(list(waiting)))
         for reply in replies:
-            client = waiting.pop(reply.metadata.reply_to_message_id, None)
-            if client is not None:
-                yield _answer(client, reply)
+            if reply.metadata.reply_to_message_id in waiting:
+                yield _answer(waiting.pop(reply.metadata.reply_to_message_id), reply)
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
         if not replies and waiting:
             time.sleep(pause)
@@ -85,8 +84,9 @@ class Roster:
     def refresh(self, grid: Grid, deadline_seconds: float) -> None:
         """Ask every node that is new for its name; forget those that are gone.
 
-        A node without a client (more nodes than sites in a simulation) answers with an empty name and is
-        left alone. Where two nodes claim one name the later one has it: a box that was restarted.
+        A node without a client (more nodes than sites in a simulation) answers with an empty name
+        and is left alone. Where two nodes claim one name the later one has it: a box that was
+        restarted.
         """
         present = set(grid.get_node_ids())
         self.asked = {node: name for node, name in self.asked.items() if node in present}

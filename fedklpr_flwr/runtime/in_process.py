@@ -1,7 +1,7 @@
-"""A federation in one process: the real strategy and the real client code on a grid without Flower's engine.
+"""A federation in one process: the real strategy and clients on a grid without an engine.
 
-Messages are real Flower messages; a client runs when its reply is asked for. A client's memory lies on disk
-as everywhere else.
+Messages are real Flower messages; a client runs when its reply is asked for. A client's memory lies
+on disk as everywhere else.
 """
 
 import traceback

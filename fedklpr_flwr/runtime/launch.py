@@ -1,7 +1,8 @@
 """The launcher: one federation on Flower's own engine, from a command line to a truthful exit.
 
-It starts a SuperLink of its own on a free port with a FLWR_HOME of its own, lets `flwr run` build and submit
-the app, follows the run folder, asks Flower how the run ended, and stops what it started, by process id.
+It starts a SuperLink of its own on a free port with a FLWR_HOME of its own, lets `flwr run` build
+and submit the app, follows the run folder, asks Flower how the run ended, and stops what it
+started, by process id.
 """
 
 import json
@@ -25,9 +26,8 @@ OFF = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
 }
-"""No downloads, no telemetry, no update checks; one thread a client unless training.threads says more."""
+"""No downloads, no telemetry, no update checks."""
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -59,7 +59,8 @@ def launch(
     Args:
         prepared: the checked run.
         nodes: simulated SuperNodes; None = as many as the experiment has clients.
-        superlink: a connection of the user's own Flower configuration to run on instead of a simulation.
+        superlink: a connection of the user's own Flower configuration to run on instead of a
+            simulation.
         on_row: called with each finished round's own row.
 
     Raises:
@@ -101,8 +102,8 @@ def app_folder() -> Path:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / "pyproject.toml").is_file():
         raise RunError(
-            f"{folder} has no pyproject.toml: `fedklpr run` builds Flower's bundle from a checkout; "
-            "use `fedklpr simulate`, or clone the repository"
+            f"{folder} has no pyproject.toml: `fedklpr run` builds Flower's bundle from a "
+            "checkout; use `fedklpr simulate`, or clone the repository"
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""The open round on the server: replies spooled and checked, every client accounted for, then merged."""
+"""The open round on the server: replies spooled, checked, accounted for, then merged."""
 
 import resource
 import sys
@@ -92,7 +92,7 @@ class OpenRound:
     # ------------------------------------------------------------------ replies
 
     def take(self, answer: Answer, use: Callable[[str, Message, dict[str, Any]], None]) -> bool:
-        """Hand a reply to `take_update` or `take_scores`; whatever is wrong with it is noted, not raised.
+        """Hand a reply to `use`; whatever is wrong with it is noted, not raised.
 
         Returns:
             True where the client first needs the model or the mask.
@@ -112,7 +112,7 @@ class OpenRound:
         return False
 
     def _fail(self, row: Row, reason: str, *, late: bool = False) -> None:
-        """Note a fault; an update that is merged already stays merged, though its scores are lost."""
+        """Note a fault; an update already merged stays so, though its scores are lost."""
         row.failed = reason
         if row.status == "failed" and late:
             row.status = "late"

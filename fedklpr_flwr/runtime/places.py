@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """The user's cache folder for drawings and decoded pictures: FEDKLPR_CACHE, or the system's habit."""
+    """The user's cache folder for drawings and decoded pictures: FEDKLPR_CACHE, if set."""
     if own := os.environ.get("FEDKLPR_CACHE"):
         return Path(own).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -73,7 +73,9 @@ def _resumed(folder: Path, arguments: Sequence[str]) -> tuple[str, tuple[str, ..
         raise SettingsError(
             f"{named[-1]}: the run in {folder} is experiment={began['experiment']}; leave it out"
         )
-    now = [argument for argument in arguments if not argument.startswith(("experiment=", "resume="))]
+    now = [
+        argument for argument in arguments if not argument.startswith(("experiment=", "resume="))
+    ]
     earlier = [item for item in shlex.split(began["overrides"]) if not item.startswith("resume=")]
     return began["experiment"], (*earlier, *split_arguments(now)[1], override("resume", folder))
 

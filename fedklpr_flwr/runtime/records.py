@@ -1,9 +1,10 @@
 """Tasks and replies as Flower records: one uint8 payload beside a handful of scalars.
 
     server -> client   message type query      task: run
-                       message type evaluate   task: Task, payload: the client's part of the merged model
-                       message type train      task: Task, payload: empty where the client holds the model
-    client -> server   report: scalars (docs/privacy.md lists them all), payload: the update or empty
+                       message type evaluate   task: Task, payload: the client's part of the merged
+                       model message type train      task: Task, payload: empty where the client
+                       holds the model
+    client -> server   report: scalars (listed in docs/privacy.md), payload: the update or empty
 
 A ConfigRecord cannot hold None, so absent means None.
 """
@@ -28,7 +29,7 @@ def task_content(task: Task, payload: bytes) -> RecordDict:
 
 
 def payload_record(payload: bytes) -> ArrayRecord:
-    """A payload as one uint8 array: Flower sends arrays in chunks, and bytes in a record 40 times slower."""
+    """A payload as one uint8 array: Flower sends bytes in a record 40 times slower."""
     return ArrayRecord([np.frombuffer(payload, dtype=np.uint8)])
 
 

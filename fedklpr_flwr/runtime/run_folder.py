@@ -9,8 +9,9 @@
     clients/NAME/mask.safetensors  each client's mask after it
     payloads/                      replies of the open round, gone when it is merged
 
-A merged round is committed by a journal: every new file is first written under `*.next`, then commit.json
-lists the moves, then they are made. Whoever opens the folder finishes or drops an interrupted commit.
+A merged round is committed by a journal: every new file is first written under `*.next`, then
+commit.json lists the moves, then they are made. Whoever opens the folder finishes or drops an
+interrupted commit.
 """
 
 import fcntl

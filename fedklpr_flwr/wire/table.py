@@ -17,7 +17,8 @@ from fedklpr_flwr.wire.sections import RAW, open_section, pack_section
 MAGIC = b"FKLW"
 VERSION = 1
 NO_HASH = bytes(HASH_BYTES)
-HEADER = struct.Struct("<4sHH16s16sIBQ")  # the Q is checked against the length before anything
+# magic, version, tensors, layout hash, known-mask hash, table length, table coding, body length
+HEADER = struct.Struct("<4sHI16s16sIBQ")
 CHECKSUM = struct.Struct("<I")
 MASK, SCALES, FIRST_PLANE = 0, 1, 2
 SECTIONS = FIRST_PLANE + MOST_PLANES

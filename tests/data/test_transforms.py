@@ -62,15 +62,15 @@ def test_evaluation_view_is_imagenet_normalisation():
         assert view[0, channel, 0, 1].item() == pytest.approx((1 - MEAN[channel]) / STD[channel])
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.4])
-def test_training_view_equals_a_slow_loop_over_pixels(jitter):
+@pytest.mark.parametrize(("padding", "jitter"), [(3, 0.0), (3, 0.4), (10, 0.0)])
+def test_training_view_equals_a_slow_loop_over_pixels(padding, jitter):
     batch = pictures(24)
     view = training_transform(
-        batch, torch.Generator().manual_seed(3), padding=3, erasing=0.6, jitter=jitter
+        batch, torch.Generator().manual_seed(3), padding=padding, erasing=0.6, jitter=jitter
     )
     draws = torch.rand((24, 31), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     for index in range(24):
-        slow = slow_view(batch[index], draws[index].tolist(), 0.5, 3, 0.6, jitter)
+        slow = slow_view(batch[index], draws[index].tolist(), 0.5, padding, 0.6, jitter)
         torch.testing.assert_close(view[index].double(), slow, atol=2e-5, rtol=1e-5)
 
 

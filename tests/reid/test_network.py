@@ -118,6 +118,7 @@ def test_reestimation_changes_nothing_but_statistics() -> None:
     assert all(torch.equal(before[name], p) for name, p in network.named_parameters())
     assert network.neck.training
     assert not network.training
+    assert not network.backbone.bn1.training
     assert network.neck.momentum == 0.1
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +11,8 @@ from torch.nn import functional
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.reid.distances import jaccard_within
 from fedklpr_flwr.reid.pseudo_labels import (
+    _density_labels,
+    _most_frequent,
     camera_split,
     cluster_people,
     identity_labels,
@@ -36,7 +39,7 @@ def labels_of_sklearn(features: Tensor, min_samples: int, eps: float, weight: in
     return clustering.fit(dense, sample_weight=weights).labels_.tolist()
 
 
-@pytest.mark.parametrize("noise", [0.3, 0.8, 1.1, 1.3])
+@pytest.mark.parametrize("noise", [0.3, 1.3, 1.6, 1.9, 2.2])
 @pytest.mark.parametrize("min_samples", [2, 4, 8])
 def test_labels_are_those_of_scikit_learn(noise: float, min_samples: int) -> None:
     features, _ = people(25, 10, noise)
@@ -46,12 +49,23 @@ def test_labels_are_those_of_scikit_learn(noise: float, min_samples: int) -> Non
     assert found.outliers == found.labels.tolist().count(-1)
 
 
-def test_the_cases_above_have_clusters_outliers_and_border_pictures() -> None:
-    features, _ = people(25, 10, 1.1)
+def test_the_cases_above_have_clusters_and_outliers() -> None:
+    features, _ = people(25, 10, 1.6)
     few, many = (cluster_people(features, k1=20, k2=6, eps=0.6, min_samples=m) for m in (2, 8))
-    assert few.clusters > 5
-    assert few.outliers > 0
-    assert many.outliers > few.outliers
+    assert (few.clusters, few.outliers) == (20, 26)
+    assert (many.clusters, many.outliers) == (15, 78)
+
+
+def test_a_picture_between_two_clusters_joins_the_first() -> None:
+    # 0-1-2 and 4-5-6 are chains of cores; 3 touches both ends but is no core; 7 is alone.
+    pairs = [(0, 1), (1, 2), (0, 2), (4, 5), (5, 6), (4, 6), (2, 3), (3, 4)]
+    near = np.eye(8)
+    for i, j in pairs:
+        near[i, j] = near[j, i] = 1
+    order = [7, 4, 3, 5, 6, 0, 1, 2]  # the chain 4-5-6 now has the first core
+    stored = csr_matrix(near[np.ix_(order, order)], dtype=np.float32)
+    stored.data[:] = 0  # distances of zero are neighbours all the same
+    assert _density_labels(stored, weight=1, min_samples=4).tolist() == [-1, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_well_separated_people_are_found_exactly() -> None:
@@ -79,8 +93,10 @@ def test_distinct_copies_are_weights_of_dbscan(copies: int) -> None:
 
 def test_from_min_samples_copies_on_no_picture_is_an_outlier() -> None:
     features, _ = people(60, 1, 1.0)
-    assert cluster_people(features, **SETTINGS, copies=3).clusters == 0
-    assert cluster_people(features, **SETTINGS, copies=4).outliers == 0
+    settings = {"k1": 5, "k2": 1, "eps": 0.3, "min_samples": 4}
+    three, four = (cluster_people(features, **settings, copies=copies) for copies in (3, 4))
+    assert (three.clusters, three.outliers) == (0, 60)
+    assert (four.clusters, four.outliers) == (60, 0)
 
 
 def test_repeated_pictures_give_one_label_a_picture() -> None:
@@ -91,8 +107,6 @@ def test_repeated_pictures_give_one_label_a_picture() -> None:
 
 
 def test_a_pictures_copies_vote_and_the_first_breaks_a_tie() -> None:
-    from fedklpr_flwr.reid.pseudo_labels import _most_frequent
-
     votes = np.array([[1, 2, 2], [-1, 3, -1], [4, 0, 4], [5, -1, 6]])
     assert _most_frequent(votes).tolist() == [2, -1, 4, 5]
 
@@ -142,7 +156,7 @@ def test_camera_split_counts_pairs_across_cameras() -> None:
     cameras = torch.tensor([0, 0, 1, 0, 1, 0])
     assert camera_split(torch.tensor([0, 0, 0, 1, 1, 1]), cameras, persons) == 0
     assert camera_split(torch.tensor([0, 0, 1, 2, 3, 2]), cameras, persons) == 1
-    assert camera_split(torch.tensor([0, 0, 1, 2, 2, 2]), cameras, persons) == 2 / 3
+    assert camera_split(torch.tensor([0, 0, 1, 2, 2, 2]), cameras, persons) == pytest.approx(2 / 3)
     assert camera_split(torch.tensor([0, 0, -1, 2, -1, 2]), cameras, persons) is None
 
 

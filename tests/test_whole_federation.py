@@ -1,0 +1,556 @@
+"""Claims about a whole federation: who is merged, who is left out, and that the seed alone decides."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+from safetensors.numpy import load
+from tiny_federation import CAMERAS, NAMES, PERSONS, PICTURES, client_name, interfering
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, TASK, payload_record, read_payload
+from fedklpr_flwr.settings import configuration_folder, load_settings
+from fedklpr_flwr.wire.codec import decode_dense, encode
+from fedklpr_flwr.wire.layout import Layout, layout_of
+from fedklpr_flwr.wire.sections import RAW
+from fedklpr_flwr.wire.table import FIRST_PLANE, open_front, seal
+
+PRUNES = ("method.pruning=always", "pruning.first_round=1")
+ONE_ROUND = "federation.rounds=1"
+STATUSES = {"merged", "failed", "late", "absent"}
+
+
+def method_names():
+    return sorted(file.stem for file in (configuration_folder() / "method").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(federate_in, tmp_path_factory):
+    """Two rounds in which everybody prunes and nothing goes wrong."""
+    return federate_in(tmp_path_factory.mktemp("undisturbed") / "run", *PRUNES)
+
+
+def pruned_share(run, client):
+    masks = MaskFile(run.folder / "clients" / client / "mask.safetensors")
+    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+# ---------------------------------------------------------------------------- a good run
+
+
+def test_a_run_leaves_the_files_that_others_rely_on(undisturbed):
+    there = {str(path.relative_to(undisturbed.folder)) for path in undisturbed.folder.rglob("*")}
+    assert {"config.yaml", "run.jsonl", "report.md", "global.safetensors", "state.json"} <= there
+    assert {f"clients/{name}/mask.safetensors" for name in NAMES} <= there
+    assert not any(name.endswith(".next") or name == "commit.json" for name in there)
+    assert not any(name.startswith("payloads") for name in there), "payloads outlive their round"
+
+
+def test_every_client_has_exactly_one_status_in_every_round(undisturbed):
+    lines = [(row.round, row.client) for row in undisturbed.rows if row.client]
+    assert sorted(lines) == [(number, name) for number in range(3) for name in NAMES]
+    assert {row.status for row in undisturbed.rows if row.client} <= STATUSES
+    assert [row.round for row in undisturbed.rows if row.client is None] == [0, 1, 2]
+
+
+def test_the_weights_of_a_round_sum_to_one(undisturbed):
+    for number in (1, 2):
+        rows = [undisturbed.row(number, name) for name in NAMES]
+        for key in ("weight", "klaw", "praw"):
+            assert sum(getattr(row, key) for row in rows) == pytest.approx(1, abs=1e-12)
+            assert all(getattr(row, key) > 0 for row in rows)
+
+
+def test_round_zero_evaluates_and_trains_nothing(undisturbed):
+    for name in NAMES:
+        row = undisturbed.row(0, name)
+        assert (row.bytes_up, row.clusters, row.pruned, row.weight) == (0, 0, 0.0, 0.0)
+        assert row.rank1 is not None
+        assert row.accuracy is None
+
+
+def test_each_round_prunes_its_rate_of_what_is_left(undisturbed):
+    for name in NAMES:
+        assert undisturbed.row(1, name).pruned == pytest.approx(0.2, abs=1e-3)
+        assert undisturbed.row(2, name).pruned == pytest.approx(1 - 0.8**2, abs=1e-3)
+        kept = pruned_share(undisturbed, name)
+        assert kept == pytest.approx(undisturbed.row(2, name).pruned, abs=1e-12)
+
+
+def test_a_pruned_client_sends_and_receives_less(undisturbed):
+    for name in NAMES:
+        first, second = undisturbed.row(1, name), undisturbed.row(2, name)
+        assert second.bytes_up < first.bytes_up < undisturbed.row(0, name).bytes_down
+        assert second.bytes_down < first.bytes_down < undisturbed.row(0, name).bytes_down
+        assert second.bytes_paper < first.bytes_paper < first.bytes_dense
+
+
+def test_bytes_are_counted_as_they_are_sent(federate):
+    sent = {}
+
+    def weigh(message, context, app):
+        reply, kind = app(message, context), message.metadata.message_type
+        sizes = len(read_payload(message.content)), len(read_payload(reply.content))
+        sent[kind, int(message.metadata.group_id), client_name(context)] = sizes
+        return reply
+
+    run = federate(ONE_ROUND, app=interfering(weigh, phase=None))
+    dense = 4 * sum(array.size for array in load(run.model).values())
+    for name in NAMES:
+        row = run.row(1, name)
+        assert sent["train", 1, name] == (0, row.bytes_up), "the model was there already"
+        assert sent["evaluate", 1, name] == (row.bytes_down, 0)
+        assert row.bytes_dense == row.bytes_paper == 2 * dense, "nothing is pruned yet"
+        assert 0 < row.bytes_message_up - row.bytes_up < 20_000
+        assert 0 < row.bytes_message_down - row.bytes_down < 20_000
+    for key in ("bytes_up", "bytes_down", "bytes_message_up", "bytes_dense", "bytes_paper"):
+        total = sum(getattr(run.row(1, name), key) for name in NAMES)
+        assert getattr(run.row(1, None), key) == total
+
+
+# ---------------------------------------------------------------------------- nothing but the seed
+
+
+def test_two_runs_with_one_seed_are_equal_bit_for_bit(undisturbed, federate):
+    again = federate(*PRUNES)
+    assert again.model == undisturbed.model
+    assert again.figures == undisturbed.figures
+
+
+def test_another_seed_gives_another_model(federate):
+    one = federate(ONE_ROUND, folder="one").state().tensors
+    other = federate(ONE_ROUND, "seed=1", folder="other").state().tensors
+    trained = [name for name in one if one[name].size > 1]
+    assert all(not np.array_equal(one[name], other[name]) for name in trained if "conv" in name)
+
+
+class ReversedGrid(InProcessGrid):
+    """The last client asked answers first."""
+
+    def pull_messages(self, message_ids):
+        return super().pull_messages(reversed(list(message_ids)))
+
+
+def test_the_order_of_arrival_changes_nothing(undisturbed, federate):
+    reversed_run = federate(*PRUNES, grid=ReversedGrid)
+    assert reversed_run.model == undisturbed.model
+    assert reversed_run.figures == undisturbed.figures
+
+
+# ---------------------------------------------------------------------------- faulty clients
+
+
+def fails(message, context, app):
+    raise RuntimeError("the camera store is on fire")
+
+
+def after(damage):
+    """The real client answers, and `damage(reply, layout, settings)` spoils its answer."""
+
+    def what(message, context, app):
+        reply, settings = app(message, context), load_settings(context.run_config)
+        damage(reply.content, shared_layout(settings))
+        return reply
+
+    return what
+
+
+def with_nan_weights(content, layout: Layout):
+    """The first tensor's exponents become all ones: NaN and infinity, with a right checksum."""
+    data = memoryview(read_payload(content))
+    front = open_front(data, layout)
+    table = front.table.copy()
+    ends = front.body + np.cumsum(table["lengths"].astype(np.int64))
+    sections = [data[end - n : end] for end, n in zip(ends, table["lengths"].flat, strict=True)]
+    kept = int(table["kept"][0])
+    sections[FIRST_PLANE] = bytes([255]) * kept
+    table["codings"][0, FIRST_PLANE], table["lengths"][0, FIRST_PLANE] = RAW, kept
+    spoilt = seal(table, sections, layout, front.known_mask_hash)
+    content[PAYLOAD] = payload_record(spoilt)
+
+
+def with_a_mask_of_the_wrong_shape(content, layout: Layout):
+    tensors, masks = decode_dense(
+        read_payload(content), layout=layout, known_masks={s.name: ones(s) for s in layout}
+    )
+    name = next(spec.name for spec in layout if spec.prunable)
+    tensors[name], masks[name] = tensors[name][:-1], masks[name][:-1]
+    content[PAYLOAD] = payload_record(encode(tensors, masks, layout=layout_of(tensors, masks)))
+
+
+def ones(spec):
+    return np.ones(spec.shape, np.bool_)
+
+
+def with_a_truncated_payload(content, layout: Layout):
+    content[PAYLOAD] = payload_record(read_payload(content)[:-100])
+
+
+def with_an_empty_payload(content, layout: Layout):
+    content[PAYLOAD] = payload_record(b"")
+
+
+def with_float_arrays(content, layout: Layout):
+    content[PAYLOAD] = ArrayRecord([np.zeros(4, np.float32)])
+
+
+def without_a_report(content, layout: Layout):
+    del content[REPORT]
+
+
+def with_everything_pruned(content, layout: Layout):
+    prunable = [spec for spec in layout if spec.prunable]
+    tensors, masks = decode_dense(
+        read_payload(content), layout=layout, known_masks={s.name: ones(s) for s in prunable}
+    )
+    for spec in prunable:
+        masks[spec.name] = np.zeros(spec.shape, np.bool_)
+    content[PAYLOAD] = payload_record(encode(tensors, masks, layout=layout))
+
+
+def saying(**scalars):
+    def damage(content, layout: Layout):
+        for key, value in scalars.items():
+            content[REPORT][key] = value
+
+    return damage
+
+
+FAULTS = {
+    "raises": (fails, "the camera store is on fire"),
+    "NaN weights": (after(with_nan_weights), "NaN"),
+    "wrong shape": (after(with_a_mask_of_the_wrong_shape), "another model"),
+    "truncated": (after(with_a_truncated_payload), "checksum"),
+    "empty": (after(with_an_empty_payload), "length"),
+    "float arrays": (after(with_float_arrays), "one uint8 array"),
+    "no report": (after(without_a_report), "'report'"),
+    "beyond the target": (after(with_everything_pruned), "target"),
+    "negative divergence": (after(saying(divergence=-0.5)), "'divergence', it has -0.5"),
+    "NaN divergence": (after(saying(divergence=math.nan)), "'divergence', it has nan"),
+    "infinite loss": (after(saying(loss=math.inf)), "'loss', it has inf"),
+    "accuracy above one": (after(saying(accuracy=1.5)), "'accuracy', it has 1.5"),
+    "unknown crr": (after(saying(crr="pruned a bit")), "'crr'"),
+    "text for a number": (after(saying(examples="many")), "'examples'"),
+}
+
+
+@pytest.fixture(scope="module")
+def without_birch(federate_in, tmp_path_factory):
+    """One round in which birch raises."""
+    folder = tmp_path_factory.mktemp("without-birch") / "run"
+    return federate_in(folder, ONE_ROUND, app=interfering(fails, client="birch"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_client_is_named_and_left_out_and_the_round_goes_on(
+    fault, federate, without_birch, flower_log
+):
+    what, reason = FAULTS[fault]
+    run = federate(ONE_ROUND, app=interfering(what, client="birch", round=1))
+    row = run.row(1, "birch")
+    assert (row.status, row.weight) == ("failed", 0.0)
+    assert reason in row.failed
+    assert run.row(1, None).failed == "birch"
+    assert "birch is left out" in flower_log.text
+    assert reason in flower_log.text
+    others = [run.row(1, name) for name in NAMES if name != "birch"]
+    assert [other.status for other in others] == ["merged", "merged"]
+    assert sum(other.weight for other in others) == pytest.approx(1, abs=1e-12)
+    assert run.model == without_birch.model, "something of the damaged reply was merged"
+
+
+def test_a_client_that_failed_once_is_merged_in_the_next_round(federate, without_birch):
+    run = federate(app=interfering(fails, client="birch", round=1))
+    assert run.row(2, "birch").status == "merged"
+    assert run.row(2, "birch").weight > 0
+    assert run.state().clients["birch"].base_round == 2
+
+
+def test_an_update_whose_scores_are_lost_stays_merged(federate, undisturbed):
+    app = interfering(fails, client="birch", round=1, phase="evaluate")
+    run = federate(*PRUNES, app=app)
+    row = run.row(1, "birch")
+    assert (row.status, row.rank1) == ("merged", None)
+    assert "on fire" in row.failed
+    assert run.row(2, "birch").status == "merged"
+    assert run.model == undisturbed.model, "birch trained from another model than was merged"
+
+
+# ---------------------------------------------------------------------------- too few replies
+
+
+def test_too_few_replies_are_asked_for_once_more_and_then_the_run_stops(federate, tmp_path):
+    asked = []
+
+    def count_and_fail(message, context, app):
+        asked.append(client_name(context))
+        if client_name(context) != "birch":
+            return app(message, context)
+        raise RuntimeError("no disk")
+
+    app = interfering(count_and_fail, round=2)
+    with pytest.raises(RunError) as error:
+        federate("federation.min_clients=3", app=app)
+    assert sorted(asked) == ["ash", "birch", "birch", "cedar"]
+    text = str(error.value)
+    assert "birch: RuntimeError: no disk" in text
+    assert f"resume={tmp_path / 'run'}" in text
+    assert "federation.min_clients=3" in text
+
+
+def test_a_stopped_run_keeps_its_last_round_and_goes_on_from_it(federate, tmp_path, undisturbed):
+    app = interfering(fails, client="birch", round=2)
+    with pytest.raises(RunError):
+        federate(*PRUNES, "federation.min_clients=3", app=app)
+    finished = federate(*PRUNES, ONE_ROUND, folder="one").state()
+    kept = federate(*PRUNES, ONE_ROUND).state()
+    assert kept.round == 1
+    assert all(np.array_equal(kept.tensors[n], finished.tensors[n]) for n in finished.tensors)
+    assert federate(*PRUNES).model == undisturbed.model
+
+
+def test_a_second_try_does_not_prune_twice(federate, undisturbed):
+    """The client trains, writes its memory, and its reply is lost; then it is asked again."""
+
+    def lose_the_reply(message, context, app):
+        app(message, context)
+        raise ConnectionError("the line was cut")
+
+    app = interfering(lose_the_reply, client="birch", round=1, times=1)
+    run = federate(*PRUNES, "federation.min_clients=3", app=app)
+    assert run.row(1, "birch").status == "merged"
+    assert run.row(1, "birch").pruned == pytest.approx(0.2, abs=1e-3)
+    assert run.model == undisturbed.model
+
+
+def test_too_few_nodes_stop_the_run_with_the_command_to_type(federate):
+    with pytest.raises(RunError) as error:
+        federate(nodes=2)
+    text = str(error.value)
+    assert "2 of 3 clients came" in text
+    assert "federation.wait_seconds=0" in text
+    assert "num-supernodes=3" in text
+    assert "fedklpr run experiment=smoke" in text
+
+
+def test_a_node_that_speaks_for_no_client_is_left_alone(federate, undisturbed):
+    run = federate(*PRUNES, nodes=4)
+    assert run.model == undisturbed.model
+    assert {row.client for row in run.rows} == {*NAMES, None}
+
+
+# ---------------------------------------------------------------------------- lost memories
+
+
+def memory_of(context) -> Path:
+    (folder,) = (Path(load_settings(context.run_config).run.dir) / "memory").glob(
+        f"*/{client_name(context)}"
+    )
+    return folder
+
+
+def forget(message, context, app):
+    shutil.rmtree(memory_of(context))
+    return app(message, context)
+
+
+def damage_memory(message, context, app):
+    for file in memory_of(context).iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    return app(message, context)
+
+
+@pytest.mark.parametrize("loss", [forget, damage_memory])
+@pytest.mark.parametrize(("number", "phase"), [(1, "evaluate"), (2, "train")])
+def test_a_client_that_lost_its_memory_gets_model_and_mask_again(
+    loss, number, phase, federate, undisturbed
+):
+    run = federate(
+        *PRUNES, app=interfering(loss, client="birch", round=number, phase=phase, times=1)
+    )
+    row, usual = run.row(number, "birch"), undisturbed.row(number, "birch")
+    assert row.status == "merged"
+    assert row.bytes_down > 1.5 * (usual.bytes_down if phase == "evaluate" else 0)
+    assert run.row(2, "birch").pruned == undisturbed.row(2, "birch").pruned
+    assert run.model == undisturbed.model
+
+
+class CedarIsAway(InProcessGrid):
+    """cedar's node is gone while round 2 begins, and back for round 3."""
+
+    calls = 0
+
+    def get_node_ids(self):
+        CedarIsAway.calls += 1
+        nodes = list(super().get_node_ids())
+        return nodes[:2] if CedarIsAway.calls == 3 else nodes
+
+
+def test_a_client_that_comes_back_starts_from_the_newest_model(federate):
+    seen = {}
+
+    def look(message, context, app):
+        seen[int(message.metadata.group_id)] = len(read_payload(message.content))
+        return app(message, context)
+
+    CedarIsAway.calls = 0
+    app = interfering(look, client="cedar")
+    run = federate("federation.rounds=3", grid=CedarIsAway, app=app)
+    assert run.row(2, "cedar").status == "absent"
+    assert run.row(3, "cedar").status == "merged"
+    assert (seen[1], 2 in seen) == (0, False)
+    assert seen[3] > 0, "cedar was not sent the model of round 2 and trained from an older one"
+
+
+# ---------------------------------------------------------------------------- who takes part
+
+
+def test_a_fraction_of_the_clients_is_chosen_by_the_seed(federate):
+    def chosen(seed, folder):
+        run = federate(
+            "federation.fraction=0.5", "federation.rounds=4", f"seed={seed}", folder=folder
+        )
+        rows = [row for row in run.rows if row.client and row.round]
+        assert {row.status for row in rows} == {"merged", "absent"}
+        for row in rows:
+            assert (row.bytes_up > 0) == (row.weight > 0) == (row.status == "merged")
+            assert row.rank1 is not None, "who did not train is evaluated all the same"
+        return [sorted(r.client for r in rows if r.round == n and r.bytes_up) for n in range(1, 5)]
+
+    first, again, other = chosen(0, "a"), chosen(0, "b"), chosen(1, "c")
+    assert first == again
+    assert first != other
+    assert {len(clients) for clients in first} == {2}
+    assert len({tuple(clients) for clients in first}) > 1, "always the same clients"
+
+
+def test_a_client_without_clusters_weighs_nothing_and_changes_nothing(federate, undisturbed):
+    run = federate(*PRUNES, names=(*NAMES, "blank"))
+    for number in (1, 2):
+        row = run.row(number, "blank")
+        assert (row.status, row.failed, row.idle) == ("merged", False, True)
+        assert (row.weight, row.klaw, row.praw, row.clusters) == (0.0, 0.0, 0.0, 0)
+        assert sum(run.row(number, n).weight for n in NAMES) == pytest.approx(1, abs=1e-12)
+    assert run.model == undisturbed.model
+
+
+def test_where_nobody_has_clusters_the_model_stays_as_it_was(federate, tiny_settings):
+    run = federate("labels.source=clusters", "labels.eps=0", "labels.min_samples=9")
+    assert all(row.idle and row.weight == 0 for row in run.rows if row.client and row.round)
+    start = float_state(initial_network(tiny_settings(), pretrained=True))
+    tensors = run.state().tensors
+    assert all(np.array_equal(tensors[name], start[name].numpy()) for name in tensors)
+
+
+def test_a_site_without_a_test_set_has_no_scores_and_does_not_spoil_the_mean(federate):
+    run = federate(ONE_ROUND, names=(*NAMES, "blank"))
+    assert (run.row(1, "blank").rank1, run.row(1, "blank").map) == (None, None)
+    mean = sum(run.row(1, name).rank1 for name in NAMES) / 3
+    assert run.row(1, None).rank1 == pytest.approx(mean)
+
+
+def test_clusters_label_a_site_without_anybody_saying_who_is_on_it(federate):
+    run = federate("labels.source=clusters", "labels.min_samples=2", "labels.k1=6", "labels.k2=2")
+    for name in NAMES:
+        row = run.row(2, name)
+        assert (row.status, row.idle) == ("merged", False)
+        assert row.clusters >= 2
+        assert row.loss is not None
+
+
+# ---------------------------------------------------------------------------- methods and limit cases
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_every_method_runs_a_federation(method, federate):
+    run = federate(f"method={method}", ONE_ROUND, names=NAMES[:2])
+    rows = [run.row(1, name) for name in NAMES[:2]]
+    assert {row.status for row in rows} == {"merged"}
+    assert sum(row.weight for row in rows) == pytest.approx(1, abs=1e-12)
+
+
+def test_fedklpr_without_its_parts_is_fedavg(federate):
+    """All masks full, no pull, data-size weights: McMahan's weighted mean, bit for bit."""
+    bare = ("pruning.target=0", "kl.weight=0", "method.aggregation_weights=data_size")
+    fedklpr = federate("method=fedklpr", *bare, folder="fedklpr")
+    fedavg = federate("method=fedavg", folder="fedavg")
+    for name, tensor in fedavg.state().tensors.items():
+        assert np.array_equal(fedklpr.state().tensors[name], tensor), name
+    for number in (1, 2):
+        sizes = [PERSONS[name] * CAMERAS * PICTURES for name in NAMES]
+        for name, size in zip(NAMES, sizes, strict=True):
+            assert fedavg.row(number, name).weight == pytest.approx(size / sum(sizes))
+            assert fedklpr.row(number, name).rank1 == fedavg.row(number, name).rank1
+
+
+def test_one_client_alone_gets_its_own_model_back(federate):
+    sent = {}
+
+    def keep(message, context, app):
+        reply = app(message, context)
+        sent["payload"] = read_payload(reply.content)
+        sent["layout"] = shared_layout(load_settings(context.run_config))
+        return reply
+
+    run = federate(
+        ONE_ROUND, "federation.min_clients=1", names=["ash"], app=interfering(keep)
+    )
+    known = {spec.name: ones(spec) for spec in sent["layout"] if spec.prunable}
+    tensors, _ = decode_dense(sent["payload"], layout=sent["layout"], known_masks=known)
+    for name, merged in run.state().tensors.items():
+        np.testing.assert_allclose(merged, tensors[name], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("values", ["bfloat16", "int8"])
+def test_a_federation_runs_with_values_that_lose_bits(values, federate, undisturbed):
+    run = federate(*PRUNES, f"wire.values={values}")
+    assert {row.status for row in run.rows if row.client} == {"merged"}
+    assert run.row(2, None).bytes_up < 0.7 * undisturbed.row(2, None).bytes_up
+
+
+# ---------------------------------------------------------------------------- stopped and continued
+
+
+def stop_by_hand(message, context, app):
+    raise KeyboardInterrupt
+
+
+def finish_and_stop(message, context, app):
+    app(message, context)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [stop_by_hand, finish_and_stop])
+@pytest.mark.parametrize(
+    ("number", "phase"),
+    [(0, "evaluate"), (1, "train"), (1, "evaluate"), (2, "train"), (2, "evaluate")],
+)
+def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
+    stop, number, phase, federate, undisturbed
+):
+    app = interfering(stop, client="birch", round=number, phase=phase)
+    with pytest.raises(KeyboardInterrupt):
+        federate(*PRUNES, app=app)
+    continued = federate(*PRUNES)
+    assert continued.model == undisturbed.model
+    assert continued.results == undisturbed.results
+
+
+def test_a_finished_run_continued_for_more_rounds_equals_a_longer_one(federate, undisturbed):
+    federate(*PRUNES, ONE_ROUND)
+    continued = federate(*PRUNES)
+    assert continued.model == undisturbed.model
+    assert continued.results == undisturbed.results
+
+
+def test_a_finished_run_continued_for_no_more_rounds_changes_nothing(federate):
+    first = federate(*PRUNES, ONE_ROUND)
+    model, figures = first.model, first.figures
+    again = federate(*PRUNES, ONE_ROUND)
+    assert (again.model, again.figures) == (model, figures)

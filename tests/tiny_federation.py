@@ -1,0 +1,193 @@
+"""A tiny federation: three sites of two-coloured figures at 32x16, so that a whole run takes a second.
+
+It runs as `fedklpr simulate` runs one: the real ClientApp, the real strategy, real Flower messages. A faulty
+client is the real one with something between it and the server (`interfering`).
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, Message
+from PIL import Image
+
+from fedklpr_flwr import client_app
+from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+from fedklpr_flwr.server_app import run_federation
+from fedklpr_flwr.settings import compose_settings, load_settings, override
+
+NAMES = ("ash", "birch", "cedar")
+PERSONS = {"ash": 6, "birch": 4, "cedar": 3}
+CAMERAS, PICTURES = 2, 2
+
+App = Callable[[Message, Context], Message]
+Interference = Callable[[Message, Context, App], Message]
+
+TINY = (
+    "model.height=32",
+    "model.width=16",
+    "labels.source=identities",
+    "training.epochs=1",
+    "training.max_batches=2",
+    "training.persons=3",
+    "training.pictures=2",
+    "training.padding=2",
+    "federation.wait_seconds=0",
+    "pruning.rate=0.2",
+)
+
+
+# ---------------------------------------------------------------------------- pictures
+
+
+def figure(person: int, camera: int, generator: np.random.Generator) -> np.ndarray:
+    """A person of two colours against a camera's own grey, with noise: uint8 (32, 16, 3)."""
+    picture = np.full((32, 16, 3), 90 + 60 * camera)
+    picture[4:16, 4:12], picture[16:30, 5:11] = np.random.default_rng(person).integers(
+        40, 216, (2, 3)
+    )
+    noisy = picture + generator.normal(0, 12, picture.shape)
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def write_pictures(folder: Path, persons: Iterable[int], pictures: int, seed: int) -> None:
+    """Write PERSON/cCAMERA_NUMBER.png, as the `folder` reader wants it."""
+    generator = np.random.default_rng(seed)
+    for person in persons:
+        (folder / f"p{person}").mkdir(parents=True)
+        for camera in range(CAMERAS):
+            for number in range(pictures):
+                path = folder / f"p{person}" / f"c{camera}_{number}.png"
+                Image.fromarray(figure(person, camera, generator)).save(path)
+
+
+def write_sites(root: Path) -> None:
+    """Write three sites, and `blank`: pictures of unknown persons, and nothing to search with."""
+    for number, (name, persons) in enumerate(PERSONS.items()):
+        first = 100 * number
+        write_pictures(root / name / "train", range(first, first + persons), PICTURES, number)
+        test = range(first + 50, first + 54)
+        write_pictures(root / name / "query", test, 1, 10 + number)
+        write_pictures(root / name / "gallery", test, 2, 20 + number)
+    folder = root / "blank" / "train" / "c1"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(30)
+    for person in range(6):
+        Image.fromarray(figure(person, 1, generator)).save(folder / f"{person}.png")
+
+
+# ---------------------------------------------------------------------------- federations
+
+
+def tiny_overrides(sites: Path, names: Sequence[str] = NAMES) -> tuple[str, ...]:
+    """Overrides that make experiment=smoke the tiny federation."""
+    clients = ",".join(f"{{name: {name}, reader: folder, folder: {name}}}" for name in names)
+    return (*TINY, f"data.clients=[{clients}]", override("data.root", sites))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a federation left in its run folder."""
+
+    folder: Path
+
+    @property
+    def rows(self) -> list[Row]:
+        return read_rows(self.folder / "run.jsonl")
+
+    @property
+    def model(self) -> bytes:
+        return (self.folder / "global.safetensors").read_bytes()
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        """The rows in order, without what the clock and the machine decide."""
+        rows = sorted(self.rows, key=lambda row: (row.round, row.client or "~"))
+        return [{**asdict(row), "seconds": None, "server_peak_mb": None} for row in rows]
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The same without the bytes, which a second delivery adds to."""
+        return [
+            {key: value for key, value in row.items() if not key.startswith("bytes_")}
+            for row in self.figures
+        ]
+
+    def row(self, round_number: int, client: str | None) -> Row:
+        (found,) = [row for row in self.rows if (row.round, row.client) == (round_number, client)]
+        return found
+
+    def state(self) -> ServerState:
+        folder = RunFolder(self.folder)
+        try:
+            return folder.load_state()
+        finally:
+            folder.close()
+
+
+def run_tiny_federation(
+    sites: Path,
+    path: Path,
+    *overrides: str,
+    app: App = client_app.app,
+    grid: type[InProcessGrid] = InProcessGrid,
+    names: Sequence[str] = NAMES,
+    nodes: int | None = None,
+) -> Finished:
+    """Run rounds in this process; again with the same path goes on from the last merged round."""
+    chosen = (*tiny_overrides(sites, names), override("run.dir", path), *overrides)
+    run_config = {"experiment": "smoke", "overrides": shlex.join(chosen)}
+    count = len(names) if nodes is None else nodes
+    partitions = [{"partition-id": number, "num-partitions": count} for number in range(count)]
+    folder = RunFolder(path)
+    try:
+        settings = compose_settings("smoke", chosen)
+        run_federation(grid(app, run_config, partitions), settings, folder)
+    finally:
+        folder.close(done=True)
+    return Finished(path)
+
+
+def client_name(context: Context) -> str:
+    """The name of the client that a simulated node speaks for."""
+    clients = load_settings(context.run_config).data.clients
+    return clients[int(context.node_config["partition-id"])].name
+
+
+def interfering(
+    what: Interference,
+    *,
+    client: str | None = None,
+    round: int | None = None,
+    phase: str | None = "train",
+    times: float = float("inf"),
+) -> App:
+    """The real ClientApp with something between it and the server.
+
+    Args:
+        what: gets the message, the context and the real app, and answers in the client's place.
+        client: whose messages; None = everybody's.
+        round: of which round; None = of all.
+        phase: train or evaluate; None = both.
+        times: how often; later messages go through.
+    """
+    left = [times]
+
+    def app(message: Message, context: Context) -> Message:
+        kind = message.metadata.message_type
+        meant = (
+            kind in ((phase,) if phase else ("train", "evaluate"))
+            and client in (None, client_name(context))
+            and round in (None, int(message.metadata.group_id or -1))
+        )
+        if not meant or left[0] <= 0:
+            return client_app.app(message, context)
+        left[0] -= 1
+        return what(message, context, client_app.app)
+
+    return app
