@@ -224,7 +224,7 @@ def saying(**scalars):
 
 FAULTS = {
     "raises": (fails, "the camera store is on fire"),
-    "NaN weights": (after(with_nan_weights), "NaN"),
+    "NaN weights": (after(with_nan_weights), "must be finite"),
     "wrong shape": (after(with_a_mask_of_the_wrong_shape), "another model"),
     "truncated": (after(with_a_truncated_payload), "checksum"),
     "empty": (after(with_an_empty_payload), "length"),

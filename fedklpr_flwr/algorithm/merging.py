@@ -31,6 +31,8 @@ Contribution = tuple[float, Array | None, Array]
 
 MERGES = ("masked_mean", "plain_mean")
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class MergeAccumulator:
     """Adds up one tensor of one client after another and gives their mean.
@@ -83,12 +85,12 @@ class MergeAccumulator:
         Raises:
             MergeError: the weight is negative or not finite, or sizes do not fit.
         """
-        rounded = np.float32(weight)
-        if not (np.isfinite(rounded) and weight >= 0):
+        if not 0 <= weight <= _LARGEST:
             raise MergeError(
                 f"a weight must be a finite number >= 0, {self._name!r} came with {weight}: leave "
                 "that client's update out"
             )
+        rounded = np.float32(weight)
         part = checked_part(self._name, self._previous.size, rounded, mask, values)
         if rounded == 0:
             return

@@ -18,7 +18,6 @@ from fedklpr_flwr.data.drawn_canvas import (
 from fedklpr_flwr.data.drawn_person import Cloth, PersonLook
 
 _SHOULDER, _CHIN, _ANKLE = 0.168, 0.135, 0.955
-_STOUT = 1.15  # crops of people are squeezed to 2 : 1, which makes them look a little stout
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Pose:
 
     def size(self, y: float) -> float:
         """How large a length of the body is drawn at this depth below the crown."""
-        return _STOUT * self.scale * (1.0 + 0.6 * self.elevation * (0.5 - y))
+        return self.scale * (1.0 + 0.6 * self.elevation * (0.5 - y))
 
     def breadth(self, across: float, deep: float) -> float:
         """Half the width that a body part of these half widths shows from this side."""

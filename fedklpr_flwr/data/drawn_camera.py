@@ -67,8 +67,8 @@ def draw_camera(dice: Dice, filming: Filming) -> CameraLook:
     return CameraLook(
         gains=(exposure * (1.0 + warmth), exposure * (1.0 + 0.6 * tint), exposure * (1.0 - warmth)),
         contrast=dice.between(-0.5 * filming.contrast, filming.contrast),
-        fade=dice.between(0.0, 0.35),
-        haze=dice.between(0.0, 0.06),
+        fade=dice.between(0.0, filming.fade),
+        haze=dice.between(0.0, filming.haze),
         blur=dice.whole(0, filming.blur),
         coarse=dice.chance(filming.coarse),
         elevation=dice.between(0.0, filming.elevation),
@@ -95,11 +95,13 @@ def turned(toward: float, aside: float, turn: float) -> tuple[float, float]:
     return toward * cosine - aside * sine, toward * sine + aside * cosine
 
 
-def draw_scene(dice: Dice, height: int, width: int) -> FloatArray:
+def draw_scene(place: Dice, dice: Dice, strangeness: float, height: int, width: int) -> FloatArray:
     """The empty scene of a camera, several pictures wide.
 
     Args:
+        place: the site's stream, the same for all its cameras.
         dice: the scene's own stream.
+        strangeness: 0 = walls and ground have the site's tones, 1 = their own.
         height: of a picture, in pixels.
         width: of a picture, in pixels.
 
@@ -108,21 +110,26 @@ def draw_scene(dice: Dice, height: int, width: int) -> FloatArray:
     """
     wide = SCENE_WIDTHS * width
     canvas = Canvas(np.empty((height, wide, 3)))
-    wall = shade(_WALLS[dice.whole(0, len(_WALLS) - 1)], dice.between(0.8, 1.2))
-    ground = shade(_GROUNDS[dice.whole(0, len(_GROUNDS) - 1)], dice.between(0.8, 1.15))
+    wall = mix(_tone(place, _WALLS), _tone(dice, _WALLS), strangeness)
+    ground = mix(_tone(place, _GROUNDS), _tone(dice, _GROUNDS), strangeness)
     horizon = dice.between(0.15, 0.65)
     depth = ((np.arange(height, dtype=np.float64) + 0.5) / height)[:, None, None]
     near = np.where(depth < horizon, np.asarray(wall), np.asarray(ground))
     canvas.pixels[:] = near * (0.92 + 0.16 * np.abs(depth - horizon))
-    _paint_furniture(canvas, dice, horizon, wide / height)
+    _paint_furniture(canvas, dice, horizon)
     _paint_paving(canvas, dice, horizon, ground)
     return np.minimum(canvas.pixels * (0.90 + 0.2 * _cloudy(dice, height, wide)), 1.0)
 
 
-def _paint_furniture(canvas: Canvas, dice: Dice, horizon: float, breadth: float) -> None:
+def _tone(dice: Dice, tones: tuple[Colour, ...]) -> Colour:
+    """One of the tones, a little lighter or darker."""
+    return shade(tones[dice.whole(0, len(tones) - 1)], dice.between(0.85, 1.15))
+
+
+def _paint_furniture(canvas: Canvas, dice: Dice, horizon: float) -> None:
     """Doors, windows, trees, posts along the back of the scene."""
     x = dice.between(0.0, 0.3)
-    while x < breadth:
+    while x < canvas.breadth:
         kind = dice.pick({"post": 2.0, "window": 2.0, "door": 1.0, "bush": 2.0, "none": 2.0})
         size = dice.between(0.06, 0.16)
         tone = (dice.between(0.15, 0.75), dice.between(0.15, 0.75), dice.between(0.15, 0.75))
@@ -146,9 +153,9 @@ def _paint_paving(canvas: Canvas, dice: Dice, horizon: float, ground: Colour) ->
         return
     tone = shade(ground, 0.75 if dice.chance(0.6) else 1.25)
     y, gap = horizon, dice.between(0.02, 0.05)
-    breadth = canvas.width / canvas.height
+    middle = 0.5 * canvas.breadth
     while y < 1.0:
-        canvas.block((0.5 * breadth, y), (0.5 * breadth, y + 0.012), (breadth, breadth), tone)
+        canvas.block((middle, y), (middle, y + 0.012), (middle, middle), tone)
         y += gap
         gap = gap * 1.5
 

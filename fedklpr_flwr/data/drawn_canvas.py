@@ -80,20 +80,24 @@ class Canvas:
 
     Args:
         pixels: (H, W, 3) float64 in [0, 1], linear in what the sensor sees; drawn upon in place.
+        stretch: how many times wider everything is drawn than it is. (Crops of people are narrower
+            than the 2 : 1 that networks are fed; resizing them makes people stout.)
     """
 
-    def __init__(self, pixels: FloatArray) -> None:
+    def __init__(self, pixels: FloatArray, stretch: float = 1.0) -> None:
         self.pixels = pixels
         self.height, self.width = pixels.shape[:2]
-        self._x = (np.arange(self.width, dtype=np.float64) + 0.5) / self.height
+        self.breadth = self.width / (self.height * stretch)
+        self._columns = self.height * stretch
+        self._x = (np.arange(self.width, dtype=np.float64) + 0.5) / self._columns
         self._y = (np.arange(self.height, dtype=np.float64) + 0.5) / self.height
 
     def patch(self, left: float, top: float, right: float, bottom: float) -> Patch:
         """The window of pixels between the four limits, one pixel wider on each side."""
         first_row = min(max(math.floor(top * self.height) - 1, 0), self.height)
         last_row = min(max(math.floor(bottom * self.height) + 2, first_row), self.height)
-        first_column = min(max(math.floor(left * self.height) - 1, 0), self.width)
-        last_column = min(max(math.floor(right * self.height) + 2, first_column), self.width)
+        first_column = min(max(math.floor(left * self._columns) - 1, 0), self.width)
+        last_column = min(max(math.floor(right * self._columns) + 2, first_column), self.width)
         rows, columns = slice(first_row, last_row), slice(first_column, last_column)
         return Patch(rows, columns, self._x[columns][None, :], self._y[rows][:, None])
 

@@ -69,6 +69,9 @@ class Filming:
     cast: float = 0.16  # channel gains 1 +- cast
     light: float = 0.25  # exposure 1 +- light
     contrast: float = 0.3
+    fade: float = 0.2  # most grey mixed in
+    haze: float = 0.04  # most light added everywhere
+    strangeness: float = 0.3  # share of a camera's own tones in its background
     blur: int = 1  # most binomial passes a camera blurs by
     coarse: float = 0.3  # share of the cameras at half resolution
     elevation: float = 0.2  # how far from above

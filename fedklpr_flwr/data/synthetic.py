@@ -40,7 +40,8 @@ __all__ = ["SITES", "VERSION", "draw_site", "picture"]
 VERSION = 1  # raised whenever a pixel changes; part of the seeds and of the folder's name
 
 # The first number of a stream's name: what the dice are thrown for.
-_PERSON, _CAMERA, _SCENE, _PASSAGE, _SHOT, _PLAN = range(6)
+_PERSON, _CAMERA, _PLACE, _SCENE, _PASSAGE, _SHOT, _PLAN = range(7)
+_STRETCH = 1.3
 
 
 def picture(
@@ -72,8 +73,8 @@ def picture(
         )
     passage = _passage(site, person, camera, seed)
     dice = Dice(VERSION, seed, style.number, _SHOT, person, camera, shot)
-    canvas = Canvas(_background(site, camera, seed, height, width, passage, dice))
-    pose = _pose(style, passage, dice, width / height)
+    canvas = Canvas(_background(site, camera, seed, height, width, passage, dice), _STRETCH)
+    pose = _pose(style, passage, dice, canvas.breadth)
     if dice.chance(0.4 * style.filming.occlusion):
         _paint_passer_by(canvas, site, seed, pose, dice)
     paint_person(canvas, _person(site, person, seed), pose)
@@ -108,8 +109,12 @@ def _camera(site: str, camera: int, seed: int) -> CameraLook:
 
 @lru_cache(maxsize=64)
 def _scene(site: str, camera: int, seed: int, height: int, width: int) -> FloatArray:
-    dice = Dice(VERSION, seed, _style(site).number, _SCENE, camera)
-    return draw_scene(dice, height, width)
+    style = _style(site)
+    return draw_scene(
+        Dice(VERSION, seed, style.number, _PLACE),
+        Dice(VERSION, seed, style.number, _SCENE, camera),
+        style.filming.strangeness, height, width,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
@@ -135,14 +140,14 @@ def _background(
     return scene[:, first : first + width].copy()
 
 
-def _pose(style: SiteStyle, passage: _Passage, dice: Dice, aspect: float) -> Pose:
+def _pose(style: SiteStyle, passage: _Passage, dice: Dice, breadth: float) -> Pose:
     """How the person stands in this picture, and how the crop was cut around them."""
     crop = style.filming.crop
     toward, aside = turned(passage.toward, passage.aside, dice.around(0.2))
     stride = passage.step + dice.between(-1.0, 1.0)
     scale = dice.between(0.90 - crop, 0.92 + crop)
     return Pose(
-        centre=0.5 * aspect + dice.around(0.8 * crop),
+        centre=0.5 * breadth + dice.around(0.8 * crop),
         top=0.5 * (1.0 - scale) + dice.around(crop),
         scale=scale,
         toward=toward,
@@ -169,7 +174,7 @@ def _paint_passer_by(canvas: Canvas, site: str, seed: int, pose: Pose, dice: Dic
 
 def _paint_obstacle(canvas: Canvas, dice: Dice) -> None:
     """Something between the camera and the person: a post, a low wall, a bush."""
-    breadth = canvas.width / canvas.height
+    breadth = canvas.breadth
     tone = dice.between(0.2, 0.7)
     kind = dice.pick({"post": 1.0, "wall": 1.5, "bush": 1.0})
     if kind == "post":

@@ -43,11 +43,13 @@ def exchange(
             yield Answer(client, None, "Flower did not take the message")
     end = time.monotonic() + deadline_seconds
     pause = 0.01
-    while waiting and time.monotonic() < end:
+    while waiting:
         replies = list(grid.pull_messages(list(waiting)))
         for reply in replies:
             if reply.metadata.reply_to_message_id in waiting:
                 yield _answer(waiting.pop(reply.metadata.reply_to_message_id), reply)
+        if not replies and time.monotonic() >= end:
+            break  # only after a look: what has come is taken, whatever the deadline
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
         if not replies and waiting:
             time.sleep(pause)

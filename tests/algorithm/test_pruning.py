@@ -1,5 +1,6 @@
 import hashlib
 import math
+import time
 
 import numpy as np
 import pytest
@@ -216,11 +217,9 @@ def test_the_fingerprint_is_of_names_shapes_and_bits():
 
 @pytest.mark.slow
 def test_a_resnet50_is_pruned_in_under_a_second():
-    import time
-
     generator = torch.Generator().manual_seed(0)
     tensors = {str(i): torch.randn(512, 512, 9, generator=generator) for i in range(10)}
     masks = full_mask(tensors, tensors)
-    start = time.perf_counter()
+    start = time.process_time()
     prune_smallest(tensors, masks, 0.1)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0

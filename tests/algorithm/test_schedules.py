@@ -109,15 +109,20 @@ def test_recovery_holds_after_a_fall_and_prunes_on_when_healed():
     ]
 
 
-def test_recovery_without_pauses_is_the_ideal_schedule():
+@pytest.mark.parametrize(
+    ("when", "first_round", "uplink", "downlink"),
+    [("after_training", 2, 0.414, 0.389), ("before_training", 3, 0.389, 0.364)],
+)
+def test_recovery_without_pauses_is_the_ideal_schedule(when, first_round, uplink, downlink):
     tensors = {"a": torch.arange(1.0, 100_001.0)}
-    client = Client("recovery", PruningSettings(), tensors)
-    densities = []
+    client = Client("recovery", PruningSettings(when=when, first_round=first_round), tensors)
+    saved_up, saved_down = 0.0, 0.0
     for _ in range(20):
+        saved_down += pruning_ratio(client.masks) / 20
         client.play_round(0.9)
-        densities.append(1 - pruning_ratio(client.masks))
-    saving = 1 - sum(densities) / 20
-    assert saving == pytest.approx(0.414, abs=5e-4)
+        saved_up += pruning_ratio(client.masks) / 20
+    assert saved_up == pytest.approx(uplink, abs=5e-4)
+    assert saved_down == pytest.approx(downlink, abs=5e-4)
 
 
 def test_an_idle_round_never_allows_a_second_prune():

@@ -67,3 +67,33 @@ class TestWithThePackage:
     def test_a_section_that_cannot_be_is_refused(self, data):
         with pytest.raises(WireError, match="x: "):
             opened(data, 3)
+
+    def test_a_slow_decoder_written_from_the_document_reads_the_same(self):
+        shares = np.array([0.7, 0.2, 0.05, 0.03, 0.02])
+        plain = (np.random.default_rng(3).choice(5, 500, p=shares) + 120).astype(np.uint8)
+        assert slow_unpack(ans.pack(plain), plain.size) == plain.tolist()
+
+
+def slow_unpack(data, size):
+    """Decode as docs/wire-format.md tells it, for symbols of 8 bits."""
+    bits, lowest, last = data[:3]
+    assert bits == 8
+    eighths = [16777216, 15384775, 14107901, 12937002, 11863283, 10878679, 9975792, 9147842]
+    weights = [eighths[code % 8] >> code // 8 for code in data[3 : 4 + last]]
+    scale = (2**24 - len(weights)) / sum(weights)
+    lefts = [int(sum(weights[:number]) * scale) + number for number in range(len(weights))]
+    lefts.append(2**24)
+    words = [int(word) for word in np.frombuffer(data[4 + last :], "<u4")]
+    state = 0
+    while words and state < 2**32:
+        state = state << 32 | words.pop()
+    symbols = []
+    for _ in range(size):
+        quantile = state % 2**24
+        symbol = max(number for number in range(len(weights)) if lefts[number] <= quantile)
+        chance = lefts[symbol + 1] - lefts[symbol]
+        state = (state >> 24) * chance + quantile - lefts[symbol]
+        if state < 2**32 and words:
+            state = state << 32 | words.pop()
+        symbols.append(symbol + lowest)
+    return symbols

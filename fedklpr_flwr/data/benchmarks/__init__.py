@@ -61,6 +61,8 @@ CARDS: dict[str, DatasetCard] = {
 }
 
 _DRAWN = "drawn:"
+# How many of the files left out the notes name; `check_dataset` names all.
+_LISTED = 20
 
 
 def read_dataset(
@@ -89,18 +91,18 @@ def read_dataset(
         return draw_site(name.removeprefix(_DRAWN), root, seed=seed)
     tree = open_tree(name, root)
     dataset = read_tree(name, tree, seed)
-    if not (dataset.train or dataset.gallery) and not tree.problems:
-        raise DataError(f"{root}: expected {CARDS[name].layout}, got no picture at all")
+    if tree.problems and not skip_unreadable:
+        first, more = tree.problems[0], len(tree.problems) - 1
+        raise DataError(
+            f"{first.path}: {first.why}{f' (and {more} more)' if more else ''}; rename or remove "
+            "it, or set data.skip_unreadable=true to go on without it"
+        )
+    if not (dataset.train or dataset.gallery):
+        raise DataError(f"{root}: expected {CARDS[name].layout}, got no picture that can be used")
     if not tree.problems:
         return dataset
-    first, count = tree.problems[0], len(tree.problems)
-    if not skip_unreadable:
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        raise DataError(
-            f"{first.path}: {first.why}{more}; rename or remove it, or set "
-            "data.skip_unreadable=true to go on without it"
-        )
-    note = f"{count} files left out, the first {first.path}: {first.why}"
+    listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in tree.problems[:_LISTED])
+    note = f"{len(tree.problems)} files left out: {listed}"
     return replace(dataset, notes=(*dataset.notes, note))
 
 

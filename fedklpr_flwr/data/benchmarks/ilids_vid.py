@@ -84,8 +84,12 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         )
         for camera, tested in ((0, both - chosen), (1, set(persons) - chosen))
     )
-    note = f"{len(chosen)} training persons, seed {seed}"
-    return ReidDataset("ilids_vid", tuple(train), query, gallery, single_shot=True, notes=(note,))
+    notes = [f"{len(chosen)} training persons, seed {seed}"]
+    if alone := {person for camera, person in shots if camera == 0} - chosen - both:
+        notes.append(f"{len(alone)} test persons left out: camera 2 lacks them")
+    return ReidDataset(
+        "ilids_vid", tuple(train), query, gallery, single_shot=True, notes=tuple(notes)
+    )
 
 
 def _cameras(tree: PictureTree, folder: Path) -> dict[tuple[int, int], list[Path]]:

@@ -38,8 +38,10 @@ def read_two_cameras(
     ]
     chosen = training_persons((image.person_id for image in images), seed)
     train, test = separate(images, lambda image: image.person_id in chosen)
-    query, gallery = separate(test, lambda image: image.camera_id == 0)
+    seen_by_a, gallery = separate(test, lambda image: image.camera_id == 0)
     found = {image.person_id for image in gallery}
-    query = tuple(image for image in query if image.person_id in found)
-    note = f"no official split: {len(chosen)} training persons chosen by seed {seed}"
-    return ReidDataset(name, train, query, gallery, single_shot=True, notes=(note,))
+    query, alone = separate(seen_by_a, lambda image: image.person_id in found)
+    notes = [f"no official split: {len(chosen)} training persons chosen by seed {seed}"]
+    if alone:
+        notes.append(f"{len(alone)} test pictures left out: camera B lacks their persons")
+    return ReidDataset(name, train, query, gallery, single_shot=True, notes=tuple(notes))

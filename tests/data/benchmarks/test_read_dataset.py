@@ -82,6 +82,12 @@ def test_impossible_names_can_be_skipped_and_are_counted_in_the_notes(plant, tmp
     assert "holiday.jpg" in dataset.notes[-1]
 
 
+def test_skipping_everything_is_an_error(plant, tmp_path):
+    root = plant(tmp_path, ["holiday.jpg"])
+    with pytest.raises(DataError, match="got no picture that can be used"):
+        read_dataset("ward", root, skip_unreadable=True)
+
+
 def test_a_link_out_of_the_root_is_an_error_and_one_within_is_not(plant, tmp_path):
     root = plant(tmp_path / "set", WARD)
     plant(tmp_path / "elsewhere", ["000300010001.jpg"])

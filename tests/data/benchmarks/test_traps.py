@@ -250,6 +250,14 @@ def test_sets_with_one_picture_a_camera_are_single_shot_from_a_to_b(
     assert not set(ids(dataset.train)) & set(ids(dataset.query))
 
 
+def test_a_test_person_whom_camera_b_lacks_is_left_out_and_told(plant, tmp_path):
+    root = plant(tmp_path, [f"cam_a/{p:03d}_0.bmp" for p in range(6)] + ["cam_b/000_0.bmp"])
+    dataset = read_dataset("viper", root)
+    assert ids(dataset.query) == ids(dataset.gallery)
+    left = 6 - len(ids(dataset.train)) - len(ids(dataset.query))
+    assert f"{left} test pictures left out" in dataset.notes[1]
+
+
 def test_viper_seeds_are_different_splits(plant, tmp_path):
     root = plant(tmp_path, [f"cam_{c}/{p:03d}_0.bmp" for p in range(20) for c in "ab"])
     splits = {tuple(ids(read_dataset("viper", root, seed=seed).train)) for seed in range(10)}
