@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 from safetensors.numpy import load
-from tiny_federation import CAMERAS, NAMES, PERSONS, PICTURES, client_name, interfering
+from tiny_federation import CAMERAS, NAMES, PERSONS, PICTURES, Finished, client_name, interfering
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.federation.mask_file import MaskFile
 from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
 from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, TASK, payload_record, read_payload
+from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, payload_record, read_payload
 from fedklpr_flwr.settings import configuration_folder, load_settings
 from fedklpr_flwr.wire.codec import decode_dense, encode
 from fedklpr_flwr.wire.layout import Layout, layout_of
@@ -100,9 +100,10 @@ def test_bytes_are_counted_as_they_are_sent(federate):
         sent[kind, int(message.metadata.group_id), client_name(context)] = sizes
         return reply
 
-    run = federate(ONE_ROUND, app=interfering(weigh, phase=None))
+    names = NAMES[:2]
+    run = federate(ONE_ROUND, app=interfering(weigh, phase=None), names=names)
     dense = 4 * sum(array.size for array in load(run.model).values())
-    for name in NAMES:
+    for name in names:
         row = run.row(1, name)
         assert sent["train", 1, name] == (0, row.bytes_up), "the model was there already"
         assert sent["evaluate", 1, name] == (row.bytes_down, 0)
@@ -110,7 +111,7 @@ def test_bytes_are_counted_as_they_are_sent(federate):
         assert 0 < row.bytes_message_up - row.bytes_up < 20_000
         assert 0 < row.bytes_message_down - row.bytes_down < 20_000
     for key in ("bytes_up", "bytes_down", "bytes_message_up", "bytes_dense", "bytes_paper"):
-        total = sum(getattr(run.row(1, name), key) for name in NAMES)
+        total = sum(getattr(run.row(1, name), key) for name in names)
         assert getattr(run.row(1, None), key) == total
 
 
@@ -121,13 +122,6 @@ def test_two_runs_with_one_seed_are_equal_bit_for_bit(undisturbed, federate):
     again = federate(*PRUNES)
     assert again.model == undisturbed.model
     assert again.figures == undisturbed.figures
-
-
-def test_another_seed_gives_another_model(federate):
-    one = federate(ONE_ROUND, folder="one").state().tensors
-    other = federate(ONE_ROUND, "seed=1", folder="other").state().tensors
-    trained = [name for name in one if one[name].size > 1]
-    assert all(not np.array_equal(one[name], other[name]) for name in trained if "conv" in name)
 
 
 class ReversedGrid(InProcessGrid):
@@ -233,10 +227,7 @@ FAULTS = {
     "beyond the target": (after(with_everything_pruned), "target"),
     "negative divergence": (after(saying(divergence=-0.5)), "'divergence', it has -0.5"),
     "NaN divergence": (after(saying(divergence=math.nan)), "'divergence', it has nan"),
-    "infinite loss": (after(saying(loss=math.inf)), "'loss', it has inf"),
     "accuracy above one": (after(saying(accuracy=1.5)), "'accuracy', it has 1.5"),
-    "unknown crr": (after(saying(crr="pruned a bit")), "'crr'"),
-    "text for a number": (after(saying(examples="many")), "'examples'"),
 }
 
 
@@ -265,8 +256,10 @@ def test_a_faulty_client_is_named_and_left_out_and_the_round_goes_on(
     assert run.model == without_birch.model, "something of the damaged reply was merged"
 
 
-def test_a_client_that_failed_once_is_merged_in_the_next_round(federate, without_birch):
-    run = federate(app=interfering(fails, client="birch", round=1))
+def test_a_client_that_failed_once_is_merged_in_the_next_round(federate):
+    one = "federation.min_clients=1"
+    run = federate(one, names=NAMES[:2], app=interfering(fails, client="birch", round=1))
+    assert run.row(1, "birch").status == "failed"
     assert run.row(2, "birch").status == "merged"
     assert run.row(2, "birch").weight > 0
     assert run.state().clients["birch"].base_round == 2
@@ -308,10 +301,9 @@ def test_a_stopped_run_keeps_its_last_round_and_goes_on_from_it(federate, tmp_pa
     app = interfering(fails, client="birch", round=2)
     with pytest.raises(RunError):
         federate(*PRUNES, "federation.min_clients=3", app=app)
-    finished = federate(*PRUNES, ONE_ROUND, folder="one").state()
-    kept = federate(*PRUNES, ONE_ROUND).state()
-    assert kept.round == 1
-    assert all(np.array_equal(kept.tensors[n], finished.tensors[n]) for n in finished.tensors)
+    stopped = Finished(tmp_path / "run")
+    assert stopped.state().round == 1
+    assert stopped.figures == [row for row in undisturbed.figures if row["round"] < 2]
     assert federate(*PRUNES).model == undisturbed.model
 
 
@@ -366,8 +358,10 @@ def damage_memory(message, context, app):
     return app(message, context)
 
 
-@pytest.mark.parametrize("loss", [forget, damage_memory])
-@pytest.mark.parametrize(("number", "phase"), [(1, "evaluate"), (2, "train")])
+@pytest.mark.parametrize(
+    ("loss", "number", "phase"),
+    [(forget, 1, "evaluate"), (forget, 2, "train"), (damage_memory, 2, "train")],
+)
 def test_a_client_that_lost_its_memory_gets_model_and_mask_again(
     loss, number, phase, federate, undisturbed
 ):
@@ -411,23 +405,15 @@ def test_a_client_that_comes_back_starts_from_the_newest_model(federate):
 # ---------------------------------------------------------------------------- who takes part
 
 
-def test_a_fraction_of_the_clients_is_chosen_by_the_seed(federate):
-    def chosen(seed, folder):
-        run = federate(
-            "federation.fraction=0.5", "federation.rounds=4", f"seed={seed}", folder=folder
-        )
-        rows = [row for row in run.rows if row.client and row.round]
-        assert {row.status for row in rows} == {"merged", "absent"}
+def test_who_is_not_chosen_is_absent_and_evaluated_all_the_same(federate):
+    run = federate("federation.fraction=0.5")
+    for number in (1, 2):
+        rows = [run.row(number, name) for name in NAMES]
+        assert sorted(row.status for row in rows) == ["absent", "merged", "merged"]
         for row in rows:
             assert (row.bytes_up > 0) == (row.weight > 0) == (row.status == "merged")
-            assert row.rank1 is not None, "who did not train is evaluated all the same"
-        return [sorted(r.client for r in rows if r.round == n and r.bytes_up) for n in range(1, 5)]
-
-    first, again, other = chosen(0, "a"), chosen(0, "b"), chosen(1, "c")
-    assert first == again
-    assert first != other
-    assert {len(clients) for clients in first} == {2}
-    assert len({tuple(clients) for clients in first}) > 1, "always the same clients"
+            assert row.rank1 is not None
+            assert row.failed is False
 
 
 def test_a_client_without_clusters_weighs_nothing_and_changes_nothing(federate, undisturbed):
@@ -441,24 +427,26 @@ def test_a_client_without_clusters_weighs_nothing_and_changes_nothing(federate, 
 
 
 def test_where_nobody_has_clusters_the_model_stays_as_it_was(federate, tiny_settings):
-    run = federate("labels.source=clusters", "labels.eps=0", "labels.min_samples=9")
-    assert all(row.idle and row.weight == 0 for row in run.rows if row.client and row.round)
+    run = federate(ONE_ROUND, "federation.min_clients=1", names=["blank"])
+    row = run.row(1, "blank")
+    assert (row.status, row.idle, row.weight) == ("merged", True, 0.0)
     start = float_state(initial_network(tiny_settings(), pretrained=True))
     tensors = run.state().tensors
     assert all(np.array_equal(tensors[name], start[name].numpy()) for name in tensors)
 
 
 def test_a_site_without_a_test_set_has_no_scores_and_does_not_spoil_the_mean(federate):
-    run = federate(ONE_ROUND, names=(*NAMES, "blank"))
+    run = federate(ONE_ROUND, names=("birch", "cedar", "blank"))
     assert (run.row(1, "blank").rank1, run.row(1, "blank").map) == (None, None)
-    mean = sum(run.row(1, name).rank1 for name in NAMES) / 3
-    assert run.row(1, None).rank1 == pytest.approx(mean)
+    mean = (run.row(1, "birch").map + run.row(1, "cedar").map) / 2
+    assert run.row(1, None).map == pytest.approx(mean)
 
 
 def test_clusters_label_a_site_without_anybody_saying_who_is_on_it(federate):
-    run = federate("labels.source=clusters", "labels.min_samples=2", "labels.k1=6", "labels.k2=2")
-    for name in NAMES:
-        row = run.row(2, name)
+    found = ("labels.source=clusters", "labels.min_samples=2", "labels.k1=6", "labels.k2=2")
+    run = federate(*found, ONE_ROUND, names=NAMES[:2])
+    for name in NAMES[:2]:
+        row = run.row(1, name)
         assert (row.status, row.idle) == ("merged", False)
         assert row.clusters >= 2
         assert row.loss is not None
@@ -478,15 +466,15 @@ def test_every_method_runs_a_federation(method, federate):
 def test_fedklpr_without_its_parts_is_fedavg(federate):
     """All masks full, no pull, data-size weights: McMahan's weighted mean, bit for bit."""
     bare = ("pruning.target=0", "kl.weight=0", "method.aggregation_weights=data_size")
-    fedklpr = federate("method=fedklpr", *bare, folder="fedklpr")
-    fedavg = federate("method=fedavg", folder="fedavg")
+    early = ("pruning.first_round=1", "kl.from_round=1")
+    fedklpr = federate("method=fedklpr", *bare, *early, ONE_ROUND, folder="fedklpr")
+    fedavg = federate("method=fedavg", *early, ONE_ROUND, folder="fedavg")
     for name, tensor in fedavg.state().tensors.items():
         assert np.array_equal(fedklpr.state().tensors[name], tensor), name
-    for number in (1, 2):
-        sizes = [PERSONS[name] * CAMERAS * PICTURES for name in NAMES]
-        for name, size in zip(NAMES, sizes, strict=True):
-            assert fedavg.row(number, name).weight == pytest.approx(size / sum(sizes))
-            assert fedklpr.row(number, name).rank1 == fedavg.row(number, name).rank1
+    sizes = {name: PERSONS[name] * CAMERAS * PICTURES for name in NAMES}
+    for name in NAMES:
+        assert fedavg.row(1, name).weight == pytest.approx(sizes[name] / sum(sizes.values()))
+        assert fedklpr.row(1, name).map == fedavg.row(1, name).map
 
 
 def test_one_client_alone_gets_its_own_model_back(federate):
@@ -498,9 +486,7 @@ def test_one_client_alone_gets_its_own_model_back(federate):
         sent["layout"] = shared_layout(load_settings(context.run_config))
         return reply
 
-    run = federate(
-        ONE_ROUND, "federation.min_clients=1", names=["ash"], app=interfering(keep)
-    )
+    run = federate(ONE_ROUND, "federation.min_clients=1", names=["ash"], app=interfering(keep))
     known = {spec.name: ones(spec) for spec in sent["layout"] if spec.prunable}
     tensors, _ = decode_dense(sent["payload"], layout=sent["layout"], known_masks=known)
     for name, merged in run.state().tensors.items():
@@ -509,9 +495,9 @@ def test_one_client_alone_gets_its_own_model_back(federate):
 
 @pytest.mark.parametrize("values", ["bfloat16", "int8"])
 def test_a_federation_runs_with_values_that_lose_bits(values, federate, undisturbed):
-    run = federate(*PRUNES, f"wire.values={values}")
+    run = federate(*PRUNES, f"wire.values={values}", names=NAMES[:2])
     assert {row.status for row in run.rows if row.client} == {"merged"}
-    assert run.row(2, None).bytes_up < 0.7 * undisturbed.row(2, None).bytes_up
+    assert run.row(2, "ash").bytes_up < 0.7 * undisturbed.row(2, "ash").bytes_up
 
 
 # ---------------------------------------------------------------------------- stopped and continued
@@ -526,13 +512,18 @@ def finish_and_stop(message, context, app):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("stop", [stop_by_hand, finish_and_stop])
 @pytest.mark.parametrize(
-    ("number", "phase"),
-    [(0, "evaluate"), (1, "train"), (1, "evaluate"), (2, "train"), (2, "evaluate")],
+    ("number", "phase", "stop"),
+    [
+        (0, "evaluate", stop_by_hand),
+        (1, "train", finish_and_stop),
+        (1, "evaluate", finish_and_stop),
+        (2, "train", stop_by_hand),
+        (2, "evaluate", stop_by_hand),
+    ],
 )
 def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
-    stop, number, phase, federate, undisturbed
+    number, phase, stop, federate, undisturbed
 ):
     app = interfering(stop, client="birch", round=number, phase=phase)
     with pytest.raises(KeyboardInterrupt):

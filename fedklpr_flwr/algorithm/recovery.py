@@ -5,7 +5,8 @@ Two stages, once a round, at the moment the client would prune (paper: CRR):
     level:        a_t >= tau_acc
     cross-round:  a_t >= a_ref - eps_drop
 
-Both true: prune. Otherwise the mask stays, training goes on, and the weights recover.
+In round 1 (the paper's t = 0) nothing is pruned; a first accuracy has nothing to have fallen from, so
+in round 2 the level alone decides. Both true: prune. Otherwise the mask stays, training goes on, and the weights recover.
 """
 
 from collections.abc import Mapping
@@ -202,8 +203,7 @@ def decide_pruning(
         first_round: the first round in which pruning is allowed.
 
     Returns:
-        The decision. With level = 0 and drop = 1 it prunes every round once there are two
-        accuracies to compare.
+        The decision. With level = 0 and drop = 1 it prunes every round once there is an accuracy.
 
     Source: FedKLPR's CRR: two stages and halting are stated; thresholds and reference are this
         project's reading (docs/decisions.md).
@@ -219,8 +219,10 @@ def decide_pruning(
         reason = f"accuracy {accuracy:.4f} is below the level {rule.level:.4f}"
         return PruningDecision("held_level", reason)
     reference = _reference(state, rule)
+    if reference is None and round_number < 2:
+        return PruningDecision("held_drop", "there is no earlier round to compare with")
     if reference is None:
-        return PruningDecision("held_drop", "there is no earlier accuracy to compare with")
+        return PruningDecision("pruned", f"accuracy {accuracy:.4f} has nothing to have fallen from")
     if accuracy < reference - rule.drop - _ROUNDING:
         return PruningDecision(
             "held_drop",

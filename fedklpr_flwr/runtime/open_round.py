@@ -172,9 +172,10 @@ class OpenRound:
             state.clients[client] = ClientState(
                 base_round=self.number,
                 mask_hash=self._hashes[client],
-                delivered=state.clients[client].delivered,
                 examples=arrival.report.examples,
             )
+        for known in state.clients.values():
+            known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))

@@ -39,7 +39,7 @@ class ClientState:
     Attributes:
         base_round: the last round in which its update was merged; 0 = never.
         mask_hash: the mask it holds since then.
-        delivered: the name of the payload that last brought it the model; empty = none.
+        delivered: the name of the payload that brought it the merged model; empty = not sent yet.
         examples: pictures it trains from, as last reported.
     """
 

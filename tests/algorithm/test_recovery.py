@@ -86,12 +86,16 @@ def test_the_level_is_a_floor_that_may_be_met(accuracy, action):
     assert decide(remembering(accuracy, accuracy)).action == action
 
 
-def test_nothing_is_pruned_without_an_accuracy_or_without_an_earlier_one():
+def test_nothing_is_pruned_without_an_accuracy():
     assert decide(RecoveryState()).action == "held_level"
-    first = decide(remembering(0.9))
-    assert first.action == "held_drop"
+
+
+def test_a_first_accuracy_prunes_by_its_level_alone_but_never_in_round_1():
+    first = decide(remembering(0.9), round_number=2)
+    assert first.action == "pruned"
     assert first.reference is None
-    assert decide(remembering(0.9, 0.9)).action == "pruned"
+    assert decide(remembering(0.4), round_number=2).action == "held_level"
+    assert decide(remembering(0.9), round_number=1).action == "held_drop"
 
 
 def test_one_measurement_never_allows_two_prunes():
