@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.federation.update_coding import quantise_downlink
 from fedklpr_flwr.report.rows import keep_finished_rounds
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.runtime.places import new_run_folder
@@ -69,7 +70,8 @@ def open_state(settings: Settings, folder: RunFolder) -> ServerState:
         spec.name: np.ascontiguousarray(values[spec.name].numpy())
         for spec in shared_layout(settings)
     }
-    state = ServerState(run=uuid4().hex[:16], round=0, tensors=tensors)
+    sent, residual = quantise_downlink(tensors, {}, settings.wire.values)
+    state = ServerState(uuid4().hex[:16], 0, tensors, sent, residual)
     folder.commit(state, [])
     return state
 

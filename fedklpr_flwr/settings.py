@@ -6,6 +6,7 @@ has one meaning everywhere. Flower's run config carries two strings, `experiment
 
 import dataclasses
 import difflib
+import re
 import shlex
 import types
 import typing
@@ -20,6 +21,8 @@ from fedklpr_flwr.federation.method import Settings
 T = TypeVar("T")
 
 PATH_KEYS = ("run.dir", "run.memory", "resume", "data.root", "data.cache", "model.weights")
+
+_ESCAPED = re.compile(r"(\\*)('|\$\{|\Z)")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -142,7 +145,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         if key == "experiment":
             experiment = value
         elif key in PATH_KEYS and value not in ("null", "imagenet"):
-            overrides.append(override(key, Path(value.strip("'\"")).expanduser().resolve()))
+            overrides.append(override(key, _absolute(key, value)))
         else:
             overrides.append(argument)
     return experiment, tuple(overrides)
@@ -150,8 +153,18 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
 
 def override(key: str, value: object) -> str:
     """A Hydra override whose value is taken as it is, whatever characters it has."""
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra reads backslashes as escapes before a quote, before ${ and at the end, and there alone.
+    text = _ESCAPED.sub(lambda found: found[1] * 2 + "\\" * bool(found[2]) + found[2], str(value))
     return f"{key}='{text}'"
+
+
+def _absolute(key: str, value: str) -> Path:
+    """A path of a command line, which Hydra's own quotes may surround."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    if not value:
+        raise SettingsError(f"{key}= is empty: expected a path, or {key}=null")
+    return Path(value).expanduser().resolve()
 
 
 def _check_experiment(experiment: str) -> None:
@@ -267,6 +280,12 @@ def _check_pairs(settings: Settings) -> None:
     if settings.federation.fraction <= 0.0:
         raise SettingsError("federation.fraction=0.0: expected a number above 0, at most 1")
     names = [client.name for client in settings.data.clients]
+    awaited = settings.federation.start_clients or len(names)
+    if settings.federation.min_clients > awaited:
+        raise SettingsError(
+            f"federation.min_clients={settings.federation.min_clients}: expected at most {awaited}, "
+            "as many as a run starts with (federation.start_clients, or data.clients)"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")

@@ -5,8 +5,9 @@ Two stages, once a round, at the moment the client would prune (paper: CRR):
     level:        a_t >= tau_acc
     cross-round:  a_t >= a_ref - eps_drop
 
-In round 1 (the paper's t = 0) nothing is pruned; a first accuracy has nothing to have fallen from, so
-in round 2 the level alone decides. Both true: prune. Otherwise the mask stays, training goes on, and the weights recover.
+In round 1 (the paper's t = 0) nothing is pruned; a first accuracy has nothing to have fallen from,
+so in round 2 the level alone decides. Both true: prune. Otherwise the mask stays, training goes on,
+and the weights recover.
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,65 @@
 """`fedklpr data`: look at a data set before training on it."""
 
+import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from fedklpr_flwr.data.synthetic import SITES, draw_site
 from fedklpr_flwr.runtime.places import user_cache
 
 cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
+
+
+@cli.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="the reader: market1501, viper, folder, ...")],
+    root: Annotated[Path, typer.Argument(help="the folder of the set")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead")] = False,
+    seed: Annotated[int, typer.Option(help="seed of a split the set does not bring")] = 0,
+) -> None:
+    """Compare a data set with its card; exit status 1 where it cannot be used.
+
+    Example: fedklpr data check viper /sets/viper
+    """
+    from fedklpr_flwr.data.check import check_dataset
+
+    with Progress(transient=True, disable=as_json or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reading", total=None)
+        report = check_dataset(
+            name,
+            root,
+            seed=seed,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    found = report.to_dict()
+    print(json.dumps(found, indent=1) if as_json else "\n".join(_findings(report.card, found)))
+    if not report.usable:
+        raise typer.Exit(1)
+
+
+def _findings(card: str, found: dict[str, Any]) -> list[str]:
+    """The card, then what was found beside what was expected."""
+    lines = [card.strip(), "", f"{'':10}{'pictures':>20}{'persons':>20}{'cameras':>20}"]
+    for part in ("total", "train", "query", "gallery"):
+        cells = [
+            f"{found['found'][part][key]} of {_expected(found['expected'], part, key)}"
+            for key in ("images", "persons", "cameras")
+        ]
+        lines.append(f"{part:10}" + "".join(f"{cell:>20}" for cell in cells))
+    lines += ["", f"verdict: {found['verdict']}"]
+    lines += [f"problem: {problem['path']}: {problem['why']}" for problem in found["problems"]]
+    return lines
+
+
+def _expected(expected: dict[str, Any] | None, part: str, key: str) -> str:
+    value = ((expected or {}).get(part) or {}).get(key)
+    return "?" if value is None else str(value)
 
 
 @cli.command("sheet")

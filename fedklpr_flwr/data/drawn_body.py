@@ -220,10 +220,13 @@ def _paint_head(canvas: Canvas, look: PersonLook, pose: Pose) -> None:
     axis = 0.012 * pose.aside
     middle = pose.place(axis, 0.070)
     chin = pose.place(axis * 0.5, _CHIN)
-    canvas.capsule(chin, pose.place(0.0, _SHOULDER), (0.026 * size, 0.032 * size), look.skin)
-    if look.haircut == "long":
-        fall = pose.place(-0.018 * pose.aside, 0.185 if pose.toward < 0.4 else 0.165)
-        width = pose.breadth(0.056, 0.044) * size
+    fall = pose.place(-0.018 * pose.aside, 0.185)
+    width = pose.breadth(0.060, 0.046) * size
+    if look.haircut == "long" and pose.toward > 0.0:
+        canvas.capsule((middle[0] - 0.4 * axis, middle[1]), fall, (width, width), look.hair)
+    throat = (0.026 * size, 0.032 * size)
+    canvas.capsule(chin, pose.place(0.0, _SHOULDER + 0.012), throat, shade(look.skin, 0.9))
+    if look.haircut == "long" and pose.toward <= 0.0:
         canvas.capsule((middle[0] - 0.4 * axis, middle[1]), fall, (width, width), look.hair)
     canvas.ellipse(middle, (0.052 * size, 0.070 * size), look.skin)
     if look.haircut != "bald":
@@ -238,7 +241,7 @@ def _paint_hair(
     """Hair covers the crown, and the face's place as the person turns away."""
     away = 0.5 - 0.5 * pose.toward
     back = (middle[0] - 0.022 * pose.aside * size, middle[1] - 0.034 * size * (1.0 - away))
-    canvas.ellipse(back, (0.056 * size, (0.042 + 0.030 * away) * size), look.hair)
+    canvas.ellipse(back, (0.057 * size, (0.042 + 0.034 * away) * size), look.hair)
     if look.haircut == "bun":
         knot = (middle[0] - 0.05 * pose.aside * size, middle[1] - 0.062 * size)
         canvas.ellipse(knot, (0.028 * size, 0.028 * size), look.hair)

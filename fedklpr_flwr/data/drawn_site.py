@@ -66,17 +66,17 @@ class Fashion:
 class Filming:
     """How differently the cameras of a site see; each number is the width of a spread."""
 
-    cast: float = 0.16  # channel gains 1 +- cast
-    light: float = 0.25  # exposure 1 +- light
-    contrast: float = 0.3
-    fade: float = 0.2  # most grey mixed in
-    haze: float = 0.04  # most light added everywhere
-    strangeness: float = 0.3  # share of a camera's own tones in its background
-    blur: int = 1  # most binomial passes a camera blurs by
+    cast: float = 0.055  # channel gains 1 +- cast
+    light: float = 0.08  # exposure 1 +- light
+    contrast: float = 0.10
+    fade: float = 0.1  # most grey mixed in
+    haze: float = 0.02  # most light added everywhere
+    strangeness: float = 0.25  # share of a camera's own tones in its background
+    blur: int = 2  # most binomial passes a camera blurs by
     coarse: float = 0.3  # share of the cameras at half resolution
     elevation: float = 0.2  # how far from above
     turn: float = 0.6  # how differently people face the cameras, 1 = from any side
-    noise: float = 0.03
+    noise: float = 0.02
     occlusion: float = 0.15  # share of the pictures with something in front
     crop: float = 0.06  # how far the crop is off, in picture heights
 
@@ -138,7 +138,7 @@ SITES: dict[str, SiteStyle] = {
     "market": SiteStyle(
         2, "Market-1501", 6, 50, 36, (3, 5), (2, 4),
         Fashion(_SUMMER_UPPER, _EVERYDAY_LOWER, legwear=_SUMMER_LEGS, long_sleeves=0.2),
-        Filming(light=0.2),
+        Filming(light=0.06),
     ),
     "hall": SiteStyle(
         3, "CUHK03", 2, 44, 36, (2, 2), (4, 5),
@@ -148,7 +148,7 @@ SITES: dict[str, SiteStyle] = {
     "street": SiteStyle(
         4, "PRID2011", 2, 20, 24, (2, 2), (5, 7),
         Fashion(_WINTER_UPPER, _EVERYDAY_LOWER, legwear=_WINTER_LEGS, long_sleeves=0.95, coats=0.4),
-        Filming(elevation=0.35, contrast=0.4),
+        Filming(elevation=0.35, contrast=0.14),
     ),
     "passage": SiteStyle(
         5, "CUHK01", 2, 60, 44, (2, 2), (2, 2),
@@ -158,12 +158,12 @@ SITES: dict[str, SiteStyle] = {
     "lawn": SiteStyle(
         6, "VIPeR", 2, 90, 60, (2, 2), (1, 1),
         Fashion(_SUMMER_UPPER, _EVERYDAY_LOWER, legwear=_SUMMER_LEGS, long_sleeves=0.4),
-        Filming(turn=0.8, light=0.3),
+        Filming(turn=0.8, light=0.10),
     ),
     "yard": SiteStyle(
         7, "3DPeS", 2, 26, 26, (2, 2), (2, 3),
         Fashion(_EVERYDAY_UPPER, _EVERYDAY_LOWER, coats=0.2),
-        Filming(light=0.35, elevation=0.35),
+        Filming(light=0.11, elevation=0.35),
     ),
     "airport": SiteStyle(
         8, "iLIDS-VID", 2, 24, 26, (2, 2), (2, 2),

@@ -25,9 +25,10 @@ from fedklpr_flwr.algorithm.weighting import (
     uniform_weights,
 )
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.federation.mask_file import ArrayView, Masks
+from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.wire.codec import Payload, open_payload
+from fedklpr_flwr.federation.update_coding import Arrays, open_update
+from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout
 
 
@@ -65,19 +66,11 @@ class Inspection:
     mask_hash: str
     pruned: float
     kept: int
-
-
-def open_update(payload: Path | bytes, layout: Layout, known_masks: Masks) -> Payload:
-    """Open an update whose masks build on `known_masks`.
-
-    Raises:
-        WireError: it is not a valid payload of this model.
-    """
-    return open_payload(payload, layout=layout, known_masks=ArrayView(known_masks))
+    bound: int
 
 
 def inspect_update(
-    payload: Path, layout: Layout, known_masks: Masks, *, target: float
+    payload: Path, layout: Layout, known_masks: Masks, sent: Arrays, settings: Settings
 ) -> Inspection:
     """Decode an update once, tensor by tensor, before it may take part in a merge.
 
@@ -85,26 +78,29 @@ def inspect_update(
         payload: the file it lies in.
         layout: the tensors of the model.
         known_masks: the masks it builds on.
-        target: the largest pruning ratio a client may reach.
+        sent: the model that went down before it.
+        settings: the run's settings.
 
     Raises:
         WireError: damaged, of another model, not finite, or pruned beyond the target.
     """
     masks: dict[str, torch.Tensor] = {}
-    kept = 0
-    for tensor in open_update(payload, layout, known_masks):
+    kept, bound = 0, 0.0
+    for tensor in open_update(payload, layout, known_masks, sent, settings):
         kept += int(tensor.values.size)
+        bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
         if tensor.spec.prunable:
             mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
             masks[tensor.spec.name] = torch.from_numpy(mask)
-    pruned = pruning_ratio(masks) if masks else 0.0
+    pruned, target = pruning_ratio(masks) if masks else 0.0, settings.pruning.target
     if pruned > target + 1e-3:
         raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
-    return Inspection(masks, mask_hash(masks), pruned, kept)
+    return Inspection(masks, mask_hash(masks), pruned, kept, round(bound))
 
 
 def run_merge_round(
-    previous: Mapping[str, np.ndarray],
+    previous: Arrays,
+    sent: Arrays,
     arrivals: Sequence[Arrival],
     layout: Layout,
     settings: Settings,
@@ -113,6 +109,7 @@ def run_merge_round(
 
     Args:
         previous: float32 arrays by name: the global model before the round.
+        sent: the same as it went down (`quantise_downlink`).
         arrivals: the valid updates.
         layout: the tensors of the model.
         settings: the run's settings.
@@ -123,7 +120,8 @@ def run_merge_round(
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
     notes = weigh([a.client for a in ordered], [a.report for a in ordered], layout, settings)
     payloads = [
-        (notes.weight[a.client], open_update(a.payload, layout, a.known_masks)) for a in ordered
+        (notes.weight[a.client], open_update(a.payload, layout, a.known_masks, sent, settings))
+        for a in ordered
     ]
 
     def contributions(name: str) -> Iterator[Contribution]:

@@ -190,6 +190,7 @@ class Wire:
 
     values: str = one_of("float32", "bfloat16", "float16", "int8")
     level: str = one_of("fast", "tight")
+    delta: bool
 
 
 @dataclass(frozen=True, kw_only=True)

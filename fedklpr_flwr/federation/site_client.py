@@ -1,15 +1,17 @@
 """A client without Flower: a payload and a task go in, a payload and scalars come out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
-from fedklpr_flwr.federation.local_round import LocalResult, run_local_round
+from fedklpr_flwr.federation.local_round import run_local_round
 from fedklpr_flwr.federation.mask_file import ArrayView
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
@@ -21,8 +23,9 @@ from fedklpr_flwr.federation.personal_model import (
     shared_layout,
 )
 from fedklpr_flwr.federation.site import Site
+from fedklpr_flwr.federation.update_coding import encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.wire.codec import decode_dense, encode
+from fedklpr_flwr.wire.codec import decode_dense
 
 Scalars = dict[str, Any]
 
@@ -51,6 +54,16 @@ class Task:
     full: bool
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The network a task starts from, the memory behind it, and the model as received."""
+
+    network: ReidNetwork
+    memory: ClientMemory
+    folder: MemoryFolder
+    received: Mapping[str, np.ndarray]
+
+
 class SiteClient:
     """One site: its pictures, its memory, and what it does when asked.
 
@@ -73,15 +86,23 @@ class SiteClient:
         opened = self._open(task, payload)
         if opened is None:
             return b"", {"status": NEEDS_SYNC}
-        network, memory, folder = opened
+        network, memory, folder = opened.network, opened.memory, opened.folder
         initial = None
         if self._settings.pruning.rewind:
             initial = float_state(initial_network(self._settings, pretrained=True))
         result = run_local_round(
             network, self._site, memory, self._settings, task.round, initial=initial
         )
-        update = self._encode(result, memory)
-        folder.write(result.memory, keep=task.base_round)
+        update, owed = encode_update(
+            result.update.tensors,
+            result.update.masks,
+            memory.masks,
+            opened.received,
+            memory.residual,
+            shared_layout(self._settings),
+            self._settings,
+        )
+        folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         said: Scalars = {"status": "ok", **result.update.report.to_dict()}
         if result.scores is not None:
             said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
@@ -93,7 +114,7 @@ class SiteClient:
         if opened is None:
             return {"status": NEEDS_SYNC}
         reestimate = self._settings.personal.batchnorm == "reestimate"
-        scores = evaluate_personal_model(opened[0], self._site, reestimate=reestimate)
+        scores = evaluate_personal_model(opened.network, self._site, reestimate=reestimate)
         if scores is None:
             return {"status": "ok"}
         return {
@@ -105,9 +126,7 @@ class SiteClient:
             "minp": scores.minp,
         }
 
-    def _open(
-        self, task: Task, payload: bytes
-    ) -> tuple[ReidNetwork, ClientMemory, MemoryFolder] | None:
+    def _open(self, task: Task, payload: bytes) -> _Opened | None:
         """The model this task starts from, or None where the model or the memory is not here."""
         folder = MemoryFolder(self._memory_root, task.run, self._site.name)
         # A client that receives every tensor spares itself reading the initial weights.
@@ -131,7 +150,7 @@ class SiteClient:
             folder.write(memory, keep=task.base_round)
         received = {name: torch.from_numpy(array) for name, array in tensors.items()}
         load_personal_model(network, received, memory.masks, memory.personal)
-        return network, memory, folder
+        return _Opened(network, memory, folder, tensors)
 
     def _memory(
         self, folder: MemoryFolder, task: Task, network: ReidNetwork
@@ -146,14 +165,3 @@ class SiteClient:
         if memory is not None and mask_hash(dict(memory.masks)) != task.mask_hash:
             return None
         return memory
-
-    def _encode(self, result: LocalResult, memory: ClientMemory) -> bytes:
-        """The update as bytes; a mask the server already holds is not sent again."""
-        return encode(
-            ArrayView(result.update.tensors),
-            ArrayView(result.update.masks),
-            layout=shared_layout(self._settings),
-            known_masks=ArrayView(memory.masks),
-            values=self._settings.wire.values,
-            level=self._settings.wire.level,
-        )

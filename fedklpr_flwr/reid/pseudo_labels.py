@@ -64,14 +64,15 @@ def cluster_people(
     Source: Ester et al. 1996; settings and copies as in FedCAPR (algorithm.md 4.3 and 5).
     """
     _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
-    broken = int((~features.isfinite()).any(dim=1).sum())
+    broken = int((~features.sum(dim=1).isfinite()).sum())  # NaN and infinity survive a sum
     if broken:
         raise FedKlprError(
             f"expected finite features to cluster; {broken} of {len(features)} pictures have NaN "
             "or infinity: training diverged, lower the learning rate"
         )
     repeats = copies if jaccard == "copies" else 1
-    near = jaccard_within(features.repeat_interleave(repeats, dim=0), k1=k1, k2=k2, eps=eps)
+    pictures = features if repeats == 1 else features.repeat_interleave(repeats, dim=0)
+    near = jaccard_within(pictures, k1=k1, k2=k2, eps=eps)
     labels = _density_labels(near, weight=copies // repeats, min_samples=min_samples)
     return _contiguous(_most_frequent(labels.reshape(len(features), repeats)))
 

@@ -87,7 +87,7 @@ class Downlink:
             masks = ArrayView(self.masks_of(name))
             known = None if full else masks
             payload = encode(
-                self._state.tensors,
+                self._state.sent,
                 masks,
                 layout=self._layout,
                 known_masks=known,

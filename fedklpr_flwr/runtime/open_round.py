@@ -16,9 +16,15 @@ from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
-from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round
+from fedklpr_flwr.federation.merge_round import (
+    Arrival,
+    Inspection,
+    inspect_update,
+    run_merge_round,
+)
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
+from fedklpr_flwr.federation.update_coding import Arrays, quantise_downlink
 from fedklpr_flwr.report.rows import Row, round_row, row_from
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
@@ -84,10 +90,11 @@ class OpenRound:
         row.bytes_dense += self._dense
         row.bytes_paper += 4 * kept
 
-    def _count_up(self, row: Row, size: int, kept: int) -> None:
+    def _count_up(self, row: Row, size: int, found: Inspection) -> None:
         row.bytes_up += size
         row.bytes_dense += self._dense
-        row.bytes_paper += 4 * kept
+        row.bytes_paper += 4 * found.kept
+        row.bytes_bound += found.bound
 
     # ------------------------------------------------------------------ replies
 
@@ -119,7 +126,7 @@ class OpenRound:
         log(WARNING, "round %d: %s is left out: %s", self.number, row.client, reason)
 
     def update_taker(
-        self, masks_of: Callable[[str], Masks]
+        self, masks_of: Callable[[str], Masks], sent: Arrays
     ) -> Callable[[str, Message, dict[str, Any]], None]:
         """A `use` for `take`: spool one update, and check all of it before it may be merged."""
 
@@ -129,12 +136,12 @@ class OpenRound:
             write_atomically(path, payload)
             report = TrainingReport.from_dict({"accuracy": None, **said})
             known = masks_of(client)
-            found = inspect_update(path, self._layout, known, target=self._settings.pruning.target)
+            found = inspect_update(path, self._layout, known, sent, self._settings)
             next_mask = self._folder.next_mask_file(client)
             next_mask.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(next_mask, masks_to_bytes(found.masks))
             report = replace(report, pruned=found.pruned)
-            self._count_up(row, len(payload), found.kept)
+            self._count_up(row, len(payload), found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
             self.arrivals[client] = Arrival(client, report, path, known)
@@ -163,7 +170,7 @@ class OpenRound:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
         state.tensors, notes = run_merge_round(
-            state.tensors, arrivals, self._layout, self._settings
+            state.tensors, state.sent, arrivals, self._layout, self._settings
         )
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
@@ -177,6 +184,9 @@ class OpenRound:
         for known in state.clients.values():
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
+        state.sent, state.residual = quantise_downlink(
+            state.tensors, state.residual, self._settings.wire.values
+        )
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()

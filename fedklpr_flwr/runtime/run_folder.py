@@ -6,6 +6,7 @@
     status.json                    running | finished | failed, and why
     state.json                     the last merged round, and what the server knows of each client
     global.safetensors             the merged model after that round
+    downlink.safetensors           the same as it went down, only where the wire is lossy
     clients/NAME/mask.safetensors  each client's mask after it
     payloads/                      replies of the open round, gone when it is merged
 
@@ -57,6 +58,8 @@ class ServerState:
         run: the run's key, kept across resumes; clients' memories lie under it.
         round: the last merged round; 0 = the initial model.
         tensors: float32 arrays by name: the merged model.
+        sent: the same as it goes down; another only where the wire is lossy.
+        residual: what went down owes the merged model; empty where the wire is lossless.
         clients: by client name.
         pending: rows of that round's training that are not in run.jsonl yet.
     """
@@ -64,6 +67,8 @@ class ServerState:
     run: str
     round: int
     tensors: dict[str, np.ndarray]
+    sent: dict[str, np.ndarray]
+    residual: dict[str, np.ndarray] = field(default_factory=dict)
     clients: dict[str, ClientState] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
 
@@ -130,7 +135,10 @@ class RunFolder:
             self._next(model), save(state.tensors, metadata={"round": str(state.round)})
         )
         write_atomically(self._next(book), _book(state))
-        targets = [model, book, *(self.mask_file(client) for client in new_masks)]
+        down = self.path / "downlink.safetensors"
+        if state.residual:
+            write_atomically(self._next(down), save(_joined(state)))
+        targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
         write_atomically(self.path / "commit.json", json.dumps(moves).encode())
         self._finish_commit()
@@ -152,8 +160,22 @@ class RunFolder:
             raise RunError(f"{self.path} holds no run that can be resumed: {error}") from error
         if record.pop("version", None) != _VERSION:
             raise RunError(f"{self.path} was written by another version of fedklpr: start anew")
+        sent, residual = self._load_downlink(tensors)
         clients = {name: ClientState(**known) for name, known in record.pop("clients").items()}
-        return ServerState(tensors=tensors, clients=clients, **record)
+        return ServerState(tensors=tensors, sent=sent, residual=residual, clients=clients, **record)
+
+    def _load_downlink(
+        self, tensors: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What went down after the last merge, and what it owes."""
+        path = self.path / "downlink.safetensors"
+        if not path.exists():
+            return tensors, {}
+        both = load_file(path)
+        return (
+            {name: both[f"sent/{name}"] for name in tensors},
+            {name: both[f"residual/{name}"] for name in tensors},
+        )
 
     def drop_payloads(self) -> None:
         """Forget the open round's replies."""
@@ -183,6 +205,12 @@ class RunFolder:
 
 
 def _book(state: ServerState) -> bytes:
-    record = {key: value for key, value in vars(state).items() if key != "tensors"}
+    arrays = ("tensors", "sent", "residual")
+    record = {key: value for key, value in vars(state).items() if key not in arrays}
     record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
     return json.dumps({**record, "version": _VERSION}).encode()
+
+
+def _joined(state: ServerState) -> dict[str, np.ndarray]:
+    sent = {f"sent/{name}": array for name, array in state.sent.items()}
+    return sent | {f"residual/{name}": array for name, array in state.residual.items()}

@@ -9,6 +9,24 @@ from fedklpr_flwr.errors import WireError
 _RAW_BITS = 24  # the sign and the 23 mantissa bits, which carry no usable pattern
 
 
+def bound_bytes(kept: np.ndarray, size: int, masked: bool) -> float:
+    """The lossless bound of one tensor.
+
+    Args:
+        kept: float32, the kept values in any shape.
+        size: N, the tensor's coordinates.
+        masked: whether a mask is told.
+
+    Returns:
+        [ N H(mask) + n (24 + H(exponent)) ] / 8 bytes; the mask's part only where there is one.
+    """
+    flat = np.ascontiguousarray(kept).reshape(-1)
+    bits = _entropy_bits(np.array([flat.size, size - flat.size])) if masked else 0.0
+    exponents = (flat.view(np.uint32) >> 23 & 0xFF).astype(np.uint8)
+    bits += _RAW_BITS * flat.size + _entropy_bits(np.bincount(exponents, minlength=256))
+    return bits / 8
+
+
 def entropy_bound_bytes(
     tensors: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
 ) -> float:
@@ -35,21 +53,19 @@ def entropy_bound_bytes(
     unknown = sorted(set(masks) - set(tensors))
     if unknown:
         raise WireError(f"masks: each must belong to a tensor, got {unknown[:5]}")
-    bits = 0.0
+    total = 0.0
     for name, array in tensors.items():
         if array.dtype != np.float32:
             raise WireError(f"{name}: expected float32, got {array.dtype}")
         mask = masks.get(name)
         if mask is None:
-            kept = np.ascontiguousarray(array).reshape(-1)
+            total += bound_bytes(array, array.size, masked=False)
         elif mask.shape != array.shape or mask.dtype != np.bool_:
             raise WireError(f"mask of {name}: expected bool {array.shape}, got {mask.shape}")
         else:
             kept = array.reshape(-1)[np.flatnonzero(mask)]
-            bits += _entropy_bits(np.array([kept.size, mask.size - kept.size]))
-        exponents = (kept.view(np.uint32) >> 23 & 0xFF).astype(np.uint8)
-        bits += _RAW_BITS * kept.size + _entropy_bits(np.bincount(exponents, minlength=256))
-    return bits / 8
+            total += bound_bytes(kept, array.size, masked=True)
+    return total
 
 
 def _entropy_bits(counts: np.ndarray) -> float:

@@ -1,0 +1,66 @@
+"""Claims about the bundle that `flwr run` builds and ships: it is the package and its settings."""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from flwr.cli.build import build_fab_from_files
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+TREE = Path(__file__).resolve().parent.parent
+NOT_OURS = {".git", ".venv", "runs", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+
+
+def files_of_the_tree():
+    """Every file of the checkout by its path in it; Flower itself applies .gitignore to them."""
+    tops = [path for path in TREE.iterdir() if path.name not in NOT_OURS]
+    files = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
+    return {path.relative_to(TREE).as_posix(): path for path in files if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    content, _ = build_fab_from_files(files_of_the_tree())
+    return zipfile.ZipFile(io.BytesIO(content))
+
+
+def test_the_bundle_is_the_package_and_the_settings_and_nothing_else(bundle):
+    code = {path.relative_to(TREE).as_posix() for path in TREE.glob("fedklpr_flwr/**/*.py")}
+    settings = {path.relative_to(TREE).as_posix() for path in TREE.glob("conf/**/*.yaml")}
+    assert len(code) > 50, "the tree was not found"
+    assert len(settings) > 10, "the tree was not found"
+    shipped = {name for name in bundle.namelist() if not name.startswith(".info/")}
+    assert shipped == code | settings | {"pyproject.toml", "README.md", "LICENSE"}
+
+
+def test_what_is_shipped_is_what_lies_in_the_tree(bundle):
+    for name in bundle.namelist():
+        if name.startswith(("fedklpr_flwr/", "conf/")):
+            assert bundle.read(name) == (TREE / name).read_bytes(), name
+
+
+def test_the_bundle_is_far_below_what_flower_takes(bundle):
+    assert sum(entry.file_size for entry in bundle.infolist()) < 5_000_000
+
+
+def test_an_unpacked_bundle_reads_its_own_settings(bundle, tmp_path):
+    bundle.extractall(tmp_path)
+    code = (
+        "from fedklpr_flwr.settings import configuration_folder, load_settings;"
+        "print(configuration_folder(), load_settings({'experiment': 'smoke'}).federation.rounds)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == [str(tmp_path / "conf"), "2"]
