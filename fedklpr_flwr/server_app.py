@@ -15,9 +15,10 @@ from fedklpr_flwr.federation.personal_model import float_state, initial_network,
 from fedklpr_flwr.federation.update_coding import quantise_downlink
 from fedklpr_flwr.report.rows import keep_finished_rounds
 from fedklpr_flwr.report.summary import write_report
+from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runtime.places import new_run_folder
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
-from fedklpr_flwr.settings import load_settings, write_settings
+from fedklpr_flwr.settings import load_settings, settings_to_dict, write_settings
 from fedklpr_flwr.strategy import FedKlprStrategy
 
 app = ServerApp()
@@ -56,7 +57,11 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     write_settings(settings, folder.path / "config.yaml")
     state = open_state(settings, folder)
     written = keep_finished_rounds(folder.rows_file, state.round)
-    FedKlprStrategy(settings, folder, state, written).start(grid)
+    curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings))
+    try:
+        FedKlprStrategy(settings, folder, state, written, curves.log).start(grid)
+    finally:
+        curves.close()
     write_report(folder.path)
 
 

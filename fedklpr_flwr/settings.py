@@ -281,9 +281,9 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError("federation.fraction=0.0: expected a number above 0, at most 1")
     names = [client.name for client in settings.data.clients]
     awaited = settings.federation.start_clients or len(names)
-    if settings.federation.min_clients > awaited:
+    if (needed := settings.federation.min_clients) > awaited:
         raise SettingsError(
-            f"federation.min_clients={settings.federation.min_clients}: expected at most {awaited}, "
+            f"federation.min_clients={needed}: expected at most {awaited}, "
             "as many as a run starts with (federation.start_clients, or data.clients)"
         )
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -37,16 +37,22 @@ class FedKlprStrategy(Strategy):
         folder: the open run folder.
         state: the federation so far: a fresh one, or one loaded to go on with.
         rounds_written: the last round whose rows are in run.jsonl; -1 = none.
+        on_rows: called with a round's rows once they are written.
     """
 
     def __init__(
-        self, settings: Settings, folder: RunFolder, state: ServerState, rounds_written: int
+        self,
+        settings: Settings,
+        folder: RunFolder,
+        state: ServerState,
+        rounds_written: int,
+        on_rows: Callable[[list[Row]], None] = lambda rows: None,
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
         self.layout = shared_layout(settings)
         self.roster = Roster.empty(state.run)
         self.downlink = Downlink(state, folder, self.layout, settings.wire)
-        self._rounds_written = rounds_written
+        self._rounds_written, self._on_rows = rounds_written, on_rows
         self._book = OpenRound(state.round, settings, self.layout, folder, state.pending)
 
     # ------------------------------------------------------------------ Flower's hooks
@@ -215,6 +221,7 @@ class FedKlprStrategy(Strategy):
     def _write_rows(self) -> Row:
         rows = self._book.close(self.state.clients)
         append_rows(self.folder.rows_file, rows)
+        self._on_rows(rows)
         self.folder.note(self.state)
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]

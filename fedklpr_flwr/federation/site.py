@@ -106,6 +106,7 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
         root / identity.folder if identity.folder else root,
         # The drawings are one data set for every seed; a run's seed varies the training alone.
         seed=0 if drawn else settings.seed,
+        skip_unreadable=data.skip_unreadable,
     )
     return load_site(
         identity.name,

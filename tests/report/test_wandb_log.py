@@ -1,0 +1,83 @@
+"""W&B in offline mode, read back from the file the real library wrote."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.wandb_log import WandbLog, curves
+
+_BLOCK, _FILE_HEADER, _RECORD_HEADER = 32768, 7, 7
+
+
+def records(path: Path) -> list[bytes]:
+    """The records of a W&B file: LevelDB's log format behind a header of seven bytes."""
+    data, found, part, position = path.read_bytes(), [], b"", _FILE_HEADER
+    while position + _RECORD_HEADER <= len(data):
+        if _BLOCK - position % _BLOCK < _RECORD_HEADER:
+            position += _BLOCK - position % _BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        position += _RECORD_HEADER
+        part += data[position : position + length]
+        position += length
+        if kind in (1, 4):  # a whole record, or its last part
+            found.append(part)
+            part = b""
+    return found
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    steps = []
+    for blob in records(path):
+        record = pb.Record()
+        record.ParseFromString(blob)
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            steps.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+    return steps
+
+
+def rows(number: int) -> list[Row]:
+    gate = Row(number, "gate-3", rank1=0.25 * number, crr="held_drop", bytes_up=7, weight=1.0)
+    return [gate, Row(number, None, rank1=0.25 * number, bytes_up=7)]
+
+
+def test_a_rounds_curves_carry_every_client_the_mean_and_the_decision():
+    values = curves(rows(2))
+    assert values["gate-3/rank1"] == values["mean/rank1"] == 0.5
+    assert values["gate-3/crr/held_drop"] == 1.0
+    assert values["gate-3/crr/pruned"] == 0.0
+    assert "gate-3/map" not in values
+
+
+@pytest.mark.slow
+def test_offline_writes_every_round_and_an_absent_login_makes_online_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    log = WandbLog("online", tmp_path, {"seed": 3})
+    log.log(rows(0))
+    log.log(rows(1))
+    log.close()
+    steps = history(tmp_path)
+    assert [step["gate-3/rank1"] for step in steps] == [0.0, 0.25]
+    assert steps[1]["mean/bytes_up"] == 7
+    assert steps[1]["_step"] == 1
+
+
+def test_a_fault_of_wandb_never_reaches_the_run(tmp_path, caplog):
+    log = WandbLog("offline", tmp_path / "missing" / "folder", {})
+    log.log(rows(1))
+    log.close()
+    assert "left alone" in caplog.text
+
+
+def test_off_makes_no_file(tmp_path):
+    log = WandbLog("off", tmp_path, {})
+    log.log(rows(1))
+    log.close()
+    assert list(tmp_path.iterdir()) == []
