@@ -129,6 +129,24 @@ def write_settings(settings: Settings, path: Path) -> None:
     )
 
 
+def read_settings(path: Path) -> Settings:
+    """The settings that `write_settings` wrote.
+
+    Raises:
+        SettingsError: the file is missing, or another version wrote it.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no settings")
+    return settings_from({str(key): value for key, value in values.items()})
+
+
 def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The experiment and the other overrides of a command line `experiment=smoke seed=1 ...`.
 

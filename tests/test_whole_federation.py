@@ -1,4 +1,4 @@
-"""Claims about a whole federation: who is merged, who is left out, and that the seed alone decides."""
+"""Claims about a whole federation: who is merged, who is left out, and that the seed decides."""
 
 import math
 import shutil
@@ -447,7 +447,7 @@ def test_clusters_label_a_site_without_anybody_saying_who_is_on_it(federate):
         assert row.loss is not None
 
 
-# ---------------------------------------------------------------------------- methods and limit cases
+# ---------------------------------------------------------------------------- methods and limits
 
 
 @pytest.mark.parametrize("method", method_names())
@@ -487,6 +487,13 @@ def test_one_client_alone_gets_its_own_model_back(federate):
     tensors, _ = decode_dense(sent["payload"], layout=layout, known_masks=full)
     for name, merged in run.state().tensors.items():
         np.testing.assert_array_equal(merged, tensors[name])
+
+
+def test_deltas_change_the_bytes_and_nothing_else(federate, undisturbed):
+    whole = federate(*PRUNES, "wire.delta=false")
+    assert whole.model == undisturbed.model
+    assert whole.results == undisturbed.results
+    assert whole.row(2, None).bytes_up > undisturbed.row(2, None).bytes_up
 
 
 @pytest.mark.parametrize("values", ["bfloat16", "int8"])
@@ -529,11 +536,21 @@ def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
     assert continued.results == undisturbed.results
 
 
-def test_a_finished_run_continued_for_more_rounds_equals_a_longer_one(federate, undisturbed):
-    federate(*PRUNES, ONE_ROUND)
-    continued = federate(*PRUNES)
-    assert continued.model == undisturbed.model
-    assert continued.results == undisturbed.results
+def test_a_finished_run_continued_for_more_rounds_equals_a_longer_one(federate):
+    """With a wire that loses bits: what both sides owe one another is kept over the stop, too."""
+    lossy = (*PRUNES, "wire.values=bfloat16")
+    federate(*lossy, ONE_ROUND, names=NAMES[:2])
+    continued = federate(*lossy, names=NAMES[:2])
+    whole = federate(*lossy, names=NAMES[:2], folder="whole")
+    assert continued.model == whole.model
+    assert continued.results == whole.results
+
+
+def test_a_run_may_be_continued_over_a_wire_of_another_form(federate):
+    for rounds, values in ((1, "bfloat16"), (2, "float32"), (3, "float32")):
+        chosen = (f"wire.values={values}", f"federation.rounds={rounds}")
+        run = federate(*PRUNES, *chosen, names=NAMES[:2])
+        assert {row.status for row in run.rows if row.client} == {"merged"}, values
 
 
 def test_a_finished_run_continued_for_no_more_rounds_changes_nothing(federate):

@@ -1,7 +1,7 @@
-"""A tiny federation: three sites of two-coloured figures at 32x16, so that a whole run takes a second.
+"""A tiny federation: three sites of two-coloured figures at 32x16, a second for a whole run.
 
-It runs as `fedklpr simulate` runs one: the real ClientApp, the real strategy, real Flower messages. A faulty
-client is the real one with something between it and the server (`interfering`).
+It runs as `fedklpr simulate` runs one: the real ClientApp, the real strategy, real Flower messages.
+A faulty client is the real one with something between it and the server (`interfering`).
 """
 
 import shlex

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import data, run, simulate
+from fedklpr_flwr.commands import data, evaluate, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -17,6 +17,7 @@ cli = typer.Typer(
 )
 cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
+cli.command("evaluate")(evaluate.evaluate)
 cli.add_typer(data.cli, name="data")
 
 

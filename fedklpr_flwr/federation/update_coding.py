@@ -1,4 +1,4 @@
-"""How both sides use the wire: deltas to the received model, and what lossy forms owe for next time.
+"""How both sides use the wire: deltas to the received model, and what lossy forms still owe.
 
     lossless:  payload = code(theta_k), or code(theta_k - received) where that is smaller, per
         tensor
