@@ -150,7 +150,6 @@ class Training:
     padding: int = between(0)
     erasing: float = between(0.0, 1.0)
     jitter: float = between(0.0, 1.0)
-    channels_last: bool
     threads: int = between(1)
 
 

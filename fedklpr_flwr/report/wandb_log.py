@@ -1,8 +1,8 @@
 """A run's curves on Weights & Biases: means, every client's, bytes, CRR decisions, configuration.
 
-`report.wandb` is off, offline or online; online without a login becomes offline, so nothing ever waits for a
-key. Whatever W&B does, the federation goes on: a fault is logged once and W&B is left alone from then on.
-Pictures are never sent.
+`report.wandb` is off, offline or online; online without a login becomes offline, so nothing ever
+waits for a key. Whatever W&B does, the federation goes on: a fault is logged once and W&B is left
+alone from then on. Pictures are never sent.
 """
 
 import logging
@@ -12,10 +12,30 @@ from typing import Any
 
 from fedklpr_flwr.report.rows import Row
 
-_CURVES = (
-    "rank1 rank5 rank10 map minp rank1_local map_local pruned accuracy klaw praw weight divergence "
-    "loss kl_loss clusters outliers bytes_up bytes_down bytes_dense bytes_paper bytes_bound"
-).split()
+_CURVES = [
+    "rank1",
+    "rank5",
+    "rank10",
+    "map",
+    "minp",
+    "rank1_local",
+    "map_local",
+    "pruned",
+    "accuracy",
+    "klaw",
+    "praw",
+    "weight",
+    "divergence",
+    "loss",
+    "kl_loss",
+    "clusters",
+    "outliers",
+    "bytes_up",
+    "bytes_down",
+    "bytes_dense",
+    "bytes_paper",
+    "bytes_bound",
+]
 _DECISIONS = ("pruned", "held_level", "held_drop", "at_target", "off")
 
 

@@ -160,7 +160,8 @@ class RunFolder:
             raise RunError(f"{self.path} holds no run that can be resumed: {error}") from error
         if record.pop("version", None) != _VERSION:
             raise RunError(f"{self.path} was written by another version of fedklpr: start anew")
-        sent, residual = self._load_downlink(tensors)
+        owes = record.pop("owes")  # a downlink file may be left over from rounds of a lossy wire
+        sent, residual = self._load_downlink(tensors) if owes else (tensors, {})
         clients = {name: ClientState(**known) for name, known in record.pop("clients").items()}
         return ServerState(tensors=tensors, sent=sent, residual=residual, clients=clients, **record)
 
@@ -168,10 +169,7 @@ class RunFolder:
         self, tensors: dict[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """What went down after the last merge, and what it owes."""
-        path = self.path / "downlink.safetensors"
-        if not path.exists():
-            return tensors, {}
-        both = load_file(path)
+        both = load_file(self.path / "downlink.safetensors")
         return (
             {name: both[f"sent/{name}"] for name in tensors},
             {name: both[f"residual/{name}"] for name in tensors},
