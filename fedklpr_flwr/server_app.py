@@ -30,9 +30,10 @@ def main(grid: Grid, context: Context) -> None:
     settings = load_settings(context.run_config)
     folder = RunFolder(_run_folder(settings))
     path = folder.path
+    if folder.has_state and settings.resume is None:
+        folder.close()
+        raise RunError(f"{path} already holds a run: go on with resume={path}")
     try:
-        if folder.has_state and settings.resume is None:
-            raise RunError(f"{path} already holds a run: go on with resume={path}")
         folder.write_status("running")
         run_federation(grid, settings, folder)
         folder.write_status("finished")

@@ -6,7 +6,6 @@ has one meaning everywhere. Flower's run config carries two strings, `experiment
 
 import dataclasses
 import difflib
-import re
 import shlex
 import types
 import typing
@@ -19,10 +18,6 @@ from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.federation.method import Settings
 
 T = TypeVar("T")
-
-PATH_KEYS = ("run.dir", "run.memory", "resume", "data.root", "data.cache", "model.weights")
-
-_ESCAPED = re.compile(r"(\\*)('|\$\{|\Z)")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -145,44 +140,6 @@ def read_settings(path: Path) -> Settings:
     if not isinstance(values, dict):
         raise SettingsError(f"{path} holds no settings")
     return settings_from({str(key): value for key, value in values.items()})
-
-
-def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The experiment and the other overrides of a command line `experiment=smoke seed=1 ...`.
-
-    Paths become absolute: the server and the clients run in other folders.
-
-    Raises:
-        SettingsError: an argument that is not KEY=VALUE.
-    """
-    experiment, overrides = "drawn", []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or not key:
-            raise SettingsError(f"expected KEY=VALUE, got {argument!r}: for example seed=1")
-        if key == "experiment":
-            experiment = value
-        elif key in PATH_KEYS and value not in ("null", "imagenet"):
-            overrides.append(override(key, _absolute(key, value)))
-        else:
-            overrides.append(argument)
-    return experiment, tuple(overrides)
-
-
-def override(key: str, value: object) -> str:
-    """A Hydra override whose value is taken as it is, whatever characters it has."""
-    # Hydra reads backslashes as escapes before a quote, before ${ and at the end, and there alone.
-    text = _ESCAPED.sub(lambda found: found[1] * 2 + "\\" * bool(found[2]) + found[2], str(value))
-    return f"{key}='{text}'"
-
-
-def _absolute(key: str, value: str) -> Path:
-    """A path of a command line, which Hydra's own quotes may surround."""
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    if not value:
-        raise SettingsError(f"{key}= is empty: expected a path, or {key}=null")
-    return Path(value).expanduser().resolve()
 
 
 def _check_experiment(experiment: str) -> None:

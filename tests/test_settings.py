@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.runtime.command_line import PATH_KEYS, override, split_arguments
 from fedklpr_flwr.runtime.prepare import prepare
 from fedklpr_flwr.settings import (
-    PATH_KEYS,
     compose_settings,
     configuration_folder,
     experiment_names,
     load_settings,
-    override,
+    read_settings,
     settings_from,
     settings_to_dict,
-    split_arguments,
     write_settings,
 )
 
@@ -288,7 +287,17 @@ def test_written_settings_read_back_equal(experiment, tmp_path):
     )
     file = tmp_path / "config.yaml"
     write_settings(settings, file)
+    assert read_settings(file) == settings
     assert settings_from(yaml.safe_load(file.read_text(encoding="utf-8"))) == settings
+
+
+def test_a_file_that_holds_no_settings_is_named(tmp_path):
+    for content in (None, "- a list", "key: [unclosed"):
+        file = tmp_path / "config.yaml"
+        if content:
+            file.write_text(content)
+        with pytest.raises(SettingsError, match=r"config\.yaml"):
+            read_settings(file)
 
 
 def test_settings_cannot_be_changed_and_can_be_keys():

@@ -270,6 +270,27 @@ def test_an_update_whose_scores_are_lost_stays_merged(federate, undisturbed):
     assert run.model == undisturbed.model, "birch trained from another model than was merged"
 
 
+class CedarNeverHears(InProcessGrid):
+    """What is sent to cedar for training gets lost on its way."""
+
+    def push_messages(self, messages):
+        for message in messages:
+            if message.metadata.message_type == "train" and message.metadata.dst_node_id == 4:
+                yield "lost"
+            else:
+                yield from super().push_messages([message])
+
+
+def test_who_does_not_answer_before_the_deadline_is_late(federate, flower_log):
+    run = federate(ONE_ROUND, "federation.round_seconds=1", grid=CedarNeverHears)
+    row = run.row(1, "cedar")
+    assert (row.status, row.weight, row.bytes_up) == ("late", 0.0, 0)
+    assert row.failed == "no answer within 1 s"
+    assert row.rank1 is not None, "it is evaluated all the same"
+    assert [run.row(1, name).status for name in NAMES[:2]] == ["merged", "merged"]
+    assert "cedar is left out: no answer" in flower_log.text
+
+
 # ---------------------------------------------------------------------------- too few replies
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.runtime.command_line import override
 from fedklpr_flwr.runtime.in_process import InProcessGrid
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
 from fedklpr_flwr.server_app import run_federation
-from fedklpr_flwr.settings import compose_settings, load_settings, override
+from fedklpr_flwr.settings import compose_settings, load_settings
 
 NAMES = ("ash", "birch", "cedar")
 PERSONS = {"ash": 6, "birch": 4, "cedar": 3}

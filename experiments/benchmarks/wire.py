@@ -1,37 +1,33 @@
 """How few bytes the wire needs, and how fast: against the bound and against what others send.
 
-    python experiments/benchmarks/wire.py --model global.safetensors [--json FILE]
-
 Every anchor is measured in the same run on the same model.
 """
 
-import argparse
 import io
-import json
-import statistics
-import time
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import zstandard
-from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 
+from experiments.benchmarks.rows import (
+    Row,
+    make_row,
+    median_seconds,
+    value_at_least,
+    value_at_most,
+)
 from fedklpr_flwr.wire.bound import entropy_bound_bytes
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload
 from fedklpr_flwr.wire.layout import layout_of
 
 Arrays = Mapping[str, np.ndarray]
-Row = dict[str, Any]
 
 SHARES = (0, 30, 50, 70, 90)
 STEP = 0.1  # of the remaining weights, pruned between the mask known and the mask sent
 OVER_BOUND = {"fast": 1.03, "tight": 1.006}
 ROUND_TRIPS = (("50", "float32", 0.43), ("50", "bfloat16", 0.18), ("70", "int8", 0.09))
-MEGABYTE = 1e6
 
 
 def wire_rows(tensors: Arrays, prunable_names: Collection[str], *, repeats: int = 5) -> list[Row]:
@@ -86,31 +82,11 @@ def _masks_before(tensors: Arrays, masks: Arrays) -> Arrays:
     return before
 
 
-def _row(
-    name: str,
-    value: float,
-    unit: str,
-    anchor: float,
-    must: float | None = None,
-    holds: Callable[[float, float, float], bool] = lambda value, ratio, must: ratio <= must,
-) -> Row:
-    ratio = value / anchor
-    return {
-        "name": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "anchor": round(anchor, 3),
-        "ratio": round(ratio, 5),
-        "must": must,
-        "ok": must is None or holds(value, ratio, must),
-    }
-
-
 def _over_bound(
     level: str, share: int, tensors: Arrays, masks: Arrays, names: Collection[str]
 ) -> Row:
     payload = encode(tensors, masks, layout=layout_of(tensors, names), level=level)
-    return _row(
+    return make_row(
         f"lossless_over_bound_{level}_{share:02}",
         len(payload),
         "bytes",
@@ -128,7 +104,7 @@ def _round_trip(
     up = encode(tensors, masks, layout=layout, known_masks=before, values=values)
     down = encode(tensors, masks, layout=layout, known_masks=masks, values=values)
     dense = 2 * sum(array.nbytes for array in tensors.values())
-    return _row(f"round_trip_{share}_{values}", len(up) + len(down), "bytes", dense, must)
+    return make_row(f"round_trip_{share}_{values}", len(up) + len(down), "bytes", dense, must)
 
 
 def _mask_unchanged(tensors: Arrays, masks: Arrays, names: Collection[str]) -> Row:
@@ -136,14 +112,7 @@ def _mask_unchanged(tensors: Arrays, masks: Arrays, names: Collection[str]) -> R
     payload = encode(tensors, masks, layout=layout, known_masks=masks)
     spent = open_payload(payload, layout=layout, known_masks=masks).mask_bytes
     bitmask = sum((mask.size + 7) // 8 for mask in masks.values())
-    return _row(
-        "mask_unchanged_bytes",
-        spent,
-        "bytes",
-        bitmask,
-        40,
-        lambda value, ratio, must: value <= must,
-    )
+    return make_row("mask_unchanged_bytes", spent, "bytes", bitmask, 40, value_at_most)
 
 
 def _speeds(tensors: Arrays, masks: Arrays, names: Collection[str], repeats: int) -> list[Row]:
@@ -151,33 +120,22 @@ def _speeds(tensors: Arrays, masks: Arrays, names: Collection[str], repeats: int
     layout = layout_of(tensors, names)
     payload = encode(tensors, masks, layout=layout)
     dense = b"".join(array.tobytes() for array in tensors.values())
-    packed = zstandard.ZstdCompressor(level=3).compress(dense)
-
-    def rate(work: Callable[[], object]) -> float:
-        return len(dense) / MEGABYTE / _median_seconds(work, repeats)
-
-    def at_least(value: float, ratio: float, must: float) -> bool:
-        return value >= must
-
-    zstd_in = rate(lambda: zstandard.ZstdCompressor(level=3).compress(dense))
-    zstd_out = rate(lambda: zstandard.ZstdDecompressor().decompress(packed))
-    encoding = rate(lambda: encode(tensors, masks, layout=layout))
-    decoding = rate(lambda: decode_dense(payload, layout=layout))
-    streaming = rate(lambda: [tensor.spec for tensor in open_payload(payload, layout=layout)])
+    packer, opener = zstandard.ZstdCompressor(level=3), zstandard.ZstdDecompressor()
+    packed = packer.compress(dense)
+    seconds = median_seconds(
+        repeats,
+        lambda: packer.compress(dense),
+        lambda: opener.decompress(packed),
+        lambda: encode(tensors, masks, layout=layout),
+        lambda: decode_dense(payload, layout=layout),
+        lambda: [tensor.spec for tensor in open_payload(payload, layout=layout)],
+    )
+    zstd_in, zstd_out, encoding, decoding, streaming = (len(dense) / 1e6 / s for s in seconds)
     return [
-        _row("encode_mb_s", encoding, "MB/s", zstd_in, 250, at_least),
-        _row("decode_mb_s", decoding, "MB/s", zstd_out, 300, at_least),
-        _row("decode_tensors_mb_s", streaming, "MB/s", zstd_out),
+        make_row("encode_mb_s", encoding, "MB/s", zstd_in, 250, value_at_least),
+        make_row("decode_mb_s", decoding, "MB/s", zstd_out, 300, value_at_least),
+        make_row("decode_tensors_mb_s", streaming, "MB/s", zstd_out),
     ]
-
-
-def _median_seconds(work: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
 
 
 def _others(tensors: Arrays, masks: Arrays, names: Collection[str]) -> list[Row]:
@@ -200,7 +158,8 @@ def _others(tensors: Arrays, masks: Arrays, names: Collection[str]) -> list[Row]
         ),
     }
     return [
-        _row(f"other_over_bound_{name}_50", size, "bytes", bound) for name, size in sizes.items()
+        make_row(f"other_over_bound_{name}_50", size, "bytes", bound)
+        for name, size in sizes.items()
     ]
 
 
@@ -213,25 +172,3 @@ def _np_save_bytes(array: np.ndarray) -> int:
 def _csr_bytes(array: np.ndarray) -> int:
     sparse = csr_array(array.reshape(len(array), -1))
     return int(sparse.data.nbytes + sparse.indices.nbytes + sparse.indptr.nbytes)
-
-
-def main() -> None:
-    """Measure a model of a safetensors file, its convolutions of full width pruned."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", type=Path, required=True, help="a run's global.safetensors")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    loaded = load_file(arguments.model)
-    tensors = {name: array for name, array in loaded.items() if array.dtype == np.float32}
-    # Not the depthwise ones: a filter that sees a single channel is left dense.
-    names = [name for name, array in tensors.items() if array.ndim == 4 and array.shape[1] > 1]
-    rows = wire_rows(tensors, names, repeats=arguments.repeats)
-    for row in rows:
-        print(f"{row['name']:40} {row['value']:>15} {row['unit']:6} {row['ratio']:>9} {row['ok']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,9 @@
 """What a client keeps on its own disk between rounds, so that nothing is ever done twice.
 
-    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, residual
+    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, labels,
+                                                   residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
+    <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
 
 A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
 record the server names (`base_round`: the last round in which this client's update was merged), so
@@ -41,6 +43,9 @@ class ClientMemory:
             is on.
         personal: tensors that never leave the client, by name.
         residual: what lossy wire forms have cut off so far, by name.
+        own: the model as this client trained it, by name; empty unless personal.own_share is on.
+        labels: int64 (N,), the labels of the next round's first epoch; None where labels are found
+            anew in every epoch.
     """
 
     round: int
@@ -50,6 +55,8 @@ class ClientMemory:
     before_prune: Mapping[str, torch.Tensor] = field(default_factory=dict)
     personal: Mapping[str, torch.Tensor] = field(default_factory=dict)
     residual: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    own: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
 
 
 def fresh_memory(full_masks: Mapping[str, torch.Tensor]) -> ClientMemory:
@@ -121,6 +128,11 @@ class MemoryFolder:
             return None
         return payload if payload_name(payload) == name else None
 
+    def store_final(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keep the model as it is after the final local fine-tuning."""
+        arrays = {name: np.ascontiguousarray(t.detach().numpy()) for name, t in tensors.items()}
+        write_atomically(self.folder / "final.safetensors", save(arrays))
+
     def _record(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:04d}.safetensors"
 
@@ -142,6 +154,8 @@ def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, A
         "before": memory.before_prune,
         "personal": memory.personal,
         "residual": memory.residual,
+        "own": memory.own,
+        "labels": {} if memory.labels is None else {"kept": memory.labels},
     }
     for kind, tensors in kept.items():
         for name, tensor in tensors.items():
@@ -168,6 +182,8 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) ->
         before_prune=_section(arrays, "before/"),
         personal=_section(arrays, "personal/"),
         residual=_section(arrays, "residual/"),
+        own=_section(arrays, "own/"),
+        labels=_section(arrays, "labels/").get("kept"),
     )
 
 

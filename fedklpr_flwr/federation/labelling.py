@@ -1,12 +1,14 @@
-"""A site's pictures get their labels for one epoch: clusters, or the persons themselves."""
+"""A site's pictures get their labels for one epoch: clusters, the persons, or bottom-up merges."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.site import Site
+from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
 from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, cluster_people, identity_labels
 
 
@@ -24,38 +26,89 @@ def picture_copies(site: Site, settings: Settings) -> int:
     return max(1, round(settings.ide.target * persons / len(site.train)))
 
 
-def label_site(site: Site, features: torch.Tensor, copies: int, settings: Settings) -> PseudoLabels:
-    """Labels of the training pictures by `labels.source`.
+@dataclass(frozen=True)
+class Labelling:
+    """What a label source may look at.
 
-    Args:
+    Attributes:
         site: the client's pictures.
         features: unit rows (N, D) of the training pictures.
         copies: how often each picture counts.
         settings: the run's settings.
+        round_number: the round the labels are for, 1..R.
+        kept: int64 (N,), the labels kept from the epoch or round before, or None.
     """
-    return LABEL_SOURCES[settings.labels.source](site, features, copies, settings)
+
+    site: Site
+    features: torch.Tensor
+    copies: int
+    settings: Settings
+    round_number: int = 1
+    kept: torch.Tensor | None = None
 
 
-def _clusters(site: Site, features: torch.Tensor, copies: int, settings: Settings) -> PseudoLabels:
-    chosen = settings.labels
+def label_site(
+    site: Site,
+    features: torch.Tensor,
+    copies: int,
+    settings: Settings,
+    *,
+    round_number: int = 1,
+    kept: torch.Tensor | None = None,
+) -> PseudoLabels:
+    """Labels of the training pictures by `labels.source`; see Labelling."""
+    asked = Labelling(site, features, copies, settings, round_number, kept)
+    return LABEL_SOURCES[settings.labels.source](asked)
+
+
+def keeps_labels(settings: Settings) -> bool:
+    """Whether labels live on from round to round, or are found anew in every epoch."""
+    return settings.labels.source in _KEEPERS
+
+
+def _clusters(asked: Labelling) -> PseudoLabels:
+    chosen = asked.settings.labels
     return cluster_people(
-        features,
+        asked.features,
         k1=chosen.k1,
         k2=chosen.k2,
         eps=chosen.eps,
         min_samples=chosen.min_samples,
-        copies=copies,
-        jaccard=cast(Literal["distinct", "copies"], settings.ide.jaccard),
+        copies=asked.copies,
+        jaccard=cast(Literal["distinct", "copies"], asked.settings.ide.jaccard),
     )
 
 
-def _identities(
-    site: Site, features: torch.Tensor, copies: int, settings: Settings
-) -> PseudoLabels:
-    return identity_labels(site.train.persons)
+def _identities(asked: Labelling) -> PseudoLabels:
+    return identity_labels(asked.site.train.persons)
 
 
-LABEL_SOURCES: dict[str, Callable[[Site, torch.Tensor, int, Settings], PseudoLabels]] = {
+def _bottom_up(asked: Labelling) -> PseudoLabels:
+    """Merge until as few clusters are left as there should be in this round.
+
+    A client that missed rounds, or lost what it kept, makes all the merges that are due at once.
+    """
+    chosen, site = asked.settings.bottom_up, asked.site
+    count, labels = len(site.train), asked.kept
+    if labels is None or len(labels) != count:
+        labels = torch.arange(count)
+    persons = asked.settings.ide.persons or site.known_persons
+    step = merges_a_step(
+        count,
+        persons=persons if chosen.personalised else 0,
+        steps=asked.settings.federation.rounds,
+        share=chosen.share,
+    )
+    due = clusters_after(count, step, asked.round_number - 1)
+    merges = max(0, len(torch.unique(labels)) - due)
+    merged = merge_clusters(asked.features, labels, merges, size_weight=chosen.size_weight)
+    return PseudoLabels(merged, len(torch.unique(merged)), 0)
+
+
+LABEL_SOURCES: dict[str, Callable[[Labelling], PseudoLabels]] = {
     "clusters": _clusters,
     "identities": _identities,
+    "bottom_up": _bottom_up,
 }
+
+_KEEPERS = ("bottom_up",)

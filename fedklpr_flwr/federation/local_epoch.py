@@ -10,9 +10,10 @@ from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, mask_gradients
 from fedklpr_flwr.data.loaders import labelled_loader, sample_batches
 from fedklpr_flwr.federation.drift import DRIFT_PENALTIES, Received, Step
 from fedklpr_flwr.federation.method import Settings, Training
-from fedklpr_flwr.federation.objectives import LocalObjective
+from fedklpr_flwr.federation.objectives import Batch, LocalObjective
 from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.patches import features_and_map
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class EpochStats:
         loss: mean total loss.
         drift: mean drift penalty before its factor.
         accuracy: share of samples whose nearest proxy was their own, counted while training.
+        last_accuracy: the same of the last batch alone.
     """
 
     loss: float
     drift: float
     accuracy: float
+    last_accuracy: float
 
 
 def train_epoch(
@@ -64,27 +67,28 @@ def train_epoch(
     parameters = dict(network.named_parameters())
     penalty = DRIFT_PENALTIES[settings.method.drift_penalty if drift_weight else "none"]
     temperature = settings.kl.temperature or default_temperature(network.feature_dim)
-    totals, seen, correct, steps = torch.zeros(2, dtype=torch.float64), 0, 0, 0
+    totals, seen, correct, steps, last = torch.zeros(2, dtype=torch.float64), 0, 0, 0, 0.0
     network.train()
     for images, indices in _batches(train, objective, chosen, copies, generator):
         if len(indices) < 2:
             continue
-        features = network(images)
-        step = Step(images, indices, features, parameters, received, temperature)
+        batch = Batch(indices, *features_and_map(network, images))
+        step = Step(images, indices, batch.features, parameters, received, temperature)
         drift = penalty(step)
-        loss = objective.loss(features, indices) + drift_weight * drift
+        loss = objective.loss(batch) + drift_weight * drift
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         mask_gradients(parameters, masks)
+        right = objective.update(batch)  # before the step, while the weights fit the features
         optimizer.step()
         apply_mask(parameters, masks)
-        correct += objective.update(features.detach(), indices)
         totals += torch.stack([loss.detach(), drift.detach()]).double()
-        seen, steps = seen + len(indices), steps + 1
+        seen, steps, correct = seen + len(indices), steps + 1, correct + right
+        last = right / len(indices)
     if not steps:
         return None
     loss_mean, drift_mean = (totals / steps).tolist()
-    return EpochStats(loss_mean, drift_mean, correct / seen)
+    return EpochStats(loss_mean, drift_mean, correct / seen, last)
 
 
 def _batches(
@@ -94,14 +98,19 @@ def _batches(
     copies: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    used = int((objective.sampling_labels >= 0).sum()) * copies
-    count = max(1, used // (chosen.persons * chosen.pictures))
+    labels, persons, pictures = objective.sampling_labels, chosen.persons, chosen.pictures
+    used = int((labels >= 0).sum()) * copies
+    count = max(1, used // (persons * pictures))
     if chosen.max_batches is not None:
         count = min(count, chosen.max_batches)
+    if objective.shuffled:
+        # Every picture a label of its own: batches of the same size, each picture as often.
+        labels = torch.where(labels >= 0, torch.arange(len(labels)), -1)
+        persons, pictures = persons * pictures, 1
     indices = sample_batches(
-        objective.sampling_labels,
-        labels_per_batch=chosen.persons,
-        images_per_label=chosen.pictures,
+        labels,
+        labels_per_batch=persons,
+        images_per_label=pictures,
         batches=count,
         generator=generator,
         copies=copies,

@@ -8,7 +8,7 @@ The bracketed moments belong to the pruning rule (algorithm/schedules.py). There
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,6 +32,7 @@ from fedklpr_flwr.federation.personal_model import (
 )
 from fedklpr_flwr.federation.randomness import named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.federation.training_plan import round_plan
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores
 
@@ -69,7 +70,8 @@ def run_local_round(
         The update, the memory to keep, and the scores of the trained model on the client's own test
         set.
     """
-    clock = Clock()
+    clock, plan = Clock(), round_plan(settings, round_number)
+    settings = plan.settings
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
     pruning = ClientPruning(network, home, memory, settings, round_number, initial)
     with clock.phase("prune"):
@@ -77,7 +79,7 @@ def run_local_round(
     batch = divergence_batch(home, settings)
     with clock.phase("measure"):
         before = features_of(network, batch)
-    training = LocalTraining(network, home, heldout, pruning, settings, round_number, clock)
+    training = LocalTraining(network, home, heldout, pruning, plan, clock, memory.labels)
     trained = training.run()
     with clock.phase("prune"):
         pruning.after_training(trained.accuracy, training.accuracy_through)
@@ -87,7 +89,7 @@ def run_local_round(
         scores = evaluate_personal_model(network, site)
     report = _report(network, home, pruning, trained, before, after, clock, settings)
     update, left = _divide(network, site.name, pruning, report, settings, round_number)
-    return LocalResult(update, left, scores)
+    return LocalResult(update, replace(left, labels=trained.kept), scores)
 
 
 def divergence_batch(site: Site, settings: Settings) -> Pictures:
@@ -149,5 +151,6 @@ def _divide(
         masks_before_last_prune=pruning.state.masks_before_last_prune,
         before_prune=pruning.before_prune,
         personal={name: state[name] for name in sorted(personal)},
+        own=shared if settings.personal.own_share else {},
     )
     return ClientUpdate(client, round_number, shared, masks, report), memory

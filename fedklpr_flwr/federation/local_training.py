@@ -1,24 +1,40 @@
 """The local epochs of a round: label, make the objective, train, tell the pruning rule."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from fedklpr_flwr.algorithm.pruning import Masks, apply_mask
 from fedklpr_flwr.federation.accuracy import measure_accuracy
-from fedklpr_flwr.federation.client_pruning import ClientPruning
 from fedklpr_flwr.federation.clock import Clock
 from fedklpr_flwr.federation.drift import Received, receive
-from fedklpr_flwr.federation.labelling import label_site, picture_copies
+from fedklpr_flwr.federation.labelling import keeps_labels, label_site, picture_copies
 from fedklpr_flwr.federation.local_epoch import EpochStats, train_epoch
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.objectives import OBJECTIVES
+from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart, LocalObjective
 from fedklpr_flwr.federation.personal_model import features_of, float_state
 from fedklpr_flwr.federation.randomness import named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.federation.training_plan import Plan
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.pseudo_labels import PseudoLabels
+
+AccuracyThrough = Callable[[Masks], float | None]
+
+
+class MaskKeeper(Protocol):
+    """Who holds the client's mask and may shrink it between epochs."""
+
+    masks: Masks
+
+    def after_epoch(
+        self, epoch: float, accuracy: float | None, accuracy_through: AccuracyThrough
+    ) -> None:
+        """An epoch has ended; epoch 0.5 is the middle of a round's only epoch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,11 +45,13 @@ class Trained:
         labels: of the last epoch.
         stats: of the last epoch; None where no cluster ever formed and nothing was trained.
         accuracy: what recovery looks at in the next round; None where nothing was trained.
+        kept: int64 (N,), labels for the next round; None where they are found anew.
     """
 
     labels: PseudoLabels
     stats: EpochStats | None
     accuracy: float | None
+    kept: torch.Tensor | None
 
 
 class LocalTraining:
@@ -44,9 +62,9 @@ class LocalTraining:
         site: the client's pictures to train on.
         heldout: persons set aside for `crr.accuracy=heldout`, or None.
         pruning: the client's mask; it is asked after every epoch.
-        settings: the run's settings.
-        round_number: this round, 1..R.
+        plan: the epochs to come, with the settings that hold in them.
         clock: counts the phases.
+        kept: labels kept from the round before, or None.
     """
 
     def __init__(
@@ -54,36 +72,42 @@ class LocalTraining:
         network: ReidNetwork,
         site: Site,
         heldout: Pictures | None,
-        pruning: ClientPruning,
-        settings: Settings,
-        round_number: int,
+        pruning: MaskKeeper,
+        plan: Plan,
         clock: Clock,
+        kept: torch.Tensor | None = None,
     ) -> None:
         self._network, self._site, self._heldout = network, site, heldout
-        self._pruning, self._settings = pruning, settings
-        self._round, self._clock = round_number, clock
-        self._copies = picture_copies(site, settings)
+        self._pruning, self._plan, self._settings = pruning, plan, plan.settings
+        self._clock, self._kept = clock, kept
+        self._copies = picture_copies(site, plan.settings)
         self._labels = PseudoLabels(torch.full((len(site.train),), -1), 0, len(site.train))
+        self._objective: LocalObjective | None = None
         self._stats: EpochStats | None = None
 
     def run(self) -> Trained:
-        """Train all epochs of the round."""
-        settings = self._settings
-        weight = drift_weight(settings, self._round)
+        """Train all epochs of the plan, or until its precision is reached."""
+        settings, plan = self._settings, self._plan
+        weight = drift_weight(settings, plan.round_number)
         with self._clock.phase("measure"):
             plain = self._site.train if weight and settings.kl.reference == "cached" else None
             received = receive(self._network, settings.kl.teacher_batchnorm, plain)
         optimizer = self._optimizer()
         accuracy = None
-        for epoch in range(1, settings.training.epochs + 1):
+        for epoch in range(1, plan.epochs + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(epoch)
             self._epoch(epoch, received, optimizer, weight)
-            accuracy = self._accuracy(epoch)
+            last = self._is_last(epoch)
+            accuracy = self._accuracy(last)
             with self._clock.phase("prune"):
-                if settings.training.epochs == 1:
+                if plan.epochs == 1:
                     self._pruning.after_epoch(0.5, accuracy, self.accuracy_through)
-                elif epoch < settings.training.epochs:
+                elif not last:
                     self._pruning.after_epoch(epoch, accuracy, self.accuracy_through)
-        return Trained(self._labels, self._stats, accuracy)
+            if last:
+                break
+        return Trained(self._labels, self._stats, accuracy, self._next_labels())
 
     def accuracy_through(self, masks: Masks) -> float | None:
         """The accuracy of the weights as they are now, seen through other masks.
@@ -100,34 +124,67 @@ class LocalTraining:
     def _epoch(
         self, epoch: int, received: Received, optimizer: torch.optim.Optimizer, weight: float
     ) -> None:
-        settings, train = self._settings, self._site.train
+        settings, train, plan = self._settings, self._site.train, self._plan
+        names = (settings.seed, self._site.name, plan.stream, epoch)
         with self._clock.phase("label"):
             features = features_of(self._network, train)
-            self._labels = label_site(self._site, features, self._copies, settings)
+            self._labels = self._label(features, plan.round_number)
         if not self._labels.clusters:
             return
         with self._clock.phase("train"):
-            start = OBJECTIVES[settings.method.local_loss]
-            objective = start(features, self._labels.labels, train.cameras, settings)
-            generator = named_generator(settings.seed, self._site.name, self._round, epoch)
+            start = EpochStart(
+                self._network,
+                train,
+                features,
+                self._labels.labels,
+                settings,
+                named_generator(*names, "loss"),
+                self._objective,
+            )
+            self._objective = OBJECTIVES[settings.method.local_loss](start)
             stats = train_epoch(
                 self._network,
                 train,
-                objective,
+                self._objective,
                 optimizer,
                 received,
                 self._pruning.masks,
                 settings,
                 drift_weight=weight,
                 copies=self._copies,
-                generator=generator,
+                generator=named_generator(*names),
             )
             self._stats = stats or self._stats
 
-    def _accuracy(self, epoch: int) -> float | None:
+    def _label(self, features: torch.Tensor, round_number: int) -> PseudoLabels:
+        found = label_site(
+            self._site,
+            features,
+            self._copies,
+            self._settings,
+            round_number=round_number,
+            kept=self._kept,
+        )
+        if keeps_labels(self._settings):
+            self._kept = found.labels
+        return found
+
+    def _next_labels(self) -> torch.Tensor | None:
+        """The next round's labels by the model as it is now, where labels live on."""
+        if not keeps_labels(self._settings) or not len(self._site.train):
+            return None
+        with self._clock.phase("label"):
+            features = features_of(self._network, self._site.train)
+            return self._label(features, self._plan.round_number + 1).labels
+
+    def _is_last(self, epoch: int) -> bool:
+        if self._stats is None:
+            return epoch >= self._plan.epochs
+        return self._plan.ends_after(epoch, self._stats.accuracy, self._stats.last_accuracy)
+
+    def _accuracy(self, last: bool) -> float | None:
         """This epoch's accuracy where it is looked at: all readings but `training` cost a pass."""
-        settings = self._settings
-        asked = epoch == settings.training.epochs or settings.pruning.when == "before_last_epoch"
+        asked = last or self._settings.pruning.when == "before_last_epoch"
         if not asked or self._stats is None:
             return None
         with self._clock.phase("measure"):
@@ -139,11 +196,9 @@ class LocalTraining:
         return measure_accuracy(kind, network, self._site, labels, self._heldout, counted)
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        chosen = self._settings.training
-        dropped = chosen.lr_drop_round is not None and self._round >= chosen.lr_drop_round
-        rate = chosen.learning_rate * (chosen.lr_drop_factor if dropped else 1.0)
+        decay = self._settings.training.weight_decay
         trained = [value for value in self._network.parameters() if value.requires_grad]
-        return torch.optim.Adam(trained, lr=rate, weight_decay=chosen.weight_decay)
+        return torch.optim.Adam(trained, lr=self._plan.rate(1), weight_decay=decay)
 
 
 def drift_weight(settings: Settings, round_number: int) -> float:

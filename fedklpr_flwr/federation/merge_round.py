@@ -111,7 +111,7 @@ def run_merge_round(
         previous: float32 arrays by name: the global model before the round.
         sent: the same as it went down (`quantise_downlink`).
         arrivals: the valid updates.
-        layout: the tensors of the model.
+        layout: the tensors that travel in this round; the others stay as they are.
         settings: the run's settings.
 
     Returns:
@@ -130,10 +130,11 @@ def run_merge_round(
                 tensor = payload.tensor(name)
                 yield weight, tensor.mask, tensor.values
 
+    shared = {spec.name: previous[spec.name] for spec in layout}
     merged = merge_model(
-        previous, contributions, how=settings.method.merge, threads=os.cpu_count() or 1
+        shared, contributions, how=settings.method.merge, threads=os.cpu_count() or 1
     )
-    return merged, notes
+    return {**previous, **merged}, notes
 
 
 def weigh(

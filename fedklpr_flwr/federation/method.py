@@ -6,18 +6,17 @@ anything else with the key, the value and the allowed range. Rooms 1 to 4 never 
 they get plain values.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-
-def one_of(*choices: str) -> Any:
-    """A field that takes one of the named choices."""
-    return field(metadata={"choices": choices})
-
-
-def between(low: float | None = None, high: float | None = None) -> Any:
-    """A field that takes a number from low to high, both included."""
-    return field(metadata={"low": low, "high": high})
+from fedklpr_flwr.federation.allowed import between, one_of
+from fedklpr_flwr.federation.rivals import (
+    BottomUp,
+    Classifier,
+    ClusterMemory,
+    EarlyStop,
+    Patches,
+    Stages,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +24,29 @@ class Method:
     """The named choices that make FedKLPR, FedAvg, ...; each names one tested function."""
 
     name: str
-    local_loss: str = one_of("camera_proxies")
+    local_loss: str = one_of(
+        "camera_proxies",
+        "clusters",
+        "clusters_cameras",
+        "clusters_patches",
+        "clusters_cameras_patches",
+        "repelled",
+        "identity_classifier",
+    )
     drift_penalty: str = one_of("kl", "cosine", "proximal", "none")
     aggregation_weights: str = one_of(
         "klpwa", "klaw", "praw", "data_size", "cosine_distance", "uniform"
     )
     merge: str = one_of("masked_mean", "plain_mean")
     pruning: str = one_of("recovery", "always", "lottery", "sub_fedavg", "none")
-    personal_parts: str = one_of("none", "batchnorm", "neck", "all")
+    personal_parts: str = one_of("none", "batchnorm", "neck", "classifier", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
     """Where a picture's label comes from, and how clusters are found."""
 
-    source: str = one_of("clusters", "identities")
+    source: str = one_of("clusters", "identities", "bottom_up")
     k1: int = between(1)
     k2: int = between(1)
     eps: float = between(0.0, 1.0)
@@ -132,6 +139,7 @@ class Personal:
     """How the merged model becomes a client's own."""
 
     batchnorm: str = one_of("received", "reestimate")
+    own_share: float = between(0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +154,10 @@ class Training:
     weight_decay: float = between(0.0)
     lr_drop_round: int | None = between(1)
     lr_drop_factor: float = between(0.0, 1.0)
+    final_epochs: int | None = between(1)
+    final_factor: float = between(0.0)
+    final_warmup: int = between(0)
+    final_drops: tuple[int, ...]
     flip: float = between(0.0, 1.0)
     padding: int = between(0)
     erasing: float = between(0.0, 1.0)
@@ -181,6 +193,13 @@ class Data:
     cache: str | None
     clients: tuple[Client, ...]
     skip_unreadable: bool
+    join: bool
+    joined: tuple[Client, ...]
+
+    @property
+    def sites(self) -> tuple[Client, ...]:
+        """The sites whose pictures are used: the clients, or those that one client joins."""
+        return self.joined or self.clients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,10 +247,16 @@ class Settings:
     seed: int
     run: Run
     resume: str | None
+    deployment: bool
     method: Method
+    stages: Stages
     labels: Labels
     ide: Ide
     proxies: Proxies
+    cluster_memory: ClusterMemory
+    patches: Patches
+    bottom_up: BottomUp
+    classifier: Classifier
     kl: Drift
     klaw: Klaw
     praw: Praw
@@ -239,6 +264,7 @@ class Settings:
     pruning: Pruning
     crr: Crr
     personal: Personal
+    early_stop: EarlyStop
     training: Training
     model: Model
     data: Data

@@ -1,4 +1,4 @@
-"""What a local epoch is trained for: a loss over labelled features, with its memory.
+"""What a local epoch is trained for: a loss over labelled pictures, with its memory.
 
 A method names its objective (`method.local_loss`). An objective is made anew at every epoch from
 the epoch's features and labels; the training loop asks it three things and knows nothing else of
@@ -6,16 +6,69 @@ it.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 
+from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.site import Pictures
+from fedklpr_flwr.reid.bottom_up import repelled_memory
 from fedklpr_flwr.reid.camera_proxies import (
     CameraProxyMemory,
     assign_proxies,
     proxy_centroids,
 )
+from fedklpr_flwr.reid.cluster_memory import ClusterMemory
+from fedklpr_flwr.reid.identity_head import IdentityHead
+from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.patches import PatchMemory, extract_stripes, stripe_means
+
+_EXTRACTION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class EpochStart:
+    """What an objective may look at when an epoch begins.
+
+    Attributes:
+        network: the model in training.
+        train: the client's training pictures.
+        features: (N, D) unit features of them, by the model as it is now.
+        labels: (N,) int64, this epoch's labels; -1 = outlier. At least one is none.
+        settings: the settings of this round.
+        generator: of random numbers the loss may need.
+        earlier: the round's objective before this one, or None.
+    """
+
+    network: ReidNetwork
+    train: Pictures
+    features: torch.Tensor
+    labels: torch.Tensor
+    settings: Settings
+    generator: torch.Generator
+    earlier: "LocalObjective | None" = None
+
+    @property
+    def clusters(self) -> int:
+        """How many labels there are."""
+        return int(self.labels.max()) + 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an objective may look at in a step.
+
+    Attributes:
+        indices: (B,) int64, which training pictures.
+        features: (B, D) unit features of their views.
+        feature_map: (B, C, h, w), the network's last map of them.
+    """
+
+    indices: torch.Tensor
+    features: torch.Tensor
+    feature_map: torch.Tensor
 
 
 class LocalObjective(Protocol):
@@ -23,12 +76,14 @@ class LocalObjective(Protocol):
 
     sampling_labels: torch.Tensor
     """int64 (N,): what the sampler balances; -1 = not trained on."""
+    shuffled: bool
+    """True: every picture once in random order, in place of P labels x K pictures."""
 
-    def loss(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch of features (B, D) of the training pictures `indices` (B,)."""
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch."""
         ...
 
-    def update(self, features: torch.Tensor, indices: torch.Tensor) -> int:
+    def update(self, batch: Batch) -> int:
         """Take the batch into the memory; returns how many samples were nearest to their own."""
         ...
 
@@ -36,18 +91,14 @@ class LocalObjective(Protocol):
 class CameraProxyObjective:
     """FedCAPR's camera-aware contrastive loss over (cluster, camera) proxies."""
 
-    def __init__(
-        self,
-        features: torch.Tensor,
-        labels: torch.Tensor,
-        cameras: torch.Tensor,
-        settings: Settings,
-    ) -> None:
-        proxy_of_image, cluster, camera = assign_proxies(labels, cameras)
+    shuffled = False
+
+    def __init__(self, start: EpochStart) -> None:
+        proxy_of_image, cluster, camera = assign_proxies(start.labels, start.train.cameras)
         self.sampling_labels = proxy_of_image
-        chosen = settings.proxies
+        chosen = start.settings.proxies
         self._memory = CameraProxyMemory(
-            proxy_centroids(features, proxy_of_image, len(cluster)),
+            proxy_centroids(start.features, proxy_of_image, len(cluster)),
             cluster,
             camera,
             temperature=chosen.temperature,
@@ -57,19 +108,153 @@ class CameraProxyObjective:
             hard_negatives=chosen.hard_negatives,
         )
 
-    def loss(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
-        return self._memory.loss(features, self.sampling_labels[indices])
+        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
 
-    def update(self, features: torch.Tensor, indices: torch.Tensor) -> int:
+    def update(self, batch: Batch) -> int:
         """See LocalObjective; accuracy is counted before the memory moves."""
-        proxies = self.sampling_labels[indices]
+        features, proxies = batch.features.detach(), self.sampling_labels[batch.indices]
         correct = self._memory.nearest_correct(features, proxies)
         self._memory.update(features, proxies)
         return correct
 
 
-StartEpoch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Settings], LocalObjective]
+class ClusterObjective:
+    """FedUCC's cluster-contrastive loss over cluster centroids."""
 
-OBJECTIVES: dict[str, StartEpoch] = {"camera_proxies": CameraProxyObjective}
-"""`method.local_loss` -> an epoch's objective of (features, labels, cameras, settings)."""
+    shuffled = False
+
+    def __init__(self, start: EpochStart) -> None:
+        self.sampling_labels = start.labels
+        chosen = start.settings.cluster_memory
+        self._memory = ClusterMemory(
+            proxy_centroids(start.features, start.labels, start.clusters),
+            temperature=chosen.temperature,
+            momentum=chosen.momentum,
+        )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective."""
+        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
+
+    def update(self, batch: Batch) -> int:
+        """See LocalObjective; accuracy is counted before the memory moves."""
+        return _counted(self._memory, batch, self.sampling_labels)
+
+
+class PatchObjective:
+    """FedUCC's patch knowledge: the same clusters, contrasted stripe by stripe."""
+
+    shuffled = False
+
+    def __init__(self, start: EpochStart) -> None:
+        self.sampling_labels = start.labels
+        self._chosen = start.settings.patches
+        contrast = start.settings.cluster_memory
+        batches = image_loader(start.train.pixels, _EXTRACTION_BATCH)
+        self._memory = PatchMemory(
+            extract_stripes(start.network, batches, self._chosen.stripes),
+            start.labels,
+            start.clusters,
+            temperature=contrast.temperature,
+            momentum=contrast.momentum,
+        )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective; times `patches.weight`."""
+        stripes = stripe_means(batch.feature_map, self._chosen.stripes)
+        loss = self._memory.loss(stripes, self.sampling_labels[batch.indices])
+        return self._chosen.weight * loss
+
+    def update(self, batch: Batch) -> int:
+        """See LocalObjective; a stripe alone tells no picture's accuracy."""
+        stripes = stripe_means(batch.feature_map.detach(), self._chosen.stripes)
+        self._memory.update(stripes, self.sampling_labels[batch.indices])
+        return 0
+
+
+class RepelledObjective:
+    """BUC's repelled loss over the clusters of bottom-up clustering.
+
+    Its memory starts from zeros when the labels change, and lives on where they do not.
+    """
+
+    shuffled = True
+
+    def __init__(self, start: EpochStart) -> None:
+        self.sampling_labels = start.labels
+        earlier = start.earlier
+        if isinstance(earlier, RepelledObjective) and torch.equal(
+            earlier.sampling_labels, start.labels
+        ):
+            self._memory = earlier._memory
+        else:
+            self._memory = repelled_memory(start.clusters, start.features.shape[1])
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective."""
+        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
+
+    def update(self, batch: Batch) -> int:
+        """See LocalObjective; accuracy is counted before the memory moves."""
+        return _counted(self._memory, batch, self.sampling_labels)
+
+
+class IdentityObjective:
+    """FedPav's cross-entropy over the client's own persons."""
+
+    shuffled = True
+
+    def __init__(self, start: EpochStart) -> None:
+        self.sampling_labels = start.labels
+        self._generator = start.generator
+        self._head = cast(IdentityHead, start.network.get_submodule("classifier"))
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective."""
+        persons = self.sampling_labels[batch.indices]
+        return self._head.loss(batch.features, persons, self._generator)
+
+    def update(self, batch: Batch) -> int:
+        """See LocalObjective; a classifier has no memory to move."""
+        return self._head.correct(batch.features, self.sampling_labels[batch.indices])
+
+
+class SumOfObjectives:
+    """Several losses at once; the first one says how batches are drawn and what counts as right."""
+
+    def __init__(self, *parts: LocalObjective) -> None:
+        self._parts = parts
+        self.sampling_labels, self.shuffled = parts[0].sampling_labels, parts[0].shuffled
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective."""
+        return torch.stack([part.loss(batch) for part in self._parts]).sum()
+
+    def update(self, batch: Batch) -> int:
+        """See LocalObjective."""
+        return [part.update(batch) for part in self._parts][0]
+
+
+def _counted(memory: ClusterMemory, batch: Batch, labels: torch.Tensor) -> int:
+    features, own = batch.features.detach(), labels[batch.indices]
+    correct = memory.nearest_correct(features, own)
+    memory.update(features, own)
+    return correct
+
+
+def _sum_of(*parts: Callable[[EpochStart], LocalObjective]) -> Callable[[EpochStart], LocalObjective]:
+    return lambda start: SumOfObjectives(*(part(start) for part in parts))
+
+
+OBJECTIVES: dict[str, Callable[[EpochStart], LocalObjective]] = {
+    "camera_proxies": CameraProxyObjective,
+    "clusters": ClusterObjective,
+    "clusters_cameras": _sum_of(ClusterObjective, CameraProxyObjective),
+    "clusters_patches": _sum_of(ClusterObjective, PatchObjective),
+    "clusters_cameras_patches": _sum_of(ClusterObjective, CameraProxyObjective, PatchObjective),
+    "repelled": RepelledObjective,
+    "identity_classifier": IdentityObjective,
+}
+"""`method.local_loss` -> an epoch's objective."""

@@ -1,6 +1,7 @@
 """The merged model as one client sees it: through its mask, with its personal parts, and scored."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from torch import nn
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.randomness import derived_seed
+from fedklpr_flwr.federation.randomness import derived_seed, named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.federation.stages import settings_in_round
 from fedklpr_flwr.reid.features import extract_features
+from fedklpr_flwr.reid.identity_head import IdentityHead
 from fedklpr_flwr.reid.network import ReidNetwork, build_network, reestimate_batchnorm
 from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
 from fedklpr_flwr.reid.weights import download_imagenet_weights
@@ -38,6 +41,29 @@ def initial_network(settings: Settings, *, pretrained: bool) -> ReidNetwork:
         weights=_weights_file(settings) if pretrained else None,
         generator_seed=derived_seed(settings.seed, "weights"),
         stem_relu=settings.model.stem_relu,
+    )
+
+
+def client_network(settings: Settings, site: Site, *, pretrained: bool) -> ReidNetwork:
+    """The initial network with what only this client has: a classifier of its own persons.
+
+    Args:
+        settings: the run's settings; a loss that trains no classifier adds nothing.
+        site: the client's pictures.
+        pretrained: see `initial_network`.
+    """
+    network = initial_network(settings, pretrained=pretrained)
+    if "classifier" in settings.method.local_loss:
+        network.add_module("classifier", _new_classifier(network, settings, site))
+    return network
+
+
+def _new_classifier(network: ReidNetwork, settings: Settings, site: Site) -> IdentityHead:
+    return IdentityHead(
+        network.feature_dim,
+        site.known_persons,
+        generator=named_generator(settings.seed, site.name, "classifier"),
+        dropout=settings.classifier.dropout,
     )
 
 
@@ -81,6 +107,11 @@ def _neck(network: nn.Module) -> frozenset[str]:
     return frozenset(name for name in float_state(network) if name.startswith("neck."))
 
 
+def _classifier(network: nn.Module) -> frozenset[str]:
+    """The classifier of the client's own persons, where it has one (FedPav)."""
+    return frozenset(name for name in float_state(network) if name.startswith("classifier."))
+
+
 def _everything(network: nn.Module) -> frozenset[str]:
     return frozenset(float_state(network))
 
@@ -89,13 +120,24 @@ PERSONAL_PARTS: dict[str, Callable[[nn.Module], frozenset[str]]] = {
     "none": _nothing,
     "batchnorm": _batchnorm,
     "neck": _neck,
+    "classifier": _classifier,
     "all": _everything,
 }
 
 
+def shared_layout(settings: Settings, round_number: int = 0) -> Layout:
+    """The tensors that travel, in the order both sides agree on; prunable ones are marked.
+
+    Args:
+        settings: the run's settings.
+        round_number: the round whose update or merge it is; parts that have become personal by
+            then stay at home. 0 = all that ever travels.
+    """
+    return _layout(settings_in_round(settings, round_number))
+
+
 @lru_cache(maxsize=8)
-def shared_layout(settings: Settings) -> Layout:
-    """The tensors that travel, in the order both sides agree on; prunable ones are marked."""
+def _layout(settings: Settings) -> Layout:
     network = initial_network(settings, pretrained=False)
     personal = personal_names(network, settings.method.personal_parts)
     tensors = {name: value for name, value in float_state(network).items() if name not in personal}
@@ -131,10 +173,34 @@ def load_personal_model(
     apply_mask(state, dict(masks))
 
 
+def mixed_with_own(
+    received: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """The received model drawn towards the client's own (FedUReID's personalised update).
+
+        theta <- mu theta_k + (1 - mu) theta
+
+    Args:
+        received: float32 tensors by name.
+        own: the model as the client last trained it; a tensor it lacks is taken as received.
+        share: mu in [0, 1]; 0 is the received model, 1 never listens.
+
+    Returns:
+        New tensors. The paper does this on the
+        server with every client's model at hand; on the client it is the same arithmetic.
+    """
+    mixed = dict(received)
+    if share:
+        mixed |= {
+            name: torch.lerp(received[name], own[name], share) for name in own if name in received
+        }
+    return mixed
+
+
 def evaluate_personal_model(
     network: ReidNetwork, site: Site, *, reestimate: bool = False
 ) -> RankingScores | None:
-    """Search the site's queries in its gallery.
+    """Search the site's queries in its gallery; of joined sites each in its own, then the mean.
 
     Args:
         network: the personalised network; batch norm is re-estimated in place where asked.
@@ -144,10 +210,12 @@ def evaluate_personal_model(
     Returns:
         The scores, or None where the site has no query or no gallery.
     """
-    if not len(site.query) or not len(site.gallery):
-        return None
     if reestimate:
         reestimate_on(network, site)
+    if site.parts:
+        return mean_scores([evaluate_personal_model(network, part) for part in site.parts])
+    if not len(site.query) or not len(site.gallery):
+        return None
     query, gallery = features_of(network, site.query), features_of(network, site.gallery)
     return score_ranking(
         query,
@@ -157,6 +225,15 @@ def evaluate_personal_model(
         site.gallery.persons,
         site.gallery.cameras,
     )
+
+
+def mean_scores(parts: Sequence[RankingScores | None]) -> RankingScores | None:
+    """The mean of several test sets' scores, each counting the same; None where there is none."""
+    found = [asdict(scores) for scores in parts if scores is not None]
+    if not found:
+        return None
+    means = {key: sum(scores[key] for scores in found) / len(found) for key in found[0]}
+    return RankingScores(**{**means, "queries": sum(scores["queries"] for scores in found)})
 
 
 def features_of(network: ReidNetwork, pictures: Pictures) -> torch.Tensor:

@@ -36,12 +36,22 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Site:
-    """One client's pictures to train on, to search with and to search in."""
+    """One client's pictures to train on, to search with and to search in.
+
+    Attributes:
+        name: the client's name.
+        train: to train on.
+        query: to search with.
+        gallery: to search in.
+        parts: where one client joins several sites, those sites; each is then searched by itself,
+            and query and gallery are empty.
+    """
 
     name: str
     train: Pictures
     query: Pictures
     gallery: Pictures
+    parts: "tuple[Site, ...]" = ()
 
     @property
     def known_persons(self) -> int:

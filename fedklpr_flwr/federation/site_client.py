@@ -11,23 +11,30 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.federation.final_training import fine_tune
 from fedklpr_flwr.federation.local_round import run_local_round
 from fedklpr_flwr.federation.mask_file import ArrayView
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
+    client_network,
     evaluate_personal_model,
     float_state,
     full_masks,
     initial_network,
     load_personal_model,
+    mixed_with_own,
     shared_layout,
 )
 from fedklpr_flwr.federation.site import Site
 from fedklpr_flwr.federation.update_coding import encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.wire.codec import decode_dense
+from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.payload import carries
 
 Scalars = dict[str, Any]
+
+_SCORES = ("rank1", "rank5", "rank10", "map", "minp")
 
 NEEDS_SYNC = "needs_sync"
 """A reply's status where the client lacks the model or the mask that the task builds on."""
@@ -44,6 +51,7 @@ class Task:
         mask_hash: the mask the server holds of this client, and cuts its payload by.
         model: the name (hash) of the payload that carries the model.
         full: True where the payload brings the mask itself, because the client lost it.
+        last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
     """
 
     run: str
@@ -52,6 +60,7 @@ class Task:
     mask_hash: str
     model: str
     full: bool
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ class SiteClient:
             memory.masks,
             opened.received,
             memory.residual,
-            shared_layout(self._settings),
+            shared_layout(self._settings, task.round),
             self._settings,
         )
         folder.write(replace(result.memory, residual=owed), keep=task.base_round)
@@ -115,42 +124,55 @@ class SiteClient:
             return {"status": NEEDS_SYNC}
         reestimate = self._settings.personal.batchnorm == "reestimate"
         scores = evaluate_personal_model(opened.network, self._site, reestimate=reestimate)
-        if scores is None:
-            return {"status": "ok"}
-        return {
-            "status": "ok",
-            "rank1": scores.rank1,
-            "rank5": scores.rank5,
-            "rank10": scores.rank10,
-            "map": scores.map,
-            "minp": scores.minp,
-        }
+        said: Scalars = {"status": "ok"}
+        if scores is not None:
+            said |= {key: getattr(scores, key) for key in _SCORES}
+        if task.last and self._settings.training.final_epochs:
+            said |= self._fine_tune(opened, task)
+        return said
+
+    def _fine_tune(self, opened: _Opened, task: Task) -> Scalars:
+        """The long training after the last merge; the model stays here, its scores go out."""
+        network = opened.network
+        scores = fine_tune(network, self._site, opened.memory, self._settings, task.round)
+        opened.folder.store_final(float_state(network))
+        return {} if scores is None else {"rank1_final": scores.rank1, "map_final": scores.map}
 
     def _open(self, task: Task, payload: bytes) -> _Opened | None:
         """The model this task starts from, or None where the model or the memory is not here."""
         folder = MemoryFolder(self._memory_root, task.run, self._site.name)
         # A client that receives every tensor spares itself reading the initial weights.
         keeps_parts = self._settings.method.personal_parts != "none"
-        network = initial_network(self._settings, pretrained=keeps_parts)
+        network = client_network(self._settings, self._site, pretrained=keeps_parts)
         memory = self._memory(folder, task, network)
         content = payload or folder.received(task.model)
         if not content or (memory is None and not task.full):
             return None
         known = None if memory is None or task.full else ArrayView(memory.masks)
-        tensors, masks = decode_dense(
-            content, layout=shared_layout(self._settings), known_masks=known
-        )
+        layout = self._layout(content, task)
+        tensors, masks = decode_dense(content, layout=layout, known_masks=known)
         if payload:
             folder.store_received(payload)
+        received = {name: torch.from_numpy(array) for name, array in tensors.items()}
         if memory is None:
             sent = {name: torch.from_numpy(mask) for name, mask in masks.items()}
-            memory = replace(fresh_memory(sent), round=task.base_round)
+            travels = {spec.name for spec in shared_layout(self._settings, task.base_round)}
+            # Parts that have become personal since: a client that lost its own starts from these.
+            parts = {name: value for name, value in received.items() if name not in travels}
+            memory = replace(fresh_memory(sent), round=task.base_round, personal=parts)
         if task.full:
             # From now on the mask is known here, so the stored payload must be readable with it.
             folder.write(memory, keep=task.base_round)
-        received = {name: torch.from_numpy(array) for name, array in tensors.items()}
-        load_personal_model(network, received, memory.masks, memory.personal)
+        mixed = mixed_with_own(received, memory.own, self._settings.personal.own_share)
+        load_personal_model(network, mixed, memory.masks, memory.personal)
         return _Opened(network, memory, folder, tensors)
+
+    def _layout(self, content: bytes, task: Task) -> Layout:
+        """What a payload carries: all that ever travels, or only what is still shared."""
+        whole = shared_layout(self._settings)
+        if carries(content, whole):
+            return whole
+        return shared_layout(self._settings, task.base_round)
 
     def _memory(
         self, folder: MemoryFolder, task: Task, network: ReidNetwork

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fedklpr_flwr.reid.moving_memory import moved_rows
+
 
 def assign_proxies(labels: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Give one proxy to every pair of a cluster and a camera that occurs.
@@ -124,27 +126,17 @@ class CameraProxyMemory:
         mean_positive = scores.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)
         return total - mean_positive
 
-    @torch.no_grad()
     def update(self, features: Tensor, proxies: Tensor) -> None:
-        """Move each picture's centroid towards it, one picture after the other.
+        """Move each picture's centroid towards it, one picture after the other; see `moved_rows`.
 
-        M_y <- normalise(momentum M_y + (1 - momentum) f). May come before or after the backward
-        pass of `loss`: the centroids are replaced, not written over.
+        May come before or after the backward pass of `loss`: the centroids are replaced, not
+        written over.
 
         Args:
             features: (B,D) float32, rows of unit length.
             proxies: (B,) int64, no outliers.
         """
-        centroids = self.centroids.clone()
-        waiting = torch.arange(len(proxies), device=proxies.device)
-        while len(waiting):
-            # Different proxies do not touch one another, so the first picture of each goes at once.
-            earlier = (proxies[waiting][:, None] == proxies[waiting][None, :]).tril(-1).any(dim=1)
-            now = waiting[~earlier]
-            moved = torch.lerp(features[now], centroids[proxies[now]], self.momentum)
-            centroids[proxies[now]] = functional.normalize(moved, dim=1)
-            waiting = waiting[earlier]
-        self.centroids = centroids
+        self.centroids = moved_rows(self.centroids, features, proxies, self.momentum)
 
     @torch.no_grad()
     def nearest_correct(self, features: Tensor, proxies: Tensor) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.runtime.command_line import override, split_arguments
 from fedklpr_flwr.runtime.places import new_run_folder
-from fedklpr_flwr.settings import compose_settings, override, split_arguments
+from fedklpr_flwr.settings import compose_settings
 
 RUN_CONFIG = "run-config.json"
 """What Flower carried to the server and every client, kept so that the run can be resumed."""

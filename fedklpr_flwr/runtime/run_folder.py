@@ -156,12 +156,13 @@ class RunFolder:
         try:
             record = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
             tensors = load_file(self.path / "global.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+            # A downlink file may be left over from rounds of a lossy wire.
+            owes = record.pop("owes", False)
+            sent, residual = self._load_downlink(tensors) if owes else (tensors, {})
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise RunError(f"{self.path} holds no run that can be resumed: {error}") from error
         if record.pop("version", None) != _VERSION:
             raise RunError(f"{self.path} was written by another version of fedklpr: start anew")
-        owes = record.pop("owes")  # a downlink file may be left over from rounds of a lossy wire
-        sent, residual = self._load_downlink(tensors) if owes else (tensors, {})
         clients = {name: ClientState(**known) for name, known in record.pop("clients").items()}
         return ServerState(tensors=tensors, sent=sent, residual=residual, clients=clients, **record)
 
@@ -206,7 +207,7 @@ def _book(state: ServerState) -> bytes:
     arrays = ("tensors", "sent", "residual")
     record = {key: value for key, value in vars(state).items() if key not in arrays}
     record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
-    return json.dumps({**record, "version": _VERSION}).encode()
+    return json.dumps({**record, "owes": bool(state.residual), "version": _VERSION}).encode()
 
 
 def _joined(state: ServerState) -> dict[str, np.ndarray]:

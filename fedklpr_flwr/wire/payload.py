@@ -18,7 +18,7 @@ from fedklpr_flwr.wire.forms import (
     from_symbols,
     to_symbols,
 )
-from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
+from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array, layout_hash
 from fedklpr_flwr.wire.masks import (
     kept_per_channel,
     known_mask,
@@ -30,6 +30,7 @@ from fedklpr_flwr.wire.planes import apply_difference, join_planes, plane_widths
 from fedklpr_flwr.wire.sections import open_section
 from fedklpr_flwr.wire.table import (
     FIRST_PLANE,
+    HEADER,
     MASK,
     NO_HASH,
     SCALES,
@@ -234,6 +235,18 @@ def open_payload(
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return Payload(memoryview(mapped), layout, known_masks, reference)
     return Payload(memoryview(payload).cast("B"), layout, known_masks, reference)
+
+
+def carries(payload: bytes | bytearray | memoryview, layout: Layout) -> bool:
+    """Tell whether a payload says that it is of this layout; nothing else of it is checked.
+
+    Args:
+        payload: the bytes.
+        layout: a model's tensors, or those of them that travel.
+    """
+    if len(payload) < HEADER.size:
+        return False
+    return bool(HEADER.unpack_from(payload)[3] == layout_hash(layout))
 
 
 def _check_known_masks(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedklpr_flwr.data.drawn_canvas import Colour, Dice, mix, shade
-from fedklpr_flwr.data.drawn_site import CLOTH, Fashion
+from fedklpr_flwr.data.drawn.canvas import Colour, Dice, mix, shade
+from fedklpr_flwr.data.drawn.site import CLOTH, Fashion
 
 _SKIN: tuple[Colour, ...] = (
     (0.94, 0.78, 0.66), (0.87, 0.67, 0.52), (0.74, 0.54, 0.40), (0.55, 0.37, 0.26),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fedklpr_flwr.data.drawn_canvas import Colour
+from fedklpr_flwr.data.drawn.canvas import Colour
 
 CLOTH: dict[str, Colour] = {
     "black": (0.07, 0.07, 0.08),

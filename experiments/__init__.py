@@ -1,0 +1,1 @@
+"""What the project claims, measured: the study's tables, the faults, the benchmarks."""

@@ -1,0 +1,1 @@
+"""How drawn people are drawn; `fedklpr_flwr.data.synthetic` is the way in."""

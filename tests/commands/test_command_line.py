@@ -1,0 +1,94 @@
+"""Claims about fedklpr_flwr.commands: what a user types, sees, and finds in the exit status."""
+
+import sys
+
+import pytest
+from tiny_federation import tiny_overrides
+
+from fedklpr_flwr.commands.__main__ import main
+
+
+@pytest.fixture
+def fedklpr(monkeypatch, capsys):
+    """`fedklpr("simulate", ...)`: the command line; gives exit status, stdout and stderr."""
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["fedklpr", *map(str, words)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return typed
+
+
+def tiny(sites, *overrides):
+    return ["experiment=smoke", *tiny_overrides(sites, ["ash", "birch"]), *overrides]
+
+
+def test_simulate_runs_a_federation_and_shows_its_end(fedklpr, sites, tmp_path):
+    runs = tmp_path / "runs"
+    status, out, _ = fedklpr("simulate", *tiny(sites, f"run.dir={runs}/one", "federation.rounds=1"))
+    assert status == 0
+    for part in (f"run folder {runs}/one", "round  1/1", "Rank-1", "ash", "birch", "less"):
+        assert part in out
+    assert (runs / "latest").resolve() == runs / "one"
+    status, _, err = fedklpr("simulate", *tiny(sites, f"run.dir={runs}/one"))
+    assert status == 1
+    assert f"resume={runs}/one" in err
+    status, out, _ = fedklpr("simulate", f"resume={runs}/one", "federation.rounds=2")
+    assert status == 0
+    assert "round  2/2" in out
+    assert "round  1/" not in out
+
+
+@pytest.mark.parametrize("command", ["run", "simulate"])
+@pytest.mark.parametrize(
+    "wrong", ["experiment=drwan", "sed=1", "pruning.rate=7", "data.root=/nowhere", "rubbish"]
+)
+def test_bad_input_is_one_line_on_stderr_and_exit_status_1(command, wrong, fedklpr, sites):
+    words = [word for word in tiny(sites) if wrong.partition("=")[0] != word.partition("=")[0]]
+    status, out, err = fedklpr(command, *words, wrong)
+    assert status == 1
+    assert out == ""
+    assert err.startswith("fedklpr: ")
+    assert err.count("\n") == 1
+    assert wrong.partition("=")[2] in err
+
+
+def test_debug_shows_where_a_fault_came_from(fedklpr, monkeypatch):
+    from fedklpr_flwr.commands import __main__ as commands
+    from fedklpr_flwr.errors import SettingsError
+
+    monkeypatch.setattr(commands, "_DEBUG", [])
+    with pytest.raises(SettingsError):
+        fedklpr("--debug", "simulate", "rubbish")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["simulate", "-h"], ["data", "-h"]]
+)
+def test_help_is_there_for_every_command(words, fedklpr):
+    status, out, _ = fedklpr(*words)
+    assert status == 0
+    assert "Usage" in out
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error(fedklpr):
+    assert fedklpr("fly")[0] == 2
+
+
+def test_a_client_that_cannot_read_its_pictures_stops_the_run_with_its_reason(
+    fedklpr, sites, tmp_path
+):
+    broken = tmp_path / "sites"
+    for name in ("ash", "birch"):
+        (broken / name).mkdir(parents=True)
+    words = [word for word in tiny(sites, f"run.dir={tmp_path}/run") if "data.root" not in word]
+    status, _, err = fedklpr("simulate", *words, f"data.root={broken}")
+    assert status == 1
+    assert "ash" in err
+    assert "empty folder" in err

@@ -1,0 +1,67 @@
+"""Claims about `fedklpr run`: the same federation through Flower's own engine, and a true exit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_federation import tiny_overrides
+
+pytestmark = pytest.mark.slow
+
+
+def fedklpr(*words):
+    """The command as a user types it, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fedklpr_flwr.commands", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd="/",
+    )
+
+
+def processes_of(folder):
+    """Processes that were started with the run's own FLWR_HOME."""
+    mark = f"FLWR_HOME={folder}/.flower".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry.name, (entry / "cmdline").read_bytes()[:200]))
+        except OSError:
+            continue
+    return found
+
+
+def test_flower_and_simulate_end_with_the_same_model_to_the_byte(tmp_path):
+    flower, simulated = tmp_path / "through flower", tmp_path / "simulated"
+    ran = fedklpr("run", "experiment=smoke", f"run.dir={flower}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "round  2/2" in ran.stdout
+    assert processes_of(flower) == [], "the run left processes behind"
+    alone = fedklpr("simulate", "experiment=smoke", f"run.dir={simulated}")
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    name = "global.safetensors"
+    assert (flower / name).read_bytes() == (simulated / name).read_bytes()
+    for mask in sorted((simulated / "clients").glob("*/mask.safetensors")):
+        twin = flower / mask.relative_to(simulated)
+        assert twin.read_bytes() == mask.read_bytes(), mask.parent.name
+    ours, theirs = (sorted(p.name for p in f.iterdir()) for f in (flower, simulated))
+    assert {"config.yaml", "run.jsonl", "report.md", name, "clients"} <= set(ours) & set(theirs)
+
+
+def test_a_client_that_cannot_read_its_pictures_makes_the_run_fail_with_its_reason(sites, tmp_path):
+    broken = tmp_path / "sites"
+    (broken / "birch").mkdir(parents=True)
+    (broken / "ash").symlink_to(sites / "ash")
+    words = [w for w in tiny_overrides(sites, ["ash", "birch"]) if "data.root" not in w]
+    words = [w for w in words if "wait_seconds" not in w]
+    folder = tmp_path / "run"
+    ran = fedklpr("run", "experiment=smoke", *words, f"data.root={broken}", f"run.dir={folder}")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "birch" in ran.stderr
+    assert "empty folder" in ran.stderr
+    assert processes_of(folder) == []
+    assert os.path.exists(folder / "flower.log")

@@ -1,0 +1,66 @@
+"""Claims about fedklpr_flwr.federation.mask_file: masks by name, one at a time."""
+
+import pytest
+import torch
+
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, masks_to_bytes
+
+MASKS = {
+    "conv": torch.tensor([True, False, True, True, False, False, True, False, True]).reshape(3, 3),
+    "one": torch.tensor(False),
+    "wide": torch.arange(1003) % 7 != 0,
+}
+
+
+def test_masks_come_back_as_they_were_written(tmp_path):
+    file = tmp_path / "mask.safetensors"
+    file.write_bytes(masks_to_bytes(MASKS))
+    read = MaskFile(file)
+    assert sorted(read) == sorted(MASKS)
+    assert len(read) == 3
+    for name, mask in MASKS.items():
+        assert read[name].dtype == torch.bool
+        assert torch.equal(read[name], mask), name
+
+
+def test_a_mask_costs_a_bit_a_coordinate():
+    plain = len(masks_to_bytes({"a": torch.ones(8, dtype=torch.bool)}))
+    large = len(masks_to_bytes({"a": torch.ones(80_000, dtype=torch.bool)}))
+    assert large - plain == pytest.approx(10_000, abs=64)
+
+
+def test_a_name_without_a_mask_is_a_key_error(tmp_path):
+    file = tmp_path / "mask.safetensors"
+    file.write_bytes(masks_to_bytes(MASKS))
+    assert MaskFile(file).get("elsewhere") is None
+    with pytest.raises(KeyError):
+        MaskFile(file)["elsewhere"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "foreign"])
+def test_a_file_that_is_not_a_mask_file_is_refused_by_name(damage, tmp_path):
+    from safetensors.torch import save_file
+
+    file = tmp_path / "mask.safetensors"
+    if damage == "cut":
+        file.write_bytes(masks_to_bytes(MASKS)[:20])
+    if damage == "foreign":
+        save_file({"a": torch.zeros(2)}, file)
+    with pytest.raises(MemoryStateError, match=r"mask\.safetensors"):
+        MaskFile(file)
+
+
+def test_full_masks_keep_everything():
+    full = FullMasks({"conv": (2, 3), "scalar": ()})
+    assert torch.equal(full["conv"], torch.ones(2, 3, dtype=torch.bool))
+    assert full["scalar"].shape == ()
+    assert (list(full), len(full)) == (["conv", "scalar"], 2)
+
+
+def test_an_array_view_shares_the_tensors_memory():
+    tensor = torch.zeros(3, requires_grad=True)
+    view = ArrayView({"a": tensor})
+    with torch.no_grad():
+        tensor[1] = 5.0
+    assert view["a"].tolist() == [0.0, 5.0, 0.0]

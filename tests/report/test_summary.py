@@ -1,0 +1,80 @@
+"""Claims about fedklpr_flwr.report.summary: the table at the end of a run."""
+
+import pytest
+
+from fedklpr_flwr.report.rows import Row, append_rows
+from fedklpr_flwr.report.summary import (
+    HEADINGS,
+    closing_lines,
+    recovery_trace,
+    table,
+    totals,
+    write_report,
+)
+
+
+def row(number, client, rank1=None, **more):
+    return Row(number, client, rank1=rank1, rank5=rank1, map=rank1, **more)
+
+
+ROWS = [
+    row(0, "b", 0.10, bytes_down=1_000_000, bytes_dense=1_000_000),
+    row(0, "a", 0.20, bytes_down=1_000_000, bytes_dense=1_000_000),
+    row(0, None, 0.15, bytes_down=2_000_000),
+    row(1, "a", 0.30, bytes_up=400_000, bytes_dense=2_000_000, bytes_paper=900_000),
+    row(1, "b", failed="no disk", status="failed"),
+    row(1, None, 0.30, bytes_up=400_000),
+    row(2, "a", 0.50, bytes_up=600_000, bytes_dense=2_000_000, pruned=0.25, accuracy=0.8),
+    row(2, "b", 0.40, bytes_message_up=7, crr="held_drop", pruned=0.1),
+    row(2, None, 0.45, bytes_up=600_000, pruned=0.175),
+]
+
+
+def test_the_table_sets_round_0_against_the_last_for_each_client_and_the_mean():
+    lines = table(ROWS)
+    assert [line[0] for line in lines] == ["a", "b", "mean, total"]
+    assert all(len(line) == len(HEADINGS) for line in lines)
+    assert lines[0][1] == "0.200 -> 0.500"
+    assert lines[1][1] == "0.100 -> 0.400"
+    assert lines[2][1] == "0.150 -> 0.450"
+    assert (lines[0][4], lines[0][5], lines[0][6]) == ("25.0%", "1.00", "1.00")
+    assert (lines[0][7], lines[1][7]) == ("ok", "failed in 1")
+
+
+def test_a_client_that_is_not_there_in_a_round_has_a_dash():
+    (late, _) = table([row(0, None, 0.1), row(1, "late", 0.3), row(1, None, 0.3)])
+    assert late[1] == "- -> 0.300"
+
+
+def test_totals_count_clients_once_and_not_the_rounds_own_lines():
+    sums = totals(ROWS)
+    assert sums == (3_000_000, 7, 6_000_000, 900_000)
+    assert sums.saved == pytest.approx(0.5)
+    assert sums.saved_paper == pytest.approx(0.85)
+    assert totals([]).saved == 0
+
+
+def test_the_closing_lines_say_what_was_saved():
+    first, second = closing_lines(ROWS)
+    assert "3.00 MB" in first
+    assert "50.0% less" in first
+    assert "85.0% less" in second
+
+
+def test_the_recovery_trace_sets_accuracy_and_decision_beside_rank_1():
+    lines = recovery_trace(ROWS)[2:]
+    assert [line.split(" | ")[0].strip("| ") for line in lines] == ["a", "a", "b", "b"]
+    assert lines[1] == "| a | 2 | 0.800 | off | 25.0% | 0.500 |"
+    assert "held_drop" in lines[3]
+
+
+def test_the_report_is_written_from_the_rows_alone(tmp_path):
+    append_rows(tmp_path / "run.jsonl", ROWS)
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for part in ("| a | 0.200 -> 0.500", "50.0% less", "## Cross-round recovery", "held_drop"):
+        assert part in text
+
+
+def test_a_run_without_rows_has_an_empty_table():
+    assert [line[0] for line in table([])] == ["mean, total"]

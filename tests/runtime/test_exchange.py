@@ -1,0 +1,133 @@
+"""Claims about fedklpr_flwr.runtime.exchange: who is asked, who answers, and who is late."""
+
+import time
+
+import pytest
+from flwr.app import Error, Message, RecordDict
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.runtime.exchange import Roster, exchange
+from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.runtime.records import REPORT, report_record
+
+
+def say_name(message, context):
+    """A client that knows nothing but its name."""
+    name = str(context.node_config.get("client", ""))
+    return Message(RecordDict({REPORT: report_record({"client": name})}), reply_to=message)
+
+
+def grid_of(*names, app=say_name):
+    return InProcessGrid(app, {}, [{"client": name} for name in names])
+
+
+def nobody():
+    return (Message(RecordDict(), node, "query") for node in ())
+
+
+def ask(grid, seconds=5.0):
+    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
+    return {answer.client: answer for answer in exchange(grid, messages, seconds)}
+
+
+def test_every_client_asked_gives_exactly_one_answer():
+    answers = ask(grid_of("a", "b", "c"))
+    assert sorted(answers) == ["2", "3", "4"]
+    assert all(answer.reply is not None and answer.error is None for answer in answers.values())
+
+
+def test_an_error_is_the_last_line_of_its_traceback():
+    def broken(message, context):
+        raise ValueError("line one\nthe disk is full")
+
+    answer = ask(grid_of("a", app=broken))["2"]
+    assert (answer.reply, answer.error, answer.late) == (None, "the disk is full", False)
+
+
+def test_an_error_without_a_reason_gives_its_code():
+    def silent(message, context):
+        return Message(Error(code=7), reply_to=message)
+
+    assert ask(grid_of("a", app=silent))["2"].error == "error code 7"
+
+
+class DeafGrid(InProcessGrid):
+    """Takes messages to the last node and never delivers them."""
+
+    def push_messages(self, messages):
+        last = max(self.get_node_ids())
+        for message in messages:
+            if message.metadata.dst_node_id == last:
+                yield "lost"
+            else:
+                yield from super().push_messages([message])
+
+
+class RefusingGrid(InProcessGrid):
+    """Takes no message at all."""
+
+    def push_messages(self, messages):
+        return []
+
+
+def test_who_does_not_answer_in_time_is_late_and_keeps_nobody_else():
+    start = time.monotonic()
+    answers = ask(DeafGrid(say_name, {}, [{"client": "a"}, {"client": "b"}]), seconds=0.3)
+    assert time.monotonic() - start < 3
+    assert (answers["2"].late, answers["3"].late) == (False, True)
+    assert answers["3"].error == "no answer within 0.3 s"
+
+
+def test_a_message_flower_does_not_take_is_answered_at_once():
+    answer = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))["2"]
+    assert "did not take" in answer.error
+
+
+def test_what_is_there_already_is_taken_even_without_time_to_wait():
+    assert ask(grid_of("a", "b"), seconds=0)["3"].reply is not None
+
+
+# ---------------------------------------------------------------------------- the roster
+
+
+def test_the_roster_knows_clients_by_the_names_they_say():
+    roster = Roster.empty("run-1")
+    roster.refresh(grid_of("gate", "", "yard"), 5.0)
+    assert roster.nodes == {"gate": 2, "yard": 4}, "a node without a client is left alone"
+
+
+def test_of_two_nodes_with_one_name_the_later_speaks():
+    roster = Roster.empty("run-1")
+    roster.refresh(grid_of("gate", "gate"), 5.0)
+    assert roster.nodes == {"gate": 3}
+
+
+class ChangingGrid(InProcessGrid):
+    """Shows the nodes it is told to."""
+
+    shown: tuple[int, ...] = ()
+
+    def get_node_ids(self):
+        return list(self.shown)
+
+
+def test_who_is_gone_is_forgotten_and_who_comes_is_asked_once():
+    asked = []
+
+    def note(message, context):
+        asked.append(context.node_config["client"])
+        return say_name(message, context)
+
+    grid = ChangingGrid(note, {}, [{"client": name} for name in ("a", "b")])
+    roster = Roster.empty("run-1")
+    for grid.shown, present in (((2,), {"a": 2}), ((2, 3), {"a": 2, "b": 3}), ((3,), {"b": 3})):
+        roster.refresh(grid, 5.0)
+        assert roster.nodes == present
+    assert asked == ["a", "b"]
+
+
+def test_waiting_ends_with_the_explanation_of_how_many_came():
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError, match="only 1 came"):
+        roster.wait_for(grid_of("a"), 2, 0.0, lambda found: f"only {found} came")
+    roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found: "nobody should read this")
