@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.federation.contradictions import check_pairs
+from fedklpr_flwr.federation.joining import join_clients
 from fedklpr_flwr.federation.method import Settings
 
 T = TypeVar("T")
@@ -102,8 +104,8 @@ def settings_from(composed: Mapping[str, Any]) -> Settings:
     """
     values = dict(composed)
     values["experiment"] = values.pop("experiment_name", None)
-    settings = _build(Settings, values, "")
-    _check_pairs(settings)
+    settings = join_clients(_build(Settings, values, ""))
+    check_pairs(settings)
     return settings
 
 
@@ -111,7 +113,9 @@ def settings_to_dict(settings: Settings) -> dict[str, Any]:
     """The inverse of `settings_from`, for the run folder's config.yaml."""
     values = dataclasses.asdict(settings)
     values["experiment_name"] = values.pop("experiment")
-    values["data"]["clients"] = [dict(client) for client in values["data"]["clients"]]
+    for key in ("clients", "joined"):
+        values["data"][key] = [dict(client) for client in values["data"][key]]
+    values["training"]["final_drops"] = list(values["training"]["final_drops"])
     return values
 
 
@@ -132,11 +136,12 @@ def read_settings(path: Path) -> Settings:
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path} holds no settings")
     return settings_from({str(key): value for key, value in values.items()})
@@ -243,31 +248,3 @@ def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> An
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"
         raise SettingsError(f"{path}={value}: expected a number {bounds}")
     return value
-
-
-def _check_pairs(settings: Settings) -> None:
-    """Refuse pairs of choices that cannot go together."""
-    if settings.crr.accuracy == "heldout" and settings.labels.source != "identities":
-        raise SettingsError(
-            "crr.accuracy=heldout needs known persons: set labels.source=identities, "
-            "or crr.accuracy=training"
-        )
-    if settings.federation.fraction <= 0.0:
-        raise SettingsError("federation.fraction=0.0: expected a number above 0, at most 1")
-    names = [client.name for client in settings.data.clients]
-    awaited = settings.federation.start_clients or len(names)
-    if (needed := settings.federation.min_clients) > awaited:
-        raise SettingsError(
-            f"federation.min_clients={needed}: expected at most {awaited}, "
-            "as many as a run starts with (federation.start_clients, or data.clients)"
-        )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")
-    unsafe = [
-        name for name in names if not name or set(name) & set("/\\ \0") or name.startswith(".")
-    ]
-    if unsafe:
-        raise SettingsError(
-            f"data.clients has the name {unsafe[0]!r}: expected letters, digits, - and _"
-        )

@@ -49,22 +49,23 @@ class FedKlprStrategy(Strategy):
         on_rows: Callable[[list[Row]], None] = lambda rows: None,
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
-        self.layout = shared_layout(settings)
         self.roster = Roster.empty(state.run)
-        self.downlink = Downlink(state, folder, self.layout, settings.wire)
+        self.downlink = Downlink(state, folder, settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
-        self._book = OpenRound(state.round, settings, self.layout, folder, state.pending)
+        layout = shared_layout(settings, state.round)
+        self._book = OpenRound(state.round, settings, layout, folder, state.pending)
 
     # ------------------------------------------------------------------ Flower's hooks
 
     def summary(self) -> None:
         """Log what is about to run."""
-        count = sum(spec.size for spec in self.layout)
+        layout = shared_layout(self.settings)
+        count = sum(spec.size for spec in layout)
         log(INFO, "%s, method %s", self.settings.experiment, self.settings.method.name)
         log(
             INFO,
             "%d tensors, %d numbers travel; run folder %s",
-            len(self.layout),
+            len(layout),
             count,
             self.folder.path,
         )
@@ -137,7 +138,8 @@ class FedKlprStrategy(Strategy):
             self._evaluate(grid)
         for server_round in range(self.state.round + 1, rounds + 1):
             self.roster.refresh(grid, self.settings.federation.wait_seconds)
-            self._book = OpenRound(server_round, self.settings, self.layout, self.folder)
+            layout = shared_layout(self.settings, server_round)
+            self._book = OpenRound(server_round, self.settings, layout, self.folder)
             with self._book.phase("train"):
                 self._train(grid)
             self.aggregate_train(server_round, ())

@@ -1,5 +1,6 @@
 """`fedklpr`: joins the commands and turns known faults into one sentence."""
 
+import signal
 import sys
 
 import typer
@@ -34,6 +35,8 @@ _DEBUG: list[bool] = []
 
 def main() -> None:
     """Run the command line; a known fault is one sentence on stderr and exit status 1."""
+    # A supervisor's stop is like Ctrl-C: what was started is ended, and the checkpoint stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli()
     except FedKlprError as error:

@@ -41,7 +41,7 @@ def evaluate(
         if across:
             results = evaluate_across(model.network, sites)
         else:
-            results = [evaluate_site(model.network, site) for site in sites]
+            results = [evaluate_site(model.network, p) for s in sites for p in s.parts or (s,)]
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=1))
     else:

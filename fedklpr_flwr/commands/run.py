@@ -35,16 +35,21 @@ def run(
     rounds = prepared.settings.federation.rounds
     print(f"run folder {prepared.folder}")
     point_latest(prepared.folder)
-    ending = launch(
-        prepared,
-        nodes=nodes,
-        superlink=superlink,
-        on_row=lambda row: print(progress_line(row, rounds), flush=True),
-    )
+    try:
+        ending = launch(
+            prepared,
+            nodes=nodes,
+            superlink=superlink,
+            on_row=lambda row: print(progress_line(row, rounds), flush=True),
+        )
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: fedklpr run resume={prepared.folder}", flush=True)
+        raise
     if not ending.good:
         raise RunError(
             f"the run did not finish (Flower: {ending.flower}, server: {ending.server}): "
-            f"{ending.message}\n  log: {prepared.folder / 'flower.log'}"
+            f"{ending.message}\n  log: {prepared.folder / 'flower.log'}\n"
+            f"  go on with: fedklpr run resume={prepared.folder}"
         )
     show_result(prepared.folder)
 

@@ -18,7 +18,11 @@ def simulate(
     prepared = prepare(overrides or [])
     print(f"run folder {prepared.folder}")
     point_latest(prepared.folder)
-    simulate_prepared(prepared)
+    try:
+        simulate_prepared(prepared)
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: fedklpr simulate resume={prepared.folder}", flush=True)
+        raise
     show_result(prepared.folder)
 
 

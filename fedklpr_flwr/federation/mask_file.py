@@ -57,12 +57,8 @@ class MaskFile(Mapping[str, torch.Tensor]):
             MemoryStateError: the file is missing, damaged or of another format.
         """
         self._path = path
-        try:
-            opened: Any = safe_open(str(path), framework="np")
-            self._file = opened.__enter__()
-            metadata = self._file.metadata() or {}
-        except (OSError, SafetensorError) as error:
-            raise MemoryStateError(f"{path} cannot be read as a mask file: {error}") from error
+        with self._open() as file:
+            metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise MemoryStateError(
                 f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}: "
@@ -70,9 +66,20 @@ class MaskFile(Mapping[str, torch.Tensor]):
             )
         self._shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
 
+    def _open(self) -> Any:
+        # Opened anew for every tensor: an open file's pages count as the server's memory, and
+        # those of hundreds of clients are more than the model.
+        try:
+            return safe_open(str(self._path), framework="np")
+        except (OSError, SafetensorError) as error:
+            raise MemoryStateError(
+                f"{self._path} cannot be read as a mask file: {error}"
+            ) from error
+
     def __getitem__(self, name: str) -> torch.Tensor:
         shape = self._shapes[name]  # first: a name without a mask is a KeyError, as in any mapping
-        return unpack_mask(self._file.get_tensor(name), shape)
+        with self._open() as file:
+            return unpack_mask(file.get_tensor(name), shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

@@ -184,13 +184,12 @@ class RepelledObjective:
 
     def __init__(self, start: EpochStart) -> None:
         self.sampling_labels = start.labels
+        self._memory: ClusterMemory = repelled_memory(start.clusters, start.features.shape[1])
         earlier = start.earlier
         if isinstance(earlier, RepelledObjective) and torch.equal(
             earlier.sampling_labels, start.labels
         ):
             self._memory = earlier._memory
-        else:
-            self._memory = repelled_memory(start.clusters, start.features.shape[1])
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
@@ -234,7 +233,8 @@ class SumOfObjectives:
 
     def update(self, batch: Batch) -> int:
         """See LocalObjective."""
-        return [part.update(batch) for part in self._parts][0]
+        correct = [part.update(batch) for part in self._parts]
+        return correct[0]
 
 
 def _counted(memory: ClusterMemory, batch: Batch, labels: torch.Tensor) -> int:
@@ -244,11 +244,14 @@ def _counted(memory: ClusterMemory, batch: Batch, labels: torch.Tensor) -> int:
     return correct
 
 
-def _sum_of(*parts: Callable[[EpochStart], LocalObjective]) -> Callable[[EpochStart], LocalObjective]:
+StartEpoch = Callable[[EpochStart], LocalObjective]
+
+
+def _sum_of(*parts: StartEpoch) -> StartEpoch:
     return lambda start: SumOfObjectives(*(part(start) for part in parts))
 
 
-OBJECTIVES: dict[str, Callable[[EpochStart], LocalObjective]] = {
+OBJECTIVES: dict[str, StartEpoch] = {
     "camera_proxies": CameraProxyObjective,
     "clusters": ClusterObjective,
     "clusters_cameras": _sum_of(ClusterObjective, CameraProxyObjective),

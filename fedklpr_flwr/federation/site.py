@@ -9,6 +9,7 @@ import torch
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures
+from fedklpr_flwr.federation.joining import JOINED
 from fedklpr_flwr.federation.method import Client, Settings
 
 
@@ -97,17 +98,49 @@ def load_site(
     return Site(name, pictures(dataset.train), pictures(dataset.query), pictures(dataset.gallery))
 
 
+def join_sites(name: str, sites: Sequence[Site]) -> Site:
+    """One site of many: nobody and no camera of one site is taken for one of another.
+
+    Args:
+        name: the new site's name.
+        sites: at least one, with pictures of one size.
+
+    Returns:
+        A site to train on whose persons and cameras are numbered anew, -1 staying unknown. Its
+        test sets are those of the sites, each searched by itself (`parts`).
+    """
+    persons, cameras, first_person, first_camera = [], [], 0, 0
+    for site in sites:
+        known = site.train.persons >= 0
+        persons.append(torch.where(known, site.train.persons + first_person, -1))
+        cameras.append(site.train.cameras + first_camera)
+        first_person = _next_number(persons[-1], first_person)
+        first_camera = _next_number(cameras[-1], first_camera)
+    pixels = torch.cat([site.train.pixels for site in sites])
+    train = Pictures(pixels, torch.cat(persons), torch.cat(cameras))
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    return Site(name, train, nothing, nothing, tuple(sites))
+
+
 def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     """Read and decode a client's pictures where its settings say they lie.
 
     Args:
         identity: the client: its name, its reader, and its folder (absolute, or below data.root).
+            The reader `joined` stands for all of `data.joined` together.
         settings: the run's settings; the seed makes splits that a set does not bring.
         cache: the user's cache folder, for drawings and decoded pictures.
 
     Raises:
         DataError: there is no such set, or a picture cannot be read.
     """
+    if identity.reader == JOINED:
+        sites = [_open_one(part, settings, cache) for part in settings.data.joined]
+        return join_sites(identity.name, sites)
+    return _open_one(identity, settings, cache)
+
+
+def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     data, model = settings.data, settings.model
     root = Path(data.root) if data.root else cache / "drawn"
     drawn = identity.reader.startswith("drawn:")
@@ -126,3 +159,8 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
         cache=Path(data.cache) if data.cache else cache / "pictures",
         skip_unreadable=data.skip_unreadable,
     )
+
+
+def _next_number(numbers: torch.Tensor, otherwise: int) -> int:
+    """One more than the largest number; `otherwise` where there is none."""
+    return max(otherwise, int(numbers.max()) + 1) if len(numbers) else otherwise

@@ -82,7 +82,7 @@ def merge_clusters(
             f"{clusters} clusters can be merged 0 to {clusters - 1} times: {merges}"
         )
     if not merges:
-        return torch.unique(labels, return_inverse=True)[1]
+        return _numbered(labels)
     of_picture = labels.numpy()
     _, inverse, sizes = np.unique(of_picture, return_inverse=True, return_counts=True)
     joined = _Forest(int(of_picture.max()) + 1)
@@ -91,7 +91,7 @@ def merge_clusters(
     ):
         joined.join(first, second)
     roots = torch.tensor([joined.root(int(label)) for label in of_picture])
-    return torch.unique(roots, return_inverse=True)[1]
+    return _numbered(roots)
 
 
 def repelled_memory(clusters: int, feature_dim: int) -> ClusterMemory:
@@ -103,6 +103,12 @@ def repelled_memory(clusters: int, feature_dim: int) -> ClusterMemory:
     """
     zeros = torch.zeros(clusters, feature_dim)
     return ClusterMemory(zeros, temperature=1 / _REPULSION, momentum=_STEP)
+
+
+def _numbered(labels: Tensor) -> Tensor:
+    """Number the labels that occur 0, 1, ... in their order."""
+    numbers: Tensor = torch.unique(labels, return_inverse=True)[1]
+    return numbers
 
 
 class _Forest:
@@ -158,7 +164,7 @@ def _spanning(
 ) -> tuple[Floats, Indices]:
     """Keep the pairs that join something new, lightest first, at most `merges` (Kruskal)."""
     order = np.argsort(weights, kind="stable")
-    forest, kept = _Forest(clusters), []
+    forest, kept = _Forest(clusters), list[int]()
     for edge in order.tolist():
         if len(kept) == merges:
             break

@@ -26,6 +26,8 @@ class Row:
     minp: float | None = None
     rank1_local: float | None = None
     map_local: float | None = None
+    rank1_final: float | None = None
+    map_final: float | None = None
     pruned: float = 0.0
     crr: str = "off"
     accuracy: float | None = None
@@ -66,6 +68,8 @@ _MEANS = [
     "minp",
     "rank1_local",
     "map_local",
+    "rank1_final",
+    "map_final",
     "accuracy",
     "divergence",
     "loss",

@@ -65,13 +65,21 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def closing_lines(rows: Sequence[Row]) -> list[str]:
-    """What the run cost, in two sentences."""
+    """What the run cost, in two sentences, and what the final fine-tuning gained."""
     sums = totals(rows)
-    return [
+    lines = [
         f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), "
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
+    last = rows[-1] if rows else None
+    if last is not None and last.rank1_final is not None:
+        lines.append(
+            "after the final local fine-tuning, for which nothing is sent: mean Rank-1 "
+            f"{_number(last.rank1)} -> {_number(last.rank1_final)}, "
+            f"mAP {_number(last.map)} -> {_number(last.map_final)}"
+        )
+    return lines
 
 
 def recovery_trace(rows: Sequence[Row]) -> list[str]:

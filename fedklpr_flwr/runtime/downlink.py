@@ -7,7 +7,8 @@ from flwr.app import Message
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.federation.client_memory import payload_name
 from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, Masks
-from fedklpr_flwr.federation.method import Wire
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.federation.site_client import Task
 from fedklpr_flwr.runtime.open_round import OpenRound
 from fedklpr_flwr.runtime.records import message_bytes, task_content
@@ -22,15 +23,15 @@ class Downlink:
     Args:
         state: the federation after the last merged round.
         folder: its run folder; clients' masks are read from it.
-        layout: the tensors of the model.
-        wire: how values travel.
+        settings: the run's settings.
     """
 
-    def __init__(self, state: ServerState, folder: RunFolder, layout: Layout, wire: Wire) -> None:
-        self._state, self._folder, self._layout, self._wire = state, folder, layout, wire
-        self._everything = FullMasks({spec.name: spec.shape for spec in layout if spec.prunable})
+    def __init__(self, state: ServerState, folder: RunFolder, settings: Settings) -> None:
+        self._state, self._folder, self._settings = state, folder, settings
+        prunable = [spec for spec in shared_layout(settings) if spec.prunable]
+        self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
         self._full_hash = mask_hash(dict(self._everything))
-        self._newest: tuple[tuple[str, bool, int], bytes, int] | None = None
+        self._newest: tuple[tuple[str, Layout, bool, int], bytes, int] | None = None
 
     def client(self, name: str) -> ClientState:
         """What is known of a client; one that is new starts with a full mask."""
@@ -74,6 +75,7 @@ class Downlink:
                 mask_hash=known.mask_hash,
                 model=known.delivered,
                 full=full,
+                last=phase == "evaluate" and book.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]
             message = Message(content, node, phase, group_id=str(book.number))
@@ -82,19 +84,22 @@ class Downlink:
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
         """A client's part of the model as bytes, and how many numbers it carries."""
-        key = (self.client(name).mask_hash, full, self._state.round)
+        # A client has its own parts from the first round on that it was merged without them.
+        has_own_since = 0 if full else self.client(name).base_round
+        layout = shared_layout(self._settings, has_own_since)
+        key = (self.client(name).mask_hash, layout, full, self._state.round)
         if self._newest is None or self._newest[0] != key:
             masks = ArrayView(self.masks_of(name))
             known = None if full else masks
             payload = encode(
-                self._state.sent,
+                {spec.name: self._state.sent[spec.name] for spec in layout},
                 masks,
-                layout=self._layout,
+                layout=layout,
                 known_masks=known,
-                values=self._wire.values,
-                level=self._wire.level,
+                values=self._settings.wire.values,
+                level=self._settings.wire.level,
             )
-            opened = open_payload(payload, layout=self._layout, known_masks=known)
-            kept = sum(opened.kept(spec.name) for spec in self._layout)
+            opened = open_payload(payload, layout=layout, known_masks=known)
+            kept = sum(opened.kept(spec.name) for spec in layout)
             self._newest = (key, payload, kept)
         return self._newest[1:]

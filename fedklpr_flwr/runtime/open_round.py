@@ -31,7 +31,7 @@ from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_repor
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.wire.layout import Layout
 
-_SCORES = ("rank1", "rank5", "rank10", "map", "minp")
+_SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
 _LOCAL_SCORES = ("rank1_local", "map_local")
 _SAID = ("crr", "accuracy", "divergence", "loss", "kl_loss", "clusters", "outliers", "idle")
 
@@ -42,7 +42,7 @@ class OpenRound:
     Args:
         number: the round; 0 is the initial model, which is only evaluated.
         settings: the run's settings.
-        layout: the tensors of the model.
+        layout: the tensors that travel in this round.
         folder: where replies wait for the merge.
         rows: rows so far, where the round was merged before the server was stopped.
     """

@@ -101,7 +101,7 @@ def _check_places(settings: Settings) -> None:
     weights = settings.model.weights
     if weights not in (None, "imagenet") and not Path(str(weights)).exists():
         raise SettingsError(f"model.weights={weights}: there is no such file or run folder")
-    for client in settings.data.clients:
+    for client in settings.data.sites:
         if client.reader.startswith("drawn:"):
             continue
         root = settings.data.root
