@@ -1,4 +1,4 @@
-"""Is the drawn task a real one? A colour histogram, an untrained network, and the same network with labels.
+"""Is the drawn task a real one? A colour histogram, an untrained network, a labelled one.
 
     python experiments/drawn_task.py --seeds 0 1 2
 

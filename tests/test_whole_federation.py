@@ -391,6 +391,15 @@ def test_a_client_that_lost_its_memory_gets_model_and_mask_again(
     assert run.model == undisturbed.model
 
 
+@pytest.mark.parametrize("method", ["feducc", "fedureid", "lotteryfl", "local_only"])
+def test_a_client_of_any_method_goes_on_without_its_memory(method, federate):
+    app = interfering(forget, client="birch", round=2, times=1)
+    run = federate(f"method={method}", app=app, names=NAMES[:2])
+    row = run.row(2, "birch")
+    assert (row.status, row.failed) == ("merged", False)
+    assert row.rank1 is not None
+
+
 class CedarIsAway(InProcessGrid):
     """cedar's node is gone while round 2 begins, and back for round 3."""
 
@@ -473,9 +482,11 @@ def test_clusters_label_a_site_without_anybody_saying_who_is_on_it(federate):
 
 @pytest.mark.parametrize("method", method_names())
 def test_every_method_runs_a_federation(method, federate):
-    run = federate(f"method={method}", ONE_ROUND, names=NAMES[:2])
-    rows = [run.row(1, name) for name in NAMES[:2]]
+    rounds = 2 if compose_settings("smoke", (f"method={method}",)).stages.loss_after else 1
+    run = federate(f"method={method}", f"federation.rounds={rounds}", names=NAMES[:2])
+    rows = [row for row in run.rows if row.client and row.round == rounds]
     assert {row.status for row in rows} == {"merged"}
+    assert not any(row.failed for row in rows)
     assert sum(row.weight for row in rows) == pytest.approx(1, abs=1e-12)
 
 
@@ -555,6 +566,19 @@ def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
     continued = federate(*PRUNES)
     assert continued.model == undisturbed.model
     assert continued.results == undisturbed.results
+
+
+@pytest.mark.parametrize("method", ["feducc", "fedureid"])
+def test_a_method_that_changes_on_the_way_goes_on_where_it_stood(method, federate):
+    """Stages that begin in round 2, labels and own weights that are kept from round to round."""
+    chosen = (f"method={method}", "federation.rounds=3")
+    app = interfering(finish_and_stop, client="birch", round=2)
+    with pytest.raises(KeyboardInterrupt):
+        federate(*chosen, app=app, names=NAMES[:2])
+    continued = federate(*chosen, names=NAMES[:2])
+    whole = federate(*chosen, names=NAMES[:2], folder="whole")
+    assert continued.model == whole.model
+    assert continued.results == whole.results
 
 
 def test_a_finished_run_continued_for_more_rounds_equals_a_longer_one(federate):

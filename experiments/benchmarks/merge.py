@@ -1,30 +1,206 @@
 """How fast, and in how little memory, the server merges: against Flower's own aggregation."""
 
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from os import cpu_count
 from pathlib import Path
 
 import numpy as np
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
-from flwr.app.message import Array
+import torch
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from safetensors.numpy import load_file, save_file
 
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
+from experiments.benchmarks.pruned import masks_before, prune
 from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_most
 from fedklpr_flwr.algorithm.merging import Contribution, merge_model
 from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.federation.mask_file import MaskFile, pack_masks
+from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
+from fedklpr_flwr.federation.update_coding import encode_update
 from fedklpr_flwr.settings import compose_settings
-from fedklpr_flwr.wire.codec import encode, open_payload
-from fedklpr_flwr.wire.layout import layout_of
+from fedklpr_flwr.wire.layout import Layout, layout_of
 
 Arrays = Mapping[str, np.ndarray]
+
+CLIENTS = 8  # different updates; where more clients merge, these come again
+PRUNED = 0.5
+NOISE = 0.3  # how far clients stand apart, of a tensor's own deviation
+ROUNDING = 1e-6  # largest difference to the plain formula, of the coordinates' mean magnitude
+SERVER_MODELS, GROWTH = 3, 1.1
+_MODEL = "model.safetensors"
+
+
 Update = tuple[Arrays, Arrays]
 """A client's tensors, zero where pruned, and its masks."""
 
-CLIENTS = 8  # different updates; more clients than that send these again
-PRUNED = 0.5
-NOISE = 0.3  # of a tensor's deviation, how far the clients stand apart
+
+def merge_rows(
+    tensors: Arrays,
+    prunable_names: Collection[str],
+    *,
+    repeats: int = 5,
+    clients: Sequence[int] = (8, 64, 256),
+) -> list[Row]:
+    """Measure the rows `merge` of the benchmarks on one model.
+
+    The two times are held against Flower's aggregate_arrayrecords of the same updates, dense:
+    `merge_over_flower` has them decoded in memory, `decode_merge_over_flower` is the server's whole
+    merge from payload files. `server_models_N` is the server's resident memory while it merges N
+    clients, less what it has before it holds any model, in models, less one.
+
+    Args:
+        tensors: name -> float32 array, a trained model, dense.
+        prunable_names: the tensors that are pruned.
+        repeats: timings taken, the median counts.
+        clients: how many clients the memory is measured with, ascending.
+
+    Returns:
+        Rows {name, value, unit, anchor, ratio, must, ok}.
+    """
+    tensors = dict(sorted(tensors.items()))  # the order in which a file gives them back
+    updates = list(_updates(tensors, prunable_names))
+    with tempfile.TemporaryDirectory(prefix="fedklpr-bench-") as folder:
+        _write_round(Path(folder), tensors, prunable_names, updates)
+        rows = _times(Path(folder), tensors, prunable_names, updates, repeats)
+        del updates
+        models = [in_fresh_process(server_models, folder, count) for count in clients]
+    for count, held in zip(clients, models, strict=True):
+        must = SERVER_MODELS
+        rows.append(make_row(f"server_models_{count}", held, "models", 1, must, value_at_most))
+    if len(clients) > 1:
+        name = f"server_models_{clients[-1]}_over_{clients[-2]}"
+        rows.append(make_row(name, models[-1] + 1, "models", models[-2] + 1, GROWTH))
+    return rows
+
+
+def server_models(folder: str, clients: int) -> float:
+    """Merge so many clients from the files of a folder; the models held at the peak, less one."""
+    settings = compose_settings("drawn")
+    before = resident_mb()
+    previous = dict(sorted(load_file(Path(folder) / _MODEL).items()))
+    arrivals, layout = _arrivals(Path(folder), clients), _layout(Path(folder), previous)
+    peak = peak_mb(partial(run_merge_round, previous, previous, arrivals, layout, settings))
+    model = sum(array.nbytes for array in previous.values()) / 1e6
+    return (peak - before) / model - 1
+
+
+def _updates(tensors: Arrays, names: Collection[str]) -> Iterator[Update]:
+    """Different clients of one model: its weights and some noise, each pruned by magnitude."""
+    for number in range(CLIENTS):
+        generator = np.random.default_rng(number)
+        moved = {
+            name: array
+            + generator.standard_normal(array.shape, np.float32) * np.float32(NOISE * array.std())
+            for name, array in tensors.items()
+        }
+        yield prune(moved, names, PRUNED)
+
+
+def _write_round(
+    folder: Path, tensors: Arrays, names: Collection[str], updates: Sequence[Update]
+) -> None:
+    """Lay down what a server has: the model, each client's mask before, and its payload."""
+    settings, layout = compose_settings("drawn"), layout_of(tensors, names)
+    save_file(dict(tensors), folder / _MODEL)
+    (folder / "prunable").write_text("\n".join(names), encoding="utf-8")
+    for number, (values, masks) in enumerate(updates):
+        known = _as_torch(masks_before(masks))
+        payload, _ = encode_update(
+            _as_torch(values), _as_torch(masks), known, tensors, {}, layout, settings
+        )
+        (folder / f"{number}.payload").write_bytes(payload)
+        (folder / f"{number}.mask").write_bytes(masks_to_bytes(known))
+
+
+def _as_torch(arrays: Arrays) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _layout(folder: Path, tensors: Arrays) -> Layout:
+    return layout_of(tensors, (folder / "prunable").read_text(encoding="utf-8").split())
+
+
+def _arrivals(folder: Path, clients: int) -> list[Arrival]:
+    return [
+        Arrival(
+            f"client-{number:04}",
+            _report(number),
+            folder / f"{number % CLIENTS}.payload",
+            MaskFile(folder / f"{number % CLIENTS}.mask"),
+        )
+        for number in range(clients)
+    ]
+
+
+def _report(number: int) -> TrainingReport:
+    return TrainingReport(
+        examples=100 + number,
+        divergence=0.1 + 0.01 * (number % 7),
+        cosine_distance=0.1,
+        pruned=PRUNED,
+        accuracy=0.5,
+        clusters=10,
+        outliers=0,
+        idle=False,
+        crr="pruned",
+        loss=1.0,
+        kl_loss=0.1,
+    )
+
+
+def _times(
+    folder: Path,
+    tensors: Arrays,
+    names: Collection[str],
+    updates: Sequence[Update],
+    repeats: int,
+) -> list[Row]:
+    settings, layout = compose_settings("drawn"), layout_of(tensors, names)
+    whole = partial(run_merge_round, tensors, tensors, _arrivals(folder, CLIENTS), layout, settings)
+    merged, notes = whole()
+    weights = list(notes.weight.values())
+    decoded = {name: _contributions(name, updates, weights) for name in tensors}
+    merge = partial(merge_model, tensors, decoded.__getitem__, threads=cpu_count() or 1)
+    right = _is_mean(merge(), updates, weights)
+    both = right and all(np.array_equal(merged[name], array) for name, array in merge().items())
+    records = [_record(values, number) for number, (values, _) in enumerate(updates)]
+    flower = partial(aggregate_arrayrecords, records, "num-examples")
+    merging, decoding, flowers = median_seconds(repeats, merge, whole, flower)
+    return [
+        make_row("merge_over_flower", merging, "s", flowers, 0.30, equal=right),
+        make_row("decode_merge_over_flower", decoding, "s", flowers, 2.0, equal=both),
+    ]
+
+
+def _contributions(
+    name: str, updates: Sequence[Update], weights: Sequence[float]
+) -> list[Contribution]:
+    """One tensor of all clients as the wire decodes it: surviving values alone."""
+    return [
+        (weight, masks.get(name), values[name][masks[name]] if name in masks else values[name])
+        for (values, masks), weight in zip(updates, weights, strict=True)
+    ]
+
+
+def _record(values: Arrays, number: int) -> RecordDict:
+    """A client's reply as Flower's own strategies read it."""
+    arrays = ArrayRecord({name: Array(array) for name, array in values.items()})
+    return RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 100 + number})})
+
+
+def _is_mean(merged: Arrays, updates: Sequence[Update], weights: Sequence[float]) -> bool:
+    """Whether a merge is the formula's, sum_k w_k m_k theta_k / sum_k w_k m_k, in float64."""
+    for name, array in merged.items():
+        total, size, mass = np.zeros((3, *array.shape))
+        for (values, masks), weight in zip(updates, weights, strict=True):
+            total += weight * values[name].astype(np.float64)
+            size += weight * np.abs(values[name].astype(np.float64))
+            mass += weight * masks.get(name, 1.0)
+        held = mass > 0
+        apart = np.abs(array[held] - total[held] / mass[held])
+        if (apart > ROUNDING * size[held] / mass[held]).any():
+            return False
+    return True

@@ -11,6 +11,7 @@ import numpy as np
 import zstandard
 from scipy.sparse import csr_array
 
+from experiments.benchmarks.pruned import masks_before, prune
 from experiments.benchmarks.rows import (
     Row,
     make_row,
@@ -25,7 +26,6 @@ from fedklpr_flwr.wire.layout import layout_of
 Arrays = Mapping[str, np.ndarray]
 
 SHARES = (0, 30, 50, 70, 90)
-STEP = 0.1  # of the remaining weights, pruned between the mask known and the mask sent
 OVER_BOUND = {"fast": 1.03, "tight": 1.006}
 ROUND_TRIPS = (("50", "float32", 0.43), ("50", "bfloat16", 0.18), ("70", "int8", 0.09))
 
@@ -44,7 +44,7 @@ def wire_rows(tensors: Arrays, prunable_names: Collection[str], *, repeats: int 
     Returns:
         Rows {name, value, unit, anchor, ratio, must, ok}.
     """
-    pruned = {share: _prune(tensors, prunable_names, share / 100) for share in SHARES}
+    pruned = {share: prune(tensors, prunable_names, share / 100) for share in SHARES}
     rows = []
     for level in OVER_BOUND:
         rows += [_over_bound(level, share, *pruned[share], prunable_names) for share in SHARES]
@@ -55,31 +55,6 @@ def wire_rows(tensors: Arrays, prunable_names: Collection[str], *, repeats: int 
     rows += _speeds(*half, prunable_names, repeats)
     rows += _others(*half, prunable_names)
     return rows
-
-
-def _prune(tensors: Arrays, names: Collection[str], share: float) -> tuple[Arrays, Arrays]:
-    """Zero the smallest share of each prunable tensor; nothing pruned is a model without masks."""
-    if not share:
-        return tensors, {}
-    masks = {
-        name: np.abs(tensors[name]) > np.quantile(np.abs(tensors[name]), share) for name in names
-    }
-    return {
-        name: np.where(masks[name], array, np.float32(0)) if name in masks else array
-        for name, array in tensors.items()
-    }, masks
-
-
-def _masks_before(tensors: Arrays, masks: Arrays) -> Arrays:
-    """The masks of one pruning step ago: STEP of what they kept is gone now."""
-    generator = np.random.default_rng(0)
-    before = {}
-    for name, mask in masks.items():
-        gone = np.flatnonzero(~mask)
-        back = min(round(np.count_nonzero(mask) * STEP / (1 - STEP)), gone.size)
-        before[name] = mask.copy()
-        before[name].reshape(-1)[generator.choice(gone, back, replace=False)] = True
-    return before
 
 
 def _over_bound(
@@ -100,7 +75,7 @@ def _round_trip(
 ) -> Row:
     """Up with a mask that has just shrunk, down with one that both sides know."""
     layout = layout_of(tensors, names)
-    before = _masks_before(tensors, masks)
+    before = masks_before(masks)
     up = encode(tensors, masks, layout=layout, known_masks=before, values=values)
     down = encode(tensors, masks, layout=layout, known_masks=masks, values=values)
     dense = 2 * sum(array.nbytes for array in tensors.values())

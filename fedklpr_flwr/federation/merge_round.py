@@ -128,7 +128,9 @@ def run_merge_round(
         for weight, payload in payloads:
             if weight > 0:
                 tensor = payload.tensor(name)
-                yield weight, tensor.mask, tensor.values
+                # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
+                mask = None if tensor.mask is None else np.packbits(tensor.mask)
+                yield weight, mask, tensor.values
 
     shared = {spec.name: previous[spec.name] for spec in layout}
     merged = merge_model(

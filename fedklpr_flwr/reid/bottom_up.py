@@ -79,7 +79,8 @@ def merge_clusters(
     clusters = len(torch.unique(labels))
     if not 0 <= merges <= max(clusters - 1, 0):
         raise SettingsError(
-            f"{clusters} clusters can be merged 0 to {clusters - 1} times: {merges}"
+            f"{clusters} clusters can be merged at most {clusters - 1} times, {merges} were asked "
+            "for: lower bottom_up.share"
         )
     if not merges:
         return _numbered(labels)

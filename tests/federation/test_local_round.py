@@ -224,12 +224,16 @@ def test_recovery_holds_the_mask_after_a_drop_until_the_accuracy_is_back(
 
 
 def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
-    """Nothing is fed in: accuracy rises by training, a huge prune ruins it, and recovery waits."""
+    """Nothing is fed in: accuracy rises by training, a huge prune ruins it, and recovery waits.
+
+    Measured: .75, .80, 1.0, then .80 after the prune.
+    """
     settings = tiny_settings(
-        "pruning.first_round=5",
+        "pruning.first_round=4",
         "pruning.rate=0.95",
         "pruning.target=0.99",
         "crr.level=0",
+        "crr.accuracy=cross_camera",
         "training.max_batches=12",
         "training.padding=0",
         "training.erasing=0",
@@ -237,14 +241,14 @@ def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
     )
     network = initial_network(settings, pretrained=False)
     memory, told = fresh(settings), []
-    for number in range(1, 7):
+    for number in range(1, 6):
         result, network = run(settings, tiny_site, memory, number, network)
         memory = result.memory
         told.append((result.update.report.crr, result.update.report.pruned))
     accuracies = dict(memory.recovery.history)
-    assert [word for word, _ in told] == [*["off"] * 4, "pruned", "held_drop"], accuracies
-    assert accuracies[5] < accuracies[4] - settings.crr.drop
-    assert told[5][1] == told[4][1] > 0.9, "the mask shrank although the accuracy had fallen"
+    assert [word for word, _ in told] == [*["off"] * 3, "pruned", "held_drop"], accuracies
+    assert accuracies[4] < accuracies[3] - settings.crr.drop
+    assert told[4][1] == told[3][1] > 0.9, "the mask shrank although the accuracy had fallen"
 
 
 def test_a_round_that_is_repeated_from_the_same_memory_prunes_once(tiny_settings, tiny_site):

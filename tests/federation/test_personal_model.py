@@ -37,7 +37,7 @@ def test_counters_do_not_travel(tiny_settings):
 
 @pytest.mark.parametrize("parts", ["none", "batchnorm", "neck", "all"])
 def test_what_is_personal_does_not_travel_and_all_else_does(parts, tiny_settings):
-    settings = tiny_settings(f"method.personal_parts={parts}")
+    settings = tiny_settings(f"method.personal_parts={parts}", "method.pruning=none")
     network = initial_network(settings, pretrained=False)
     personal = personal_names(network, parts)
     travelling = {spec.name for spec in shared_layout(settings)}

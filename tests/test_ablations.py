@@ -1,0 +1,66 @@
+"""Claims about the ablations: each experiment file is FedKLPR on drawn sites less one thing."""
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+
+from fedklpr_flwr.settings import compose_settings, experiment_names, settings_to_dict
+
+
+def leaves(values, path=""):
+    for key, value in values.items():
+        where = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            yield from leaves(value, where)
+        else:
+            yield where, value
+
+
+def difference(one, other):
+    """The keys in which two experiments differ, and what the second says."""
+    first, second = (
+        dict(leaves(settings_to_dict(compose_settings(name)))) for name in (one, other)
+    )
+    return {k: v for k, v in second.items() if first[k] != v and k != "experiment_name"}
+
+
+ABLATIONS = {
+    "drawn_without_kll": {"method.drift_penalty": "none"},
+    "drawn_without_klaw": {"method.aggregation_weights": "praw"},
+    "drawn_without_praw": {"method.aggregation_weights": "klaw"},
+    "drawn_without_merge": {"method.merge": "plain_mean"},
+    "drawn_without_crr": {"method.pruning": "always"},
+    "drawn_klaw_alignment": {"klaw.direction": "alignment"},
+    "drawn_praw_pruned": {"praw.formula": "pruned"},
+    "drawn_praw_density": {"praw.formula": "density"},
+    "drawn_klpwa_mean": {"klpwa.combine": "mean"},
+    "drawn_crr_cross_camera": {"crr.accuracy": "cross_camera"},
+    "drawn_crr_rank1_test": {"crr.accuracy": "rank1_test"},
+    "drawn_crr_previous_round": {"crr.reference": "previous_round"},
+    "drawn_crr_best": {"crr.reference": "best"},
+    "drawn_crr_rollback": {"crr.rollback": True},
+    "drawn_after_training": {"pruning.when": "after_training"},
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_is_one_override(name):
+    assert difference("drawn", name) == ABLATIONS[name]
+
+
+def test_the_ladder_adds_one_part_a_step_and_ends_with_fedklpr():
+    steps = [*sorted(name for name in experiment_names() if "ladder" in name), "drawn"]
+    assert len(steps) == 7
+    assert [difference(one, other) for one, other in pairwise(steps)] == [
+        {"method.drift_penalty": "kl"},
+        {"method.aggregation_weights": "klaw"},
+        {"method.pruning": "always"},
+        {"method.merge": "masked_mean"},
+        {"method.aggregation_weights": "klpwa"},
+        {"method.pruning": "recovery"},
+    ]
+    bottom = compose_settings(steps[0]).method
+    fedavg = compose_settings("drawn", ("method=fedavg",)).method
+    same = {"name": "", "merge": "masked_mean"}  # with full masks both means are one
+    assert dataclasses.replace(bottom, **same) == dataclasses.replace(fedavg, **same)

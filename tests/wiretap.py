@@ -1,0 +1,57 @@
+"""What goes over the wire of a tiny federation, and what its clients keep."""
+
+from pathlib import Path
+
+from tiny_federation import Finished, client_name, interfering
+
+from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder
+from fedklpr_flwr.runtime.records import read_payload
+from fedklpr_flwr.settings import load_settings
+
+
+class Wiretap:
+    """Every payload, up and down, by (phase, round, client); give `app` to a federation.
+
+    Args:
+        app: what answers behind it; the real ClientApp unless something interferes.
+    """
+
+    def __init__(self, app=None):
+        self.up, self.down = {}, {}
+        self._behind = app
+        self.app = interfering(self._listen, phase=None)
+
+    def _listen(self, message, context, app):
+        number = int(message.metadata.group_id or 0)
+        key = (message.metadata.message_type, number, client_name(context))
+        self.down[key] = read_payload(message.content)
+        reply = (self._behind or app)(message, context)
+        if not reply.has_error():
+            self.up[key] = read_payload(reply.content)
+        return reply
+
+    def updates(self):
+        """The updates by (round, client)."""
+        return {(n, client): p for (phase, n, client), p in self.up.items() if phase == "train"}
+
+
+def memory_folder(root: Path, client: str) -> Path:
+    """Where a client of the run in `root` keeps its memory."""
+    (folder,) = (root / "memory").glob(f"*/{client}")
+    return folder
+
+
+def memory_of(run: Finished, client: str, round_number: int) -> ClientMemory:
+    """What a client left a round with."""
+    folder = memory_folder(run.folder, client)
+    memory = MemoryFolder(run.folder / "memory", folder.parent.name, client).read(round_number)
+    assert memory is not None
+    return memory
+
+
+def forget(message, context, app):
+    """An interference: the client's memory is gone before it looks at the message."""
+    root = Path(load_settings(context.run_config).run.dir)
+    for file in memory_folder(root, client_name(context)).iterdir():
+        file.unlink()
+    return app(message, context)
