@@ -140,11 +140,15 @@ def run_tiny_federation(
     names: Sequence[str] = NAMES,
     nodes: int | None = None,
 ) -> Finished:
-    """Run rounds in this process; again with the same path goes on from the last merged round."""
-    chosen = (*tiny_overrides(sites, names), override("run.dir", path), *overrides)
+    """Run rounds in this process; again with the same path goes on from the last merged round.
+
+    The memories' place is said by the nodes and not by run.dir, so that all tests share one
+    composed configuration, which takes as long as a round.
+    """
+    chosen = (*tiny_overrides(sites, names), *overrides)
     run_config = {"experiment": "smoke", "overrides": shlex.join(chosen)}
     count = len(names) if nodes is None else nodes
-    partitions = [{"partition-id": number, "num-partitions": count} for number in range(count)]
+    partitions = [{"partition-id": n, "state-dir": str(path / "memory")} for n in range(count)]
     folder = RunFolder(path)
     try:
         settings = compose_settings("smoke", chosen)

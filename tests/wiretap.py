@@ -6,7 +6,9 @@ from tiny_federation import Finished, client_name, interfering
 
 from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder
 from fedklpr_flwr.runtime.records import read_payload
-from fedklpr_flwr.settings import load_settings
+
+TRIO = ("ash", "birch", "cedar")
+PAIR = TRIO[:2]
 
 
 class Wiretap:
@@ -35,15 +37,15 @@ class Wiretap:
         return {(n, client): p for (phase, n, client), p in self.up.items() if phase == "train"}
 
 
-def memory_folder(root: Path, client: str) -> Path:
-    """Where a client of the run in `root` keeps its memory."""
-    (folder,) = (root / "memory").glob(f"*/{client}")
+def memory_folder(memories: Path, client: str) -> Path:
+    """Where a client keeps its memory below a run's folder `memory`."""
+    (folder,) = memories.glob(f"*/{client}")
     return folder
 
 
 def memory_of(run: Finished, client: str, round_number: int) -> ClientMemory:
     """What a client left a round with."""
-    folder = memory_folder(run.folder, client)
+    folder = memory_folder(run.folder / "memory", client)
     memory = MemoryFolder(run.folder / "memory", folder.parent.name, client).read(round_number)
     assert memory is not None
     return memory
@@ -51,7 +53,7 @@ def memory_of(run: Finished, client: str, round_number: int) -> ClientMemory:
 
 def forget(message, context, app):
     """An interference: the client's memory is gone before it looks at the message."""
-    root = Path(load_settings(context.run_config).run.dir)
-    for file in memory_folder(root, client_name(context)).iterdir():
+    memories = Path(str(context.node_config["state-dir"]))
+    for file in memory_folder(memories, client_name(context)).iterdir():
         file.unlink()
     return app(message, context)

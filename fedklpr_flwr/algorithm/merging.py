@@ -10,6 +10,7 @@ taken in the order given, so the result is the same to the bit however many thre
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from threading import Condition
 
 import numpy as np
 
@@ -30,6 +31,9 @@ Contribution = tuple[float, Array | None, Array]
 """(weight, mask or None, values): one client's part in one tensor, see MergeAccumulator.add."""
 
 MERGES = ("masked_mean", "plain_mean")
+
+MOST_IN_WORK = 3_000_000
+"""Coordinates merged at once, by all threads together; a larger tensor is merged alone."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -204,8 +208,48 @@ def merge_model(
 
     if threads <= 1:
         return {name: merge_one(name) for name in previous}
-    # The largest first, so that no thread is left alone with a large one at the end.
-    by_size = sorted(previous, key=lambda name: -previous[name].size)
+    queue = _SizedQueue({name: array.size for name, array in previous.items()})
     with ThreadPoolExecutor(threads) as pool:
-        merged = dict(zip(by_size, pool.map(merge_one, by_size), strict=True))
+        shares = [pool.submit(queue.work_through, merge_one) for _ in range(threads)]
+        merged = {name: array for share in shares for name, array in share.result().items()}
     return {name: merged[name] for name in previous}
+
+
+class _SizedQueue:
+    """Tensors that wait to be merged, handed out so that few coordinates are in work at once.
+
+    A tensor in work takes some 50 bytes a coordinate: without a limit, memory would grow with the
+    cores, to many models.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        # The largest first, so that no thread is left alone with a large one at the end.
+        self._waiting = dict(sorted(sizes.items(), key=lambda item: -item[1]))
+        self._in_work, self._changed = 0, Condition()
+
+    def work_through(self, merge_one: Callable[[str], Array]) -> dict[str, Array]:
+        """What one thread does: take the largest tensor that fits, until none waits."""
+        done = {}
+        while (taken := self._take()) is not None:
+            name, size = taken
+            try:
+                done[name] = merge_one(name)
+            finally:
+                with self._changed:
+                    self._in_work -= size
+                    if name not in done:
+                        self._waiting.clear()  # a fault ends the merge: nobody needs the rest
+                    self._changed.notify_all()
+        return done
+
+    def _take(self) -> tuple[str, int] | None:
+        with self._changed:
+            while self._waiting:
+                room = MOST_IN_WORK - self._in_work
+                for name, size in self._waiting.items():
+                    if size <= room or not self._in_work:
+                        self._in_work += size
+                        del self._waiting[name]
+                        return name, size
+                self._changed.wait()
+        return None

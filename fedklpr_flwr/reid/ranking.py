@@ -68,36 +68,84 @@ def score_ranking(
     if not len(gallery_features):
         return None
     persons, cameras = query_persons.numpy(force=True), query_cameras.numpy(force=True)
-    shown_persons = gallery_persons.numpy(force=True)
-    shown_cameras = gallery_cameras.numpy(force=True)
-    junk = shown_persons == _JUNK
-    by_person = np.argsort(shown_persons, kind="stable")
+    gallery = Gallery.of(gallery_persons.numpy(force=True), gallery_cameras.numpy(force=True))
     rows = max(1, _BLOCK // max(1, len(gallery_features)))
     blocks = [np.empty((0, 3))]
     for start in range(0, len(query_features), rows):
         block = slice(start, start + rows)
         similarities = (query_features[block] @ gallery_features.T).numpy(force=True)
-        row, column = _same_person(persons[block], by_person, shown_persons)
-        removed = same_camera_rule & (cameras[block][row] == shown_cameras[column])
-        similarities[row[removed], column[removed]] = -np.inf
-        if junk.any():
-            similarities[:, junk] = -np.inf
-        row, column = row[~removed], column[~removed]
-        blocks.append(_scores_of_rows(row, _places(similarities, row, column)))
+        scores = score_similarities(
+            similarities,
+            persons[block],
+            cameras[block],
+            gallery,
+            same_camera_rule=same_camera_rule,
+        )
+        blocks.append(scores)
     return _mean_scores(np.concatenate(blocks))
 
 
-def _same_person(
-    persons: Indices, by_person: Indices, shown_persons: Indices
-) -> tuple[Indices, Indices]:
+@dataclass(frozen=True)
+class Gallery:
+    """What is known of the pictures that are searched.
+
+    Attributes:
+        persons: (G,) int64, -1 for junk.
+        cameras: (G,) int64.
+        by_person: (G,) int64, the pictures in the order of their persons.
+        junk: (G,) bool.
+    """
+
+    persons: Indices
+    cameras: Indices
+    by_person: Indices
+    junk: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, persons: Indices, cameras: Indices) -> "Gallery":
+        """Order the pictures by person, once for all queries."""
+        return cls(persons, cameras, np.argsort(persons, kind="stable"), persons == _JUNK)
+
+
+def score_similarities(
+    similarities: NDArray[np.float32],
+    persons: Indices,
+    cameras: Indices,
+    gallery: Gallery,
+    *,
+    same_camera_rule: bool = True,
+) -> NDArray[np.float64]:
+    """Score each query by its similarities to the whole gallery.
+
+    Args:
+        similarities: (Q,G) float32; what is out of a ranking becomes -inf in it.
+        persons: (Q,) int64.
+        cameras: (Q,) int64.
+        gallery: the G pictures.
+        same_camera_rule: see `score_ranking`.
+
+    Returns:
+        (V,3) float64, a row for each valid query, in their order: the place of its first right
+        picture, its average precision, its inverse negative penalty.
+    """
+    row, column = _same_person(persons, gallery)
+    removed = same_camera_rule & (cameras[row] == gallery.cameras[column])
+    similarities[row[removed], column[removed]] = -np.inf
+    if gallery.junk.any():
+        similarities[:, gallery.junk] = -np.inf
+    row, column = row[~removed], column[~removed]
+    return _scores_of_rows(row, _places(similarities, row, column))
+
+
+def _same_person(persons: Indices, gallery: Gallery) -> tuple[Indices, Indices]:
     """List every (query, gallery picture) of one person, junk apart, queries ascending."""
-    ordered = shown_persons[by_person]
+    ordered = gallery.persons[gallery.by_person]
     first = np.searchsorted(ordered, persons, side="left")
     sizes = np.searchsorted(ordered, persons, side="right") - first
     sizes[persons == _JUNK] = 0
     row = np.repeat(np.arange(len(persons)), sizes)
     within = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return row, by_person[first[row] + within]
+    return row, gallery.by_person[first[row] + within]
 
 
 def _places(similarities: NDArray[np.float32], row: Indices, column: Indices) -> Indices:

@@ -82,7 +82,7 @@ class Payload:
         self._position = {spec.name: position for position, spec in enumerate(layout)}
         lengths = front.table["lengths"].astype(np.int64)
         self._ends = front.body + np.cumsum(lengths).reshape(lengths.shape)
-        self._forget_pages(0, len(data))
+        self._forget_pages()
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -139,8 +139,7 @@ class Payload:
         spec = self.layout[position]
         mask = self._mask(position)
         values = self._values(position, mask)
-        last = int(self._ends[position, -1])
-        self._forget_pages(last - int(self._table[position]["lengths"].sum(dtype=np.int64)), last)
+        self._forget_pages()
         check_finite(values, name)
         if mask is None:
             return DecodedTensor(spec, None, values.reshape(spec.shape))
@@ -151,15 +150,15 @@ class Payload:
             raise WireError(f"tensor: expected a name of the layout, got {name!r}")
         return self._position[name]
 
-    def _forget_pages(self, start: int, stop: int) -> None:
+    def _forget_pages(self) -> None:
         """Let a mapped file's pages go, which would all count as this process's memory.
 
-        They are read again from the system's cache where they are needed once more.
+        They come back from the system's cache when they are needed again. Not only those just read:
+        the system maps their neighbours along with them.
         """
         source = self._data.obj
         if isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            start -= start % mmap.PAGESIZE
-            source.madvise(mmap.MADV_DONTNEED, start, stop - start)
+            source.madvise(mmap.MADV_DONTNEED)
 
     def _section(self, position: int, section: int, plain_bytes: int, what: str) -> np.ndarray:
         record = self._table[position]

@@ -1,0 +1,121 @@
+"""How fast people are told apart: against the dense public algorithm, at growing sizes."""
+
+import time
+from functools import partial
+
+import numpy as np
+import torch
+
+from experiments.benchmarks.dense_jaccard import dense_jaccard
+from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
+from experiments.benchmarks.rows import (
+    Row,
+    make_row,
+    median_seconds,
+    ratio_at_least,
+    value_at_most,
+)
+from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, cluster_people
+
+K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
+PICTURES = 17  # a person, about
+SPEEDUP, SECONDS, PEAK_MB = 10, 9.0, 600.0
+SPREAD = {"separated": 1.0, "crowded": 2.2}  # of a person's pictures, over the persons' own
+
+
+def clusters_rows(
+    compared: int = 6000, large: int = 13000, *, dimensions: int = 2048, repeats: int = 3
+) -> list[Row]:
+    """Measure the rows `clusters` of the benchmarks.
+
+    `cluster_speedup_N` compares pictures a second with the dense algorithm and scikit-learn's
+    DBSCAN on its matrix, the labels checked to be the same. At the large size, where that algorithm
+    needs several N x N matrices, the anchors are the bare product of all features with themselves,
+    and the size of the features. `cluster_seconds_crowded_N` has persons that overlap, as real
+    ones do, so that rows of V are longer.
+
+    Args:
+        compared: N of the comparison.
+        large: N of time and memory.
+        dimensions: of a feature.
+        repeats: timings taken, the median counts; the dense algorithm is timed once.
+
+    Returns:
+        Rows {name, value, unit, anchor, ratio, must, ok}.
+    """
+    features = drawn_features(compared, dimensions, "separated")
+    started = time.perf_counter()
+    expected = _dense_labels(features)
+    dense = time.perf_counter() - started
+    (sparse,) = median_seconds(repeats, partial(_cluster, features))
+    equal = bool(np.array_equal(_cluster(features).labels.numpy(), expected))
+    name = f"cluster_speedup_{compared}"
+    rates = (compared / sparse, "pictures/s", compared / dense)
+    return [
+        make_row(name, *rates, SPEEDUP, ratio_at_least, equal=equal),
+        *_large_rows(large, dimensions, repeats),
+    ]
+
+
+def _large_rows(count: int, dimensions: int, repeats: int) -> list[Row]:
+    features = drawn_features(count, dimensions, "separated")
+    crowd = drawn_features(count, dimensions, "crowded")
+    separated, crowded, product = median_seconds(
+        repeats,
+        partial(_cluster, features),
+        partial(_cluster, crowd),
+        partial(_multiply, features),
+        warm=False,
+    )
+    megabytes = features.nbytes / 1e6
+    peak = in_fresh_process(clusters_peak_mb, count, dimensions)
+    limit = value_at_most
+    return [
+        make_row(f"cluster_seconds_{count}", separated, "s", product, SECONDS, limit),
+        make_row(f"cluster_seconds_crowded_{count}", crowded, "s", product),
+        make_row(f"cluster_peak_mb_{count}", peak, "MB", megabytes, PEAK_MB, limit),
+    ]
+
+
+def drawn_features(count: int, dimensions: int, kind: str) -> torch.Tensor:
+    """Unit features of persons with about PICTURES pictures each.
+
+    Args:
+        count: N.
+        dimensions: D.
+        kind: of SPREAD.
+
+    Returns:
+        (N,D) float32.
+    """
+    generator = torch.Generator().manual_seed(0)
+    persons = max(1, count // PICTURES)
+    centres = torch.randn(persons, dimensions, generator=generator)
+    features = torch.randn(count, dimensions, generator=generator).mul_(SPREAD[kind])
+    features += centres[torch.randint(persons, (count,), generator=generator)]
+    return torch.nn.functional.normalize(features, dim=1, out=features)
+
+
+def clusters_peak_mb(count: int, dimensions: int) -> float:
+    """The peak memory of one clustering above its features, in MB."""
+    features = drawn_features(count, dimensions, "separated")
+    _cluster(features[:200])  # the libraries that it imports are not its memory
+    before = resident_mb()
+    return max(peak_mb(partial(_cluster, features)) - before, 0.1)
+
+
+def _cluster(features: torch.Tensor) -> PseudoLabels:
+    return cluster_people(features, k1=K1, k2=K2, eps=EPS, min_samples=MIN_SAMPLES)
+
+
+def _dense_labels(features: torch.Tensor) -> np.ndarray:
+    from sklearn.cluster import DBSCAN
+
+    distances = dense_jaccard(features, k1=K1, k2=K2)
+    return DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed").fit_predict(distances)
+
+
+def _multiply(features: torch.Tensor) -> None:
+    """All similarities, a block at a time: what an exact search cannot do without."""
+    for start in range(0, len(features), 1000):
+        features[start : start + 1000] @ features.T
