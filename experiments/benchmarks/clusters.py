@@ -20,7 +20,9 @@ from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, cluster_people
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 PICTURES = 17  # a person, about
 SPEEDUP, SECONDS, PEAK_MB = 10, 9.0, 600.0
-SPREAD = {"separated": 1.0, "crowded": 2.2}  # of a person's pictures, over the persons' own
+# (how many dimensions persons differ in, None = all; how far a person's pictures spread, over how
+# far persons do). The crowded ones overlap: a quarter of the pairs in a cluster are of two persons.
+KINDS: dict[str, tuple[int | None, float]] = {"separated": (None, 1.0), "crowded": (32, 0.8)}
 
 
 def clusters_rows(
@@ -83,16 +85,19 @@ def drawn_features(count: int, dimensions: int, kind: str) -> torch.Tensor:
     Args:
         count: N.
         dimensions: D.
-        kind: of SPREAD.
+        kind: of KINDS.
 
     Returns:
         (N,D) float32.
     """
+    rank, spread = KINDS[kind]
     generator = torch.Generator().manual_seed(0)
     persons = max(1, count // PICTURES)
-    centres = torch.randn(persons, dimensions, generator=generator)
-    features = torch.randn(count, dimensions, generator=generator).mul_(SPREAD[kind])
+    centres = torch.randn(persons, rank or dimensions, generator=generator)
+    features = torch.randn(count, rank or dimensions, generator=generator).mul_(spread)
     features += centres[torch.randint(persons, (count,), generator=generator)]
+    if rank is not None:
+        features = features @ torch.randn(rank, dimensions, generator=generator)
     return torch.nn.functional.normalize(features, dim=1, out=features)
 
 
