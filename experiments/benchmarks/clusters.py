@@ -117,7 +117,9 @@ def _dense_labels(features: torch.Tensor) -> np.ndarray:
     from sklearn.cluster import DBSCAN
 
     distances = dense_jaccard(features, k1=K1, k2=K2)
-    return DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed").fit_predict(distances)
+    density = DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed")
+    labels: np.ndarray = density.fit_predict(distances)
+    return labels
 
 
 def _multiply(features: torch.Tensor) -> None:

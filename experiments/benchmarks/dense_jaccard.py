@@ -43,14 +43,16 @@ def _nearest(features: torch.Tensor, k: int) -> Array:
         (features[start : start + 1000] @ features.T).topk(min(k, len(features)), dim=1).indices
         for start in range(0, len(features), 1000)
     ]
-    return torch.cat(blocks).numpy()
+    nearest: Array = torch.cat(blocks).numpy()
+    return nearest
 
 
 def _reciprocal(nearest: Array, picture: int, k: int) -> Array:
     """The neighbours of a picture that have it among theirs."""
     candidates = nearest[picture, :k]
     back = nearest[candidates, :k]
-    return candidates[(back == picture).any(axis=1)]
+    found: Array = candidates[(back == picture).any(axis=1)]
+    return found
 
 
 def _expanded(members: Array, narrow: list[Array]) -> Array:
@@ -74,4 +76,5 @@ def _distances(mass: Array) -> Array:
             there = holders[column]
             shared[there] += np.minimum(row[column], mass[there, column])
         distances[picture] = 1 - shared / (2 - shared)
-    return np.maximum(distances, 0, out=distances)
+    np.maximum(distances, 0, out=distances)
+    return distances

@@ -30,6 +30,7 @@ PRUNED = 0.5
 NOISE = 0.3  # how far clients stand apart, of a tensor's own deviation
 ROUNDING = 1e-6  # largest difference to the plain formula, of the coordinates' mean magnitude
 SERVER_MODELS, GROWTH = 3, 1.1
+WIRES: dict[str, tuple[str, ...]] = {"delta": (), "plain": ("wire.delta=false",)}
 _MODEL = "model.safetensors"
 
 
@@ -46,10 +47,13 @@ def merge_rows(
 ) -> list[Row]:
     """Measure the rows `merge` of the benchmarks on one model.
 
-    The two times are held against Flower's aggregate_arrayrecords of the same updates, dense:
-    `merge_over_flower` has them decoded in memory, `decode_merge_over_flower` is the server's whole
-    merge from payload files. `server_models_N` is the server's resident memory while it merges N
-    clients, less what it has before it holds any model, in models, less one.
+    The times are held against Flower's aggregate_arrayrecords of the same updates, dense:
+    `merge_over_flower` has them decoded in memory, whole and with their masks;
+    `merge_survivors_over_flower` has only what survived, as the wire decodes it;
+    `decode_merge_over_flower` is the server's whole merge from payload files, and
+    `decode_merge_plain_over_flower` the same of payloads that are not differences to the model.
+    `server_models_N` is the server's resident memory while it merges N clients, less what it has
+    before it holds any model, in models, less one.
 
     Args:
         tensors: name -> float32 array, a trained model, dense.
@@ -78,10 +82,11 @@ def merge_rows(
 
 def server_models(folder: str, clients: int) -> float:
     """Merge so many clients from the files of a folder; the models held at the peak, less one."""
-    settings = compose_settings("drawn")
+    settings = compose_settings("drawn", WIRES["delta"])
     before = resident_mb()
     previous = dict(sorted(load_file(Path(folder) / _MODEL).items()))
-    arrivals, layout = _arrivals(Path(folder), clients), _layout(Path(folder), previous)
+    arrivals = _arrivals(Path(folder), clients, "delta")
+    layout = _layout(Path(folder), previous)
     peak = peak_mb(partial(run_merge_round, previous, previous, arrivals, layout, settings))
     model = sum(array.nbytes for array in previous.values()) / 1e6
     return (peak - before) / model - 1
@@ -103,16 +108,16 @@ def _write_round(
     folder: Path, tensors: Arrays, names: Collection[str], updates: Sequence[Update]
 ) -> None:
     """Lay down what a server has: the model, each client's mask before, and its payload."""
-    settings, layout = compose_settings("drawn"), layout_of(tensors, names)
+    layout = layout_of(tensors, names)
     save_file(dict(tensors), folder / _MODEL)
     (folder / "prunable").write_text("\n".join(names), encoding="utf-8")
-    for number, (values, masks) in enumerate(updates):
-        known = _as_torch(masks_before(masks))
-        payload, _ = encode_update(
-            _as_torch(values), _as_torch(masks), known, tensors, {}, layout, settings
-        )
-        (folder / f"{number}.payload").write_bytes(payload)
+    for number, (arrays, bits) in enumerate(updates):
+        values, masks, known = (_as_torch(a) for a in (arrays, bits, masks_before(bits)))
         (folder / f"{number}.mask").write_bytes(masks_to_bytes(known))
+        for kind, overrides in WIRES.items():
+            settings = compose_settings("drawn", overrides)
+            payload, _ = encode_update(values, masks, known, tensors, {}, layout, settings)
+            (folder / f"{number}.{kind}").write_bytes(payload)
 
 
 def _as_torch(arrays: Arrays) -> dict[str, torch.Tensor]:
@@ -123,12 +128,12 @@ def _layout(folder: Path, tensors: Arrays) -> Layout:
     return layout_of(tensors, (folder / "prunable").read_text(encoding="utf-8").split())
 
 
-def _arrivals(folder: Path, clients: int) -> list[Arrival]:
+def _arrivals(folder: Path, clients: int, kind: str) -> list[Arrival]:
     return [
         Arrival(
             f"client-{number:04}",
             _report(number),
-            folder / f"{number % CLIENTS}.payload",
+            folder / f"{number % CLIENTS}.{kind}",
             MaskFile(folder / f"{number % CLIENTS}.mask"),
         )
         for number in range(clients)
@@ -158,29 +163,43 @@ def _times(
     updates: Sequence[Update],
     repeats: int,
 ) -> list[Row]:
-    settings, layout = compose_settings("drawn"), layout_of(tensors, names)
-    whole = partial(run_merge_round, tensors, tensors, _arrivals(folder, CLIENTS), layout, settings)
-    merged, notes = whole()
+    layout = layout_of(tensors, names)
+    delta, plain = (
+        partial(
+            run_merge_round,
+            tensors,
+            tensors,
+            _arrivals(folder, CLIENTS, kind),
+            layout,
+            compose_settings("drawn", overrides),
+        )
+        for kind, overrides in WIRES.items()
+    )
+    merged, notes = delta()
     weights = list(notes.weight.values())
-    decoded = {name: _contributions(name, updates, weights) for name in tensors}
+    decoded, survivors = {}, {}
+    for name in tensors:
+        decoded[name] = _decoded(name, updates, weights)
+        survivors[name] = [(w, m, v if m is None else v[m]) for w, m, v in decoded[name]]
     merge = partial(merge_model, tensors, decoded.__getitem__, threads=cpu_count() or 1)
-    right = _is_mean(merge(), updates, weights)
-    both = right and all(np.array_equal(merged[name], array) for name, array in merge().items())
+    sparse = partial(merge_model, tensors, survivors.__getitem__, threads=cpu_count() or 1)
+    right = _is_mean(merge(), updates, weights) and _is_mean(merged, updates, weights)
     records = [_record(values, number) for number, (values, _) in enumerate(updates)]
     flower = partial(aggregate_arrayrecords, records, "num-examples")
-    merging, decoding, flowers = median_seconds(repeats, merge, whole, flower)
+    *ours, anchor = median_seconds(repeats, merge, sparse, delta, plain, flower)
+    merging, sparsely, decoding, plainly = ours
     return [
-        make_row("merge_over_flower", merging, "s", flowers, 0.30, equal=right),
-        make_row("decode_merge_over_flower", decoding, "s", flowers, 2.0, equal=both),
+        make_row("merge_over_flower", merging, "s", anchor, 0.30, equal=right),
+        make_row("merge_survivors_over_flower", sparsely, "s", anchor, equal=right),
+        make_row("decode_merge_over_flower", decoding, "s", anchor, 2.0, equal=right),
+        make_row("decode_merge_plain_over_flower", plainly, "s", anchor, equal=right),
     ]
 
 
-def _contributions(
-    name: str, updates: Sequence[Update], weights: Sequence[float]
-) -> list[Contribution]:
-    """One tensor of all clients as the wire decodes it: surviving values alone."""
+def _decoded(name: str, updates: Sequence[Update], weights: Sequence[float]) -> list[Contribution]:
+    """One tensor of all clients, whole, zero under the mask."""
     return [
-        (weight, masks.get(name), values[name][masks[name]] if name in masks else values[name])
+        (weight, masks.get(name), values[name])
         for (values, masks), weight in zip(updates, weights, strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -96,7 +97,7 @@ def ranking_rows(size: Size = MARKET, *, repeats: int = 5) -> list[Row]:
 def ranking_peak_mb(size: Size, how: str) -> float:
     """The peak memory of one full ranking above its features, in MB."""
     search = _Search.of(size)
-    work = {
+    work: dict[str, Callable[[], object]] = {
         "ours": partial(score_ranking, *search.query, *search.gallery),
         "argsort": partial(_rank_by_argsort, search),
     }

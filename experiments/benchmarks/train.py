@@ -94,6 +94,7 @@ class _Trial:
             drift_weight=self._settings.kl.weight if received else 0.0,
             copies=1,
             generator=self._generator,
+            halfway=_do_nothing,
         )
 
     @torch.no_grad()
@@ -148,6 +149,10 @@ def _images_a_second(load: Load, anchor: float, repeats: int) -> list[Row]:
             name = f"images_s_{backbone}_{height}x{height // 2}"
             rows.append(make_row(name, other.images / seconds, "images/s", anchor))
     return rows
+
+
+def _do_nothing() -> None:
+    """What happens halfway through an epoch where nothing is pruned there."""
 
 
 def _noise_pictures(load: Load, generator: torch.Generator) -> Pictures:

@@ -152,7 +152,7 @@ def train_network(recipe: Recipe) -> ReidNetwork:
     for views, indices in labelled_loader(pixels, batches, generator):
         found = network(views)
         optimizer.zero_grad(set_to_none=True)
-        memory.loss(found, proxies[indices]).backward()
+        torch.autograd.backward(memory.loss(found, proxies[indices]))
         optimizer.step()
         memory.update(found.detach(), proxies[indices])
     return network

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import data, evaluate, run, simulate
+from fedklpr_flwr.commands import bench, data, evaluate, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -19,6 +19,7 @@ cli = typer.Typer(
 cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
 cli.command("evaluate")(evaluate.evaluate)
+cli.command("bench")(bench.bench)
 cli.add_typer(data.cli, name="data")
 
 

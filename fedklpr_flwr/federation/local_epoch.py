@@ -1,6 +1,6 @@
 """One local epoch: batches, loss plus drift penalty, a step that leaves pruned weights at zero."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,7 @@ def train_epoch(
     drift_weight: float,
     copies: int,
     generator: torch.Generator,
+    halfway: Callable[[], None],
 ) -> EpochStats | None:
     """Train one epoch in place.
 
@@ -59,6 +60,7 @@ def train_epoch(
         drift_weight: the penalty's factor; 0 leaves the reference alone, at no cost.
         copies: how often each picture counts (IDE).
         generator: of batches and augmentation.
+        halfway: called once, when half of the batches have been trained on.
 
     Returns:
         The epoch's figures, or None where there was no batch of two pictures or more.
@@ -69,7 +71,7 @@ def train_epoch(
     temperature = settings.kl.temperature or default_temperature(network.feature_dim)
     totals, seen, correct, steps, last = torch.zeros(2, dtype=torch.float64), 0, 0, 0, 0.0
     network.train()
-    for images, indices in _batches(train, objective, chosen, copies, generator):
+    for images, indices in _batches(train, objective, chosen, copies, generator, halfway):
         if len(indices) < 2:
             continue
         batch = Batch(indices, *features_and_map(network, images))
@@ -97,6 +99,7 @@ def _batches(
     chosen: Training,
     copies: int,
     generator: torch.Generator,
+    halfway: Callable[[], None],
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     labels, persons, pictures = objective.sampling_labels, chosen.persons, chosen.pictures
     used = int((labels >= 0).sum()) * copies
@@ -115,7 +118,7 @@ def _batches(
         generator=generator,
         copies=copies,
     )
-    return labelled_loader(
+    batches = labelled_loader(
         train.pixels,
         indices,
         generator,
@@ -124,3 +127,7 @@ def _batches(
         erasing=chosen.erasing,
         jitter=chosen.jitter,
     )
+    for number, batch in enumerate(batches):
+        if number == count // 2:
+            halfway()
+        yield batch

@@ -101,9 +101,7 @@ class LocalTraining:
             last = self._is_last(epoch)
             accuracy = self._accuracy(last)
             with self._clock.phase("prune"):
-                if plan.epochs == 1:
-                    self._pruning.after_epoch(0.5, accuracy, self.accuracy_through)
-                elif not last:
+                if not last:
                     self._pruning.after_epoch(epoch, accuracy, self.accuracy_through)
             if last:
                 break
@@ -153,8 +151,14 @@ class LocalTraining:
                 drift_weight=weight,
                 copies=self._copies,
                 generator=named_generator(*names),
+                halfway=self._halfway,
             )
             self._stats = stats or self._stats
+
+    def _halfway(self) -> None:
+        """A rule that compares two moments of training finds the first in a round's only epoch."""
+        if self._plan.epochs == 1:
+            self._pruning.after_epoch(0.5, None, self.accuracy_through)
 
     def _label(self, features: torch.Tensor, round_number: int) -> PseudoLabels:
         found = label_site(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.reid.residual_block import ResidualBlock
 from fedklpr_flwr.reid.weights import load_backbone_weights
 
 FEATURE_DIMS: dict[str, int] = {
@@ -168,10 +169,10 @@ def _small_backbone() -> nn.Module:
             conv1=nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False),
             bn1=nn.BatchNorm2d(16),
             relu=nn.ReLU(inplace=True),
-            layer1=_basic_block(16, 32, stride=2),
-            layer2=_basic_block(32, 64, stride=2),
-            layer3=_basic_block(64, 128, stride=1),
-            layer4=_basic_block(128, 128, stride=1),
+            layer1=ResidualBlock(16, 32, stride=2),
+            layer2=ResidualBlock(32, 64, stride=2),
+            layer3=ResidualBlock(64, 128, stride=1),
+            layer4=ResidualBlock(128, 128, stride=1),
             avgpool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),
         )
@@ -180,16 +181,3 @@ def _small_backbone() -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return backbone
-
-
-def _basic_block(inputs: int, outputs: int, *, stride: int) -> nn.Module:
-    """Build torchvision's basic block, with a projected shortcut where the shape changes."""
-    from torchvision.models.resnet import BasicBlock
-
-    shortcut = None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-        )
-    block: nn.Module = BasicBlock(inputs, outputs, stride, shortcut)
-    return block

@@ -23,6 +23,7 @@ from fedklpr_flwr.federation.merge_round import (
     run_merge_round,
 )
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
 from fedklpr_flwr.federation.update_coding import Arrays, quantise_downlink
 from fedklpr_flwr.report.rows import Row, round_row, row_from
@@ -59,7 +60,7 @@ class OpenRound:
         self.arrivals: dict[str, Arrival] = {}
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
-        self._dense = 4 * sum(spec.size for spec in layout)
+        self._dense = 4 * sum(spec.size for spec in shared_layout(settings))
         self._hashes: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
 

@@ -124,6 +124,12 @@ def test_subfedavg_holds_where_the_accuracy_does_not_bear_it(tiny_settings, tiny
 
 
 def test_subfedavg_takes_its_first_mask_in_the_middle_of_an_only_epoch(tiny_settings, tiny_site):
-    """With one epoch both masks are taken at its end: they are equal, and it never prunes."""
-    settings = tiny_settings("method=subfedavg", "crr.level=0", "training.epochs=1")
-    assert shares(play(settings, tiny_site, [None] * 2))[1] == ("held_drop", 0.0)
+    settings = tiny_settings(
+        "method=subfedavg",
+        "training.epochs=1",
+        "pruning.mask_distance=0",
+        "crr.level=0",
+        "crr.accuracy=cross_camera",
+        "training.learning_rate=0.01",
+    )
+    assert shares(play(settings, tiny_site, [None] * 2))[1] == ("pruned", 0.2)

@@ -1,0 +1,56 @@
+"""All benchmarks by name, and what becomes of their rows."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.benchmarks.clusters import clusters_rows
+from experiments.benchmarks.merge import merge_rows
+from experiments.benchmarks.ranking import ranking_rows
+from experiments.benchmarks.rows import Row, table_lines, write_rows
+from experiments.benchmarks.scale import scale_rows
+from experiments.benchmarks.startup import startup_rows
+from experiments.benchmarks.train import train_rows
+from experiments.benchmarks.trained_model import TrainedModel, prepared_model
+from experiments.benchmarks.wire import wire_rows
+
+
+def _on_trained_model(measure: Callable[..., list[Row]]) -> list[Row]:
+    model = prepared_model()
+    return model.marked(measure(model.tensors, model.prunable))
+
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "wire": lambda: _on_trained_model(wire_rows),
+    "merge": lambda: _on_trained_model(merge_rows),
+    "ranking": ranking_rows,
+    "clusters": clusters_rows,
+    "train": train_rows,
+    "startup": startup_rows,
+    "scale": scale_rows,
+}
+
+IN_ALL = ("wire", "merge", "ranking", "clusters", "train", "startup")
+"""Those that `make bench` runs; `scale` is a federation of its own."""
+
+
+def prepare_model() -> TrainedModel:
+    """Train the ResNet-50 of wire and merge, where the cache does not have it."""
+    return prepared_model()
+
+
+def measure(names: tuple[str, ...] = IN_ALL, *, json_file: Path | None = None) -> list[Row]:
+    """Run benchmarks one after the other, print their table, and write their rows.
+
+    Args:
+        names: of BENCHMARKS.
+        json_file: gets all rows, rewritten after each benchmark; None writes nothing.
+    """
+    rows: list[Row] = []
+    for name in names:
+        rows += BENCHMARKS[name]()
+        if json_file is not None:
+            write_rows(rows, json_file)
+        print(f"{name}: measured", file=sys.stderr, flush=True)
+    print("\n".join(table_lines(rows)))
+    return rows
