@@ -32,7 +32,8 @@ class PruningSettings:
         target: the pruning ratio never exceeded, in [0, 1); 0 = never prune.
         first_round: the first round in which anything is pruned, >= 1.
         when: one of WHEN; used by `recovery` and `always`.
-        recovery: CRR's levels. `level` is also the accuracy that LotteryFL and Sub-FedAvg ask for.
+        recovery: CRR's levels.
+        above: `lottery` and `sub_fedavg` prune while the accuracy is above this, in [0, 1].
         guard: `recovery` keeps the old masks where the accuracy seen through the new ones is
             below `recovery.level`.
         rewind: `lottery` asks for the initial weights after a prune.
@@ -45,6 +46,7 @@ class PruningSettings:
     first_round: int = 3
     when: str = "before_training"
     recovery: RecoveryRule = field(default_factory=RecoveryRule)
+    above: float = 0.5
     guard: bool = False
     rewind: bool = False
     mask_distance: float = 1e-4

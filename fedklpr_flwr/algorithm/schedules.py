@@ -62,15 +62,15 @@ def always_after_training(moment: PruningMoment) -> PruningStep:
 
 
 def lottery_before_training(moment: PruningMoment) -> PruningStep:
-    """Prunes, and rewinds where asked, while the last round's accuracy is above the level.
+    """Prunes, and rewinds where asked, while the last round's accuracy is above `settings.above`.
 
     Source: LotteryFL (its code measures on the client's test pictures; here on training ones).
     """
     accuracy = moment.state.recovery.newest
-    holding = outside(moment) or _not_above_level(moment, accuracy)
+    holding = outside(moment) or _not_above(moment, accuracy)
     if holding is not None:
         return keep(moment, holding)
-    step = shrink(moment, PruningDecision("pruned", f"accuracy {accuracy} is above the level"))
+    step = shrink(moment, PruningDecision("pruned", f"accuracy {accuracy} is high enough"))
     return replace(step, rewind=moment.settings.rewind and step.masks is not moment.masks)
 
 
@@ -108,7 +108,7 @@ def sub_fedavg_after_training(moment: PruningMoment) -> PruningStep:
         return keep(moment, PruningDecision("held_drop", reason))
     moment = _with_last_step(moment)
     accuracy = seen_through(moment, candidate_masks(moment), moment.accuracy)
-    low = _not_above_level(moment, accuracy)
+    low = _not_above(moment, accuracy)
     return keep(moment, low) if low else shrink(moment, PruningDecision("pruned", reason))
 
 
@@ -174,12 +174,12 @@ def _is_due(moment: PruningMoment) -> bool:
     return moment.settings.when == "before_last_epoch" and moment.epoch == moment.epochs - 1
 
 
-def _not_above_level(moment: PruningMoment, accuracy: float | None) -> PruningDecision | None:
-    """Gives the decision to hold, or None where the accuracy is above the level."""
-    level = moment.settings.recovery.level
-    if accuracy is not None and accuracy > level:
+def _not_above(moment: PruningMoment, accuracy: float | None) -> PruningDecision | None:
+    """Gives the decision to hold, or None where the accuracy is above what the rule asks for."""
+    asked = moment.settings.above
+    if accuracy is not None and accuracy > asked:
         return None
-    return PruningDecision("held_level", f"accuracy {accuracy} is not above {level}")
+    return PruningDecision("held_level", f"accuracy {accuracy} is not above {asked}")
 
 
 def _with_last_step(moment: PruningMoment) -> PruningMoment:

@@ -128,6 +128,7 @@ def pruning_settings(settings: Settings) -> PruningSettings:
         first_round=chosen.first_round,
         when=chosen.when,
         recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback),
+        above=chosen.above,
         guard=chosen.guard,
         rewind=chosen.rewind,
         mask_distance=chosen.mask_distance,

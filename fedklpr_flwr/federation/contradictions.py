@@ -29,6 +29,16 @@ def _accuracy(settings: Settings) -> None:
         )
 
 
+def _guard(settings: Settings) -> None:
+    chosen, pruning = settings.pruning, settings.method.pruning
+    if chosen.guard and (pruning != "recovery" or chosen.when == "before_training"):
+        raise SettingsError(
+            f"pruning.guard=true with method.pruning={pruning} and pruning.when={chosen.when}: the "
+            "guard looks through the new mask after an epoch of recovery's; set method.pruning="
+            "recovery and pruning.when=after_training or before_last_epoch, or pruning.guard=false"
+        )
+
+
 def _rewind(settings: Settings) -> None:
     pruning, weights = settings.method.pruning, settings.model.weights
     if not settings.pruning.rewind:
@@ -122,6 +132,7 @@ def _names(settings: Settings) -> None:
 
 _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _accuracy,
+    _guard,
     _rewind,
     _classifier,
     _personal,

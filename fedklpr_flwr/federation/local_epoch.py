@@ -7,13 +7,15 @@ import torch
 
 from fedklpr_flwr.algorithm.divergence import default_temperature
 from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, mask_gradients
-from fedklpr_flwr.data.loaders import labelled_loader, sample_batches
+from fedklpr_flwr.data.loaders import image_loader, labelled_loader, sample_batches
 from fedklpr_flwr.federation.drift import DRIFT_PENALTIES, Received, Step
 from fedklpr_flwr.federation.method import Settings, Training
 from fedklpr_flwr.federation.objectives import Batch, LocalObjective
 from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.patches import features_and_map
+
+_PLAIN_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         mask_gradients(parameters, masks)
-        right = objective.update(batch)  # before the step, while the weights fit the features
+        right = objective.correct(batch)  # before memory and weights move away from it
+        objective.update(batch)
         optimizer.step()
         apply_mask(parameters, masks)
         totals += torch.stack([loss.detach(), drift.detach()]).double()
@@ -91,6 +94,25 @@ def train_epoch(
         return None
     loss_mean, drift_mean = (totals / steps).tolist()
     return EpochStats(loss_mean, drift_mean, correct / seen, last)
+
+
+@torch.no_grad()
+def share_correct(network: ReidNetwork, train: Pictures, objective: LocalObjective) -> float:
+    """The share of labelled pictures whose plain view is nearest to its own in the memory.
+
+    Args:
+        network: the model; left in evaluation mode.
+        train: the client's training pictures, at least one of them labelled.
+        objective: an epoch's labels and memory; it learns nothing from this.
+    """
+    network.eval()
+    labelled = (objective.sampling_labels >= 0).nonzero().ravel()
+    start = correct = 0
+    for images in image_loader(train.pixels[labelled], _PLAIN_BATCH):
+        indices = labelled[start : start + len(images)]
+        correct += objective.correct(Batch(indices, *features_and_map(network, images)))
+        start += len(images)
+    return correct / len(labelled)
 
 
 def _batches(

@@ -12,10 +12,10 @@ from fedklpr_flwr.federation.accuracy import measure_accuracy
 from fedklpr_flwr.federation.clock import Clock
 from fedklpr_flwr.federation.drift import Received, receive
 from fedklpr_flwr.federation.labelling import keeps_labels, label_site, picture_copies
-from fedklpr_flwr.federation.local_epoch import EpochStats, train_epoch
+from fedklpr_flwr.federation.local_epoch import EpochStats, share_correct, train_epoch
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart, LocalObjective
-from fedklpr_flwr.federation.personal_model import features_of, float_state
+from fedklpr_flwr.federation.personal_model import features_of, float_state, reestimate_on
 from fedklpr_flwr.federation.randomness import named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
 from fedklpr_flwr.federation.training_plan import Plan
@@ -110,13 +110,17 @@ class LocalTraining:
     def accuracy_through(self, masks: Masks) -> float | None:
         """The accuracy of the weights as they are now, seen through other masks.
 
-        The counted accuracy cannot be had without training, so with `crr.accuracy=training` it is
-        that of the epoch that has just ended.
+        With `crr.accuracy=training` it is counted on the plain view of the pictures trained on,
+        against the last epoch's memory.
         """
-        if self._settings.crr.accuracy == "training":
-            return self._stats.accuracy if self._stats else None
+        if self._objective is None:
+            return None
         trial = deepcopy(self._network)
         apply_mask(float_state(trial), masks)
+        if self._settings.pruning.batchnorm == "reestimate":
+            reestimate_on(trial, self._site)
+        if self._settings.crr.accuracy == "training":
+            return share_correct(trial, self._site.train, self._objective)
         return self._measure(trial)
 
     def _epoch(

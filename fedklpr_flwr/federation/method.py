@@ -118,6 +118,7 @@ class Pruning:
     depthwise: bool
     stem: bool
     batchnorm: str = one_of("keep", "reestimate")
+    above: float = between(0.0, 1.0)
     guard: bool
     rewind: bool
     mask_distance: float = between(0.0, 1.0)

@@ -83,8 +83,12 @@ class LocalObjective(Protocol):
         """The loss of a batch."""
         ...
 
-    def update(self, batch: Batch) -> int:
-        """Take the batch into the memory; returns how many samples were nearest to their own."""
+    def correct(self, batch: Batch) -> int:
+        """How many samples of a batch are nearest to their own, by the memory as it is."""
+        ...
+
+    def update(self, batch: Batch) -> None:
+        """Take the batch into the memory."""
         ...
 
 
@@ -112,12 +116,13 @@ class CameraProxyObjective:
         """See LocalObjective."""
         return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
 
-    def update(self, batch: Batch) -> int:
-        """See LocalObjective; accuracy is counted before the memory moves."""
-        features, proxies = batch.features.detach(), self.sampling_labels[batch.indices]
-        correct = self._memory.nearest_correct(features, proxies)
-        self._memory.update(features, proxies)
-        return correct
+    def correct(self, batch: Batch) -> int:
+        """See LocalObjective."""
+        return _nearest_correct(self._memory, batch, self.sampling_labels)
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
+        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
 
 
 class ClusterObjective:
@@ -138,9 +143,13 @@ class ClusterObjective:
         """See LocalObjective."""
         return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
 
-    def update(self, batch: Batch) -> int:
-        """See LocalObjective; accuracy is counted before the memory moves."""
-        return _counted(self._memory, batch, self.sampling_labels)
+    def correct(self, batch: Batch) -> int:
+        """See LocalObjective."""
+        return _nearest_correct(self._memory, batch, self.sampling_labels)
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
+        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
 
 
 class PatchObjective:
@@ -167,11 +176,14 @@ class PatchObjective:
         loss = self._memory.loss(stripes, self.sampling_labels[batch.indices])
         return self._chosen.weight * loss
 
-    def update(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> int:
         """See LocalObjective; a stripe alone tells no picture's accuracy."""
+        return 0
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
         stripes = stripe_means(batch.feature_map.detach(), self._chosen.stripes)
         self._memory.update(stripes, self.sampling_labels[batch.indices])
-        return 0
 
 
 class RepelledObjective:
@@ -195,9 +207,13 @@ class RepelledObjective:
         """See LocalObjective."""
         return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
 
-    def update(self, batch: Batch) -> int:
-        """See LocalObjective; accuracy is counted before the memory moves."""
-        return _counted(self._memory, batch, self.sampling_labels)
+    def correct(self, batch: Batch) -> int:
+        """See LocalObjective."""
+        return _nearest_correct(self._memory, batch, self.sampling_labels)
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
+        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
 
 
 class IdentityObjective:
@@ -215,9 +231,12 @@ class IdentityObjective:
         persons = self.sampling_labels[batch.indices]
         return self._head.loss(batch.features, persons, self._generator)
 
-    def update(self, batch: Batch) -> int:
-        """See LocalObjective; a classifier has no memory to move."""
+    def correct(self, batch: Batch) -> int:
+        """See LocalObjective."""
         return self._head.correct(batch.features, self.sampling_labels[batch.indices])
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective; a classifier has no memory to move."""
 
 
 class SumOfObjectives:
@@ -231,17 +250,20 @@ class SumOfObjectives:
         """See LocalObjective."""
         return torch.stack([part.loss(batch) for part in self._parts]).sum()
 
-    def update(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> int:
         """See LocalObjective."""
-        correct = [part.update(batch) for part in self._parts]
-        return correct[0]
+        return self._parts[0].correct(batch)
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
+        for part in self._parts:
+            part.update(batch)
 
 
-def _counted(memory: ClusterMemory, batch: Batch, labels: torch.Tensor) -> int:
-    features, own = batch.features.detach(), labels[batch.indices]
-    correct = memory.nearest_correct(features, own)
-    memory.update(features, own)
-    return correct
+def _nearest_correct(
+    memory: CameraProxyMemory | ClusterMemory, batch: Batch, labels: torch.Tensor
+) -> int:
+    return memory.nearest_correct(batch.features.detach(), labels[batch.indices])
 
 
 StartEpoch = Callable[[EpochStart], LocalObjective]

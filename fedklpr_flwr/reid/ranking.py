@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Indices = NDArray[np.int64]
 
 _JUNK = -1
-_BLOCK = 4_000_000  # similarities held at once: 16 MB, and as much again sorted
+_BLOCK = 4_000_000  # similarities held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,11 @@ def score_ranking(
     gallery = Gallery.of(gallery_persons.numpy(force=True), gallery_cameras.numpy(force=True))
     rows = max(1, _BLOCK // max(1, len(gallery_features)))
     blocks = [np.empty((0, 3))]
+    # One room for all blocks: made anew each time, they would leave the heap in pieces.
+    room = query_features.new_empty(min(rows, len(query_features)), len(gallery_features))
     for start in range(0, len(query_features), rows):
         block = slice(start, start + rows)
-        similarities = (query_features[block] @ gallery_features.T).numpy(force=True)
+        similarities = _products(query_features[block], gallery_features, room)
         scores = score_similarities(
             similarities,
             persons[block],
@@ -137,6 +140,13 @@ def score_similarities(
     return _scores_of_rows(row, _places(similarities, row, column))
 
 
+def _products(left: Tensor, right: Tensor, room: Tensor) -> NDArray[np.float32]:
+    """Multiply each row of one matrix with each of the other, in the first rows of a room."""
+    with torch.no_grad():
+        products = torch.matmul(left, right.T, out=room[: len(left)])
+    return products.numpy(force=True)
+
+
 def _same_person(persons: Indices, gallery: Gallery) -> tuple[Indices, Indices]:
     """List every (query, gallery picture) of one person, junk apart, queries ascending."""
     ordered = gallery.persons[gallery.by_person]
@@ -164,14 +174,15 @@ def _places(similarities: NDArray[np.float32], row: Indices, column: Indices) ->
     """
     count = similarities.shape[1]
     value = similarities[row, column]
-    ascending = np.sort(similarities, axis=1)
-    not_larger = np.empty(len(row), dtype=np.int64)
+    place = np.empty(len(row), dtype=np.int64)
+    shared = np.empty(len(row), dtype=np.bool_)
     ends = np.searchsorted(row, np.arange(len(similarities) + 1))
-    for i, values in enumerate(ascending):
+    for i in np.flatnonzero(np.diff(ends)):
         cells = slice(ends[i], ends[i + 1])
-        not_larger[cells] = values.searchsorted(value[cells], side="right")
-    place: Indices = count - not_larger + 1
-    shared = ascending[row, not_larger - 2] == value  # the next smaller is no smaller
+        ascending = np.sort(similarities[i])  # one row at a time stays in the cache
+        not_larger = ascending.searchsorted(value[cells], side="right")
+        place[cells] = count - not_larger + 1
+        shared[cells] = ascending[not_larger - 2] == value[cells]  # the next smaller is no smaller
     for tie in np.flatnonzero(shared):
         place[tie] += np.count_nonzero(similarities[row[tie], : column[tie]] == value[tie])
     return place

@@ -78,7 +78,7 @@ class Payload:
         self._data = data
         self._known_masks = known_masks
         self._reference = reference
-        self._table = front.table
+        self._table = front.table.copy()  # it may lie in the file, which close() lets go of
         self._position = {spec.name: position for position, spec in enumerate(layout)}
         lengths = front.table["lengths"].astype(np.int64)
         self._ends = front.body + np.cumsum(lengths).reshape(lengths.shape)

@@ -1,5 +1,7 @@
 import math
+import time
 import weakref
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -193,10 +195,31 @@ def test_threads_change_no_bit(clients):
     assert single.tobytes() == alone[name].tobytes()
 
 
+def test_few_coordinates_are_in_work_at_once(monkeypatch):
+    sizes = {"huge": 50, "large": 18, "small": 8, "smaller": 6, "tiny": 1}
+    monkeypatch.setattr(merging, "MOST_IN_WORK", 20)
+    lock, in_work, most = Lock(), [], []
+
+    def contributions_of(name):
+        with lock:
+            in_work.append(name)
+            most.append(sum(sizes[other] for other in in_work))
+        yield 1.0, None, np.ones(sizes[name], np.float32)
+        time.sleep(0.01)
+        with lock:
+            in_work.remove(name)
+
+    previous = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
+    merged = merge_model(previous, contributions_of, threads=4)
+    assert all((array == 1).all() for array in merged.values())
+    assert max(most) == 50  # the huge one, alone
+    assert all(size <= 20 for size in most if size != 50)
+
+
 def test_an_error_in_a_thread_comes_out_and_says_which_tensor():
     previous = {"good": f32(1), "bad": f32(1)}
     parts = {"good": [(1.0, None, f32(2))], "bad": [(math.nan, None, f32(2))]}
-    for threads in (1, 2):
+    for threads in (1, 2, 8):
         with pytest.raises(MergeError, match="'bad'"):
             merge_model(previous, parts.__getitem__, threads=threads)
 

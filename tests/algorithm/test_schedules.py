@@ -58,8 +58,7 @@ class Client:
 
 
 def lottery_settings(**changes):
-    rule = RecoveryRule(level=0.2)
-    return PruningSettings(rate=0.2, target=0.5, first_round=1, recovery=rule, **changes)
+    return PruningSettings(rate=0.2, target=0.5, first_round=1, above=0.2, **changes)
 
 
 def test_no_rule_changes_nothing_and_says_off():

@@ -10,6 +10,7 @@ import torch
 from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.report.rows import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +51,8 @@ def test_flower_and_simulate_end_with_the_same_model_to_the_byte(tmp_path):
     assert (flower / name).read_bytes() == (simulated / name).read_bytes()
     files = sorted((simulated / "clients").glob("*/mask.safetensors"))
     assert len(files) == 3
+    last = [row for row in read_rows(simulated / "run.jsonl") if row.round == 2]
+    assert all(row.pruned == pytest.approx(0.1, abs=0.01) for row in last), "the masks are full"
     for file in files:
         one, other = MaskFile(file), MaskFile(flower / file.relative_to(simulated))
         assert all(torch.equal(one[key], other[key]) for key in one), file.parent.name

@@ -1,12 +1,15 @@
 """Claims about experiments/benchmarks: each gives exactly the rows that others read, by name."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from experiments.benchmarks.clusters import clusters_rows
 from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import Size, ranking_rows
-from experiments.benchmarks.startup import startup_rows
+from experiments.benchmarks.startup import TO_FIRST_BATCH, startup_rows
 from experiments.benchmarks.suite import BENCHMARKS, IN_ALL
 from experiments.benchmarks.train import Load, train_rows
 from experiments.benchmarks.wire import wire_rows
@@ -108,3 +111,12 @@ def test_default_sizes_are_those_of_the_names():
     assert merge_rows.__kwdefaults__["clients"] == (8, 64, 256)
     assert (Size().queries, Size().gallery, Size().dimensions) == (3368, 19732, 2048)
     assert {*IN_ALL, "scale"} == set(BENCHMARKS)
+
+
+def test_a_client_comes_to_its_first_batch_without_what_it_does_not_use():
+    code = TO_FIRST_BATCH + "print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, ""], capture_output=True, text=True, check=True
+    )
+    unused = {"wandb", "matplotlib", "sklearn", "torchvision", "ray", "scipy", "torch._dynamo"}
+    assert unused & set(done.stdout.split()) == set()

@@ -1,4 +1,4 @@
-"""Claims about benchmark rows and memory: what a row says, and what is counted."""
+"""Claims about benchmark rows and memory.py: what a row says, and what is counted."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""Claims about the dense anchor of the clusters benchmark: the same distance, the slow way."""
+"""Claims about the anchor of the clusters benchmark: the same distance, the slow way."""
 
 import numpy as np
 import pytest

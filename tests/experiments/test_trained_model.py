@@ -1,4 +1,4 @@
-"""Claims about the model that wire and merge are measured on: known by its hash."""
+"""Claims about the model behind wire and merge: trained once, and known by its hash."""
 
 import numpy as np
 import pytest

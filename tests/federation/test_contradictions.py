@@ -8,6 +8,8 @@ REFUSED = {
     ("crr.accuracy=heldout", "labels.source=clusters"): ["labels.source=identities"],
     ("crr.accuracy=rank1_test", "deployment=true"): ["rank1_test", "deployment=true", "training"],
     ("pruning.rewind=true",): ["method.pruning=recovery", "lottery"],
+    ("pruning.guard=true",): ["pruning.when=before_training", "after_training"],
+    ("method=lotteryfl", "pruning.guard=true", "pruning.when=after_training"): ["recovery"],
     ("method=subfedavg", "pruning.rewind=true"): ["method.pruning=sub_fedavg", "lottery"],
     ("method=lotteryfl", "deployment=true", "model.weights=/weights.pth"): [
         "pruning.rewind=true",
@@ -46,6 +48,7 @@ def test_it_is_refused_in_one_sentence_that_says_what_exists(overrides, tiny_set
     [
         ("crr.accuracy=rank1_test",),
         ("crr.accuracy=heldout",),
+        ("pruning.guard=true", "pruning.when=before_last_epoch"),
         ("method=lotteryfl", "deployment=true"),
         ("method=lotteryfl", "model.weights=/weights.pth"),
         ("method=fedpav", "method.personal_parts=all"),

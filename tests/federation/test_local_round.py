@@ -215,7 +215,7 @@ def test_recovery_holds_the_mask_after_a_drop_until_the_accuracy_is_back(
     history, pruned_at, action, tiny_settings, tiny_site
 ):
     """level .5, drop .01, measured from the accuracy before the last prune."""
-    settings = tiny_settings("training.max_batches=1")
+    settings = tiny_settings("training.max_batches=1", "crr.level=0.5")
     memory = remembering(settings, history, pruned_at=pruned_at)
     number = memory.round + 1
     result, _ = run(settings, tiny_site, memory, number=max(number, settings.pruning.first_round))

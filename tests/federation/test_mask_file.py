@@ -24,6 +24,16 @@ def test_masks_come_back_as_they_were_written(tmp_path):
         assert torch.equal(read[name], mask), name
 
 
+def test_a_mask_file_is_not_held_open(tmp_path):
+    file = tmp_path / "mask.safetensors"
+    file.write_bytes(masks_to_bytes(MASKS))
+    read = MaskFile(file)
+    assert torch.equal(read["conv"], MASKS["conv"])
+    file.unlink()
+    with pytest.raises(MemoryStateError, match=r"mask\.safetensors"):
+        read["conv"]
+
+
 def test_a_mask_costs_a_bit_a_coordinate():
     plain = len(masks_to_bytes({"a": torch.ones(8, dtype=torch.bool)}))
     large = len(masks_to_bytes({"a": torch.ones(80_000, dtype=torch.bool)}))

@@ -47,7 +47,9 @@ def test_an_objective_has_a_finite_loss_with_a_gradient_and_counts_its_batch(los
     value.backward()
     assert value.isfinite()
     assert value.ndim == 0
-    assert 0 <= objective.update(batch) <= len(batch.indices)
+    counted = objective.correct(batch)
+    assert 0 <= counted <= len(batch.indices)
+    assert objective.correct(batch) == counted, "counting moved the memory"
     assert objective.sampling_labels.shape == (20,)
 
 

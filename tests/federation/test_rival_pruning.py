@@ -47,7 +47,7 @@ def shares(updates):
 
 def test_lotteryfl_prunes_while_the_last_accuracy_is_above_its_threshold(tiny_settings, tiny_site):
     settings = tiny_settings("method=lotteryfl", "pruning.target=0.4", *STILL)
-    assert settings.crr.level == 0.2
+    assert settings.pruning.above == 0.2
     played = play(settings, tiny_site, [0.9, None, 0.2, 0.21, 0.9, 0.1, 0.9, 0.9])
     assert shares(played) == [
         ("off", 0.0),  # before pruning.first_round
@@ -87,7 +87,7 @@ def test_subfedavg_prunes_to_its_target_with_a_smaller_last_step(tiny_settings, 
         "pruning.target=0.3",
         "pruning.first_round=1",
         "pruning.mask_distance=0",
-        "crr.level=0",
+        "pruning.above=0",
         "crr.accuracy=cross_camera",
         "training.epochs=2",
         "training.learning_rate=0.01",
@@ -104,7 +104,7 @@ def test_subfedavg_prunes_to_its_target_with_a_smaller_last_step(tiny_settings, 
 
 
 def test_subfedavg_holds_where_training_no_longer_moves_the_mask(tiny_settings, tiny_site):
-    settings = tiny_settings("method=subfedavg", "crr.level=0", "training.epochs=2", *STILL)
+    settings = tiny_settings("method=subfedavg", "pruning.above=0", "training.epochs=2", *STILL)
     assert shares(play(settings, tiny_site, [None] * 3)) == [
         ("off", 0.0),
         ("held_drop", 0.0),
@@ -114,7 +114,7 @@ def test_subfedavg_holds_where_training_no_longer_moves_the_mask(tiny_settings, 
 
 def test_subfedavg_holds_where_the_accuracy_does_not_bear_it(tiny_settings, tiny_site):
     settings = tiny_settings(
-        "method=subfedavg", "crr.level=1", "pruning.mask_distance=0", "training.epochs=2"
+        "method=subfedavg", "pruning.above=1", "pruning.mask_distance=0", "training.epochs=2"
     )
     assert shares(play(settings, tiny_site, [None] * 3)) == [
         ("off", 0.0),
@@ -128,8 +128,28 @@ def test_subfedavg_takes_its_first_mask_in_the_middle_of_an_only_epoch(tiny_sett
         "method=subfedavg",
         "training.epochs=1",
         "pruning.mask_distance=0",
-        "crr.level=0",
+        "pruning.above=0",
         "crr.accuracy=cross_camera",
         "training.learning_rate=0.01",
     )
     assert shares(play(settings, tiny_site, [None] * 2))[1] == ("pruned", 0.2)
+
+
+def test_subfedavg_measures_through_the_new_mask_what_the_prune_would_cost(
+    tiny_settings, tiny_site
+):
+    def second_round(rate):
+        settings = tiny_settings(
+            "method=subfedavg",
+            "labels.source=identities",
+            "training.epochs=2",
+            "training.learning_rate=0.001",
+            "pruning.above=0.4",
+            "pruning.mask_distance=0",
+            "pruning.target=0.99",
+            f"pruning.rate={rate}",
+        )
+        return shares(play(settings, tiny_site, [None, 1.0]))[1]
+
+    assert second_round(0.02) == ("pruned", 0.02)
+    assert second_round(0.95) == ("held_level", 0.0)

@@ -1,6 +1,7 @@
 """Claims about fedklpr_flwr.wire.payload: any tensor, from bytes or files, in any thread."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,20 @@ def test_a_file_reads_like_its_bytes(tmp_path, source):
     from_bytes, _ = decode_dense(memoryview(bytearray(PAYLOAD)), layout=LAYOUT)
     assert all(from_file[name].tobytes() == from_bytes[name].tobytes() for name in TENSORS)
     path.unlink()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="counts pages as Linux does")
+def test_a_payload_that_was_read_leaves_no_pages_of_its_file_in_memory(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((64, 40_000)).astype(np.float32)
+    layout = layout_of({"noise": noise}, ())
+    path = tmp_path / "update.bin"
+    path.write_bytes(encode({"noise": noise}, {}, layout=layout))
+    with open_payload(path, layout=layout) as payload:
+        assert np.array_equal(payload.tensor("noise").values, noise)
+        (mapped,) = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+        resident = int(mapped.split("Rss:")[1].split()[0])
+        assert path.stat().st_size > 8_000_000
+        assert resident < 200  # kB; all of it, were its pages not let go
 
 
 def test_an_empty_file_is_refused(tmp_path):
