@@ -18,7 +18,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import SettingsError, WireError
+from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.site import Site, open_site
 from fedklpr_flwr.federation.site_client import SiteClient, Task
@@ -64,12 +65,17 @@ def identify(context: Context, settings: Settings) -> Client | None:
     client is left for it.
 
     Raises:
-        SettingsError: the node says neither.
+        SettingsError: the node says neither, or a name that no client may have.
     """
     node = context.node_config
     if "client" in node:
+        name = str(node["client"])
+        if not is_client_name(name):
+            raise SettingsError(
+                f"--node-config has client={name!r:.100}: a client's name has {CLIENT_NAME_RULE}"
+            )
         return Client(
-            name=str(node["client"]),
+            name=name,
             reader=str(node.get("data", "folder")),
             folder=str(node["root"]) if "root" in node else None,
         )
@@ -141,7 +147,12 @@ def _parameters(message: Message) -> Arrays:
 
 
 def _task(message: Message) -> Scalars:
-    return dict(message.content[TASK].items())
+    task = dict(message.content[TASK].items())
+    if not is_client_name(run := task.get("run")):  # this client's memory lies in a folder of it
+        raise WireError(
+            f"the server's task names the run {run!r:.100}: expected {CLIENT_NAME_RULE}"
+        )
+    return task
 
 
 def _reply(message: Message, arrays: Arrays, said: Scalars) -> Message:

@@ -17,6 +17,7 @@ from fedklpr_flwr.report.rows import keep_finished_rounds
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runtime.places import new_run_folder
+from fedklpr_flwr.runtime.resuming import check_resumed
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
 from fedklpr_flwr.settings import load_settings, settings_to_dict, write_settings
 from fedklpr_flwr.strategy import FedKlprStrategy
@@ -30,12 +31,17 @@ def main(grid: Grid, context: Context) -> None:
     settings = load_settings(context.run_config)
     folder = RunFolder(_run_folder(settings))
     path = folder.path
-    if folder.has_state and settings.resume is None:
-        folder.close()
-        raise RunError(f"{path} already holds a run: go on with resume={path}")
+    try:
+        if settings.resume is not None:
+            check_resumed(settings, path)
+        elif folder.has_state:
+            raise RunError(f"{path} already holds a run: go on with resume={path}")
+    except FedKlprError:
+        folder.close()  # what is refused changes nothing, the status least of all
+        raise
     try:
         folder.write_status("running")
-        run_federation(grid, settings, folder)
+        run_federation(grid, settings, folder, str(context.run_config.get("overrides", "")))
         folder.write_status("finished")
         log(INFO, "finished; results are in %s", path)
     except BaseException as error:
@@ -53,14 +59,21 @@ def _run_folder(settings: Settings) -> Path:
     return new_run_folder(Path.cwd() / "runs", settings.experiment, settings.method.name)
 
 
-def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
-    """All rounds that are still to run, then the report."""
+def run_federation(grid: Grid, settings: Settings, folder: RunFolder, overrides: str = "") -> None:
+    """All rounds that are still to run, then the report.
+
+    Args:
+        grid: Flower's grid.
+        settings: the run's settings.
+        folder: the open run folder.
+        overrides: what the settings were composed with, for commands that are shown.
+    """
     write_settings(settings, folder.path / "config.yaml")
     state = open_state(settings, folder)
     written = keep_finished_rounds(folder.rows_file, state.round)
     curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings))
     try:
-        FedKlprStrategy(settings, folder, state, written, curves.log).start(grid)
+        FedKlprStrategy(settings, folder, state, written, curves.log, overrides).start(grid)
     finally:
         curves.close()
     write_report(folder.path)

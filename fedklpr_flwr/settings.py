@@ -6,6 +6,7 @@ has one meaning everywhere. Flower's run config carries two strings, `experiment
 
 import dataclasses
 import difflib
+import math
 import shlex
 import types
 import typing
@@ -104,6 +105,8 @@ def settings_from(composed: Mapping[str, Any]) -> Settings:
     """
     values = dict(composed)
     values["experiment"] = values.pop("experiment_name", None)
+    if isinstance(values.get("model"), Mapping) and values["model"].get("weights") == "none":
+        values["model"] = {**values["model"], "weights": None}
     settings = join_clients(_build(Settings, values, ""))
     check_pairs(settings)
     return settings
@@ -247,4 +250,6 @@ def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> An
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"
         raise SettingsError(f"{path}={value}: expected a number {bounds}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{path}={value}: expected a finite number")
     return value

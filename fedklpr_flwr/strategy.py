@@ -25,6 +25,7 @@ from fedklpr_flwr.runtime.downlink import Downlink
 from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
 from fedklpr_flwr.runtime.open_round import OpenRound
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+from fedklpr_flwr.runtime.start_commands import start_commands
 
 Use = Callable[[str, Message, dict[str, Any]], None]
 
@@ -38,6 +39,7 @@ class FedKlprStrategy(Strategy):
         state: the federation so far: a fresh one, or one loaded to go on with.
         rounds_written: the last round whose rows are in run.jsonl; -1 = none.
         on_rows: called with a round's rows once they are written.
+        overrides: the run config's `overrides`, for the command to type where clients are missing.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class FedKlprStrategy(Strategy):
         state: ServerState,
         rounds_written: int,
         on_rows: Callable[[list[Row]], None] = lambda rows: None,
+        overrides: str = "",
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
         self.roster = Roster.empty(state.run)
         self.downlink = Downlink(state, folder, settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
+        self._overrides = overrides
         layout = shared_layout(settings, state.round)
         self._book = OpenRound(state.round, settings, layout, folder, state.pending)
 
@@ -129,7 +133,8 @@ class FedKlprStrategy(Strategy):
         that client's mask.
 
         Raises:
-            RunError: too few clients, or a round that failed twice.
+            RunError: too few clients, a round that failed twice, an initial model that nobody could
+                evaluate, or a disk that is full.
         """
         rounds = num_rounds or self.settings.federation.rounds
         self.summary()
@@ -149,16 +154,15 @@ class FedKlprStrategy(Strategy):
     def _gather(self, grid: Grid) -> None:
         chosen = self.settings.federation
         count = chosen.start_clients or len(self.settings.data.clients)
-        threads, experiment = self.settings.training.threads, self.settings.experiment
+        by_hand, by_launcher = start_commands(
+            self.settings, self._overrides, self.folder.path, count
+        )
 
         def explain(found: int) -> str:
             return (
                 f"{found} of {count} clients came within federation.wait_seconds="
                 f"{chosen.wait_seconds:g}. Start as many SuperNodes as there are sites:\n"
-                f"  flwr run . --stream --federation-config "
-                f"'num-supernodes={count} client-resources-num-cpus={threads}' "
-                f"-c \"experiment='{experiment}'\"\n"
-                f"or let the launcher do it:\n  fedklpr run experiment={experiment}"
+                f"  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
             )
 
         self.roster.wait_for(grid, count, chosen.wait_seconds, explain)
@@ -181,11 +185,7 @@ class FedKlprStrategy(Strategy):
             )
             self._ask(grid, "train", missing, use)
         if len(book.arrivals) < needed:
-            failures = "; ".join(
-                f"{client}: {book.row(client).failed}"
-                for client in chosen
-                if client not in book.arrivals
-            )
+            failures = book.failures(c for c in chosen if c not in book.arrivals)
             raise RunError(
                 f"round {book.number} has {len(book.arrivals)} valid replies after a second try, "
                 f"federation.min_clients={needed} are needed ({failures}). "
@@ -193,12 +193,30 @@ class FedKlprStrategy(Strategy):
             )
 
     def _evaluate(self, grid: Grid) -> None:
-        with self._book.phase("evaluate"):
-            self._ask(grid, "evaluate", self.roster.nodes, self._book.take_scores)
-        self.aggregate_evaluate(self._book.number, ())
+        book, here = self._book, sorted(self.roster.nodes)
+        with book.phase("evaluate"):
+            self._ask(grid, "evaluate", here, book.take_scores)
+        if not book.scored:
+            failures = f"({book.failures(here) or 'nobody is there'})"
+            if book.number == 0:
+                raise RunError(
+                    f"round 0: no client could evaluate the initial model {failures}. Mend the "
+                    f"clients, then go on with resume={self.folder.path}"
+                )
+            log(
+                WARNING,
+                "round %d: no client could be evaluated %s; the merged model stands, and the run "
+                "goes on",
+                book.number,
+                failures,
+            )
+        self.aggregate_evaluate(book.number, ())
 
     def _ask(self, grid: Grid, phase: str, clients: Iterable[str], use: Use) -> None:
-        """Send, and use replies as they arrive; who lacks model or mask is sent both, once."""
+        """Send, and use replies as they arrive; who lacks model or mask is sent both, once.
+
+        Who then still asks for them cannot be helped, and has failed.
+        """
         book, nodes = self._book, self.roster.nodes
         here = [client for client in clients if client in nodes]
         for full in (False, True):
@@ -207,7 +225,14 @@ class FedKlprStrategy(Strategy):
             here = [answer.client for answer in answers if book.take(answer, use)]
             if not here:
                 return
-            log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(here))
+            if not full:
+                log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(here))
+        for client in here:
+            book.fail(
+                client,
+                "it asks for model and mask (needs_sync) though both were just sent whole: is its "
+                "memory's folder writable?",
+            )
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""

@@ -11,7 +11,7 @@ from tiny_federation import tiny_overrides
 from fedklpr_flwr import client_app
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client_app import ReidClient, identify
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.federation.client_memory import payload_name
 from fedklpr_flwr.federation.mask_file import ArrayView
 from fedklpr_flwr.federation.personal_model import (
@@ -22,7 +22,7 @@ from fedklpr_flwr.federation.personal_model import (
 )
 from fedklpr_flwr.federation.site_client import SiteClient
 from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import TASK, read_payload, read_report
+from fedklpr_flwr.runtime.records import PAYLOAD, TASK, payload_record, read_payload, read_report
 from fedklpr_flwr.settings import compose_settings
 from fedklpr_flwr.wire.codec import encode
 
@@ -60,6 +60,12 @@ def test_a_node_that_says_nothing_is_told_what_to_type(smoke):
         identify(context_of(), smoke)
 
 
+@pytest.mark.parametrize("name", ["../gate", "gate 3", "", ".gate", "x" * 65])
+def test_a_deployed_nodes_name_must_be_one_that_may_be_in_a_path(name, smoke):
+    with pytest.raises(SettingsError, match="a client's name has letters, digits"):
+        identify(context_of(client=name), smoke)
+
+
 def ask(kind, context, content=None):
     InProcessGrid(client_app.app, {}, [])
     return client_app.app(Message(content or RecordDict(), 2, kind), context)
@@ -77,6 +83,14 @@ def test_a_task_for_a_node_without_a_client_is_an_error(kind, sites):
     content = RecordDict({TASK: ConfigRecord({"run": "r"})})
     with pytest.raises(SettingsError, match="speaks for no client"):
         ask(kind, context_of(sites, partition_id=9), content)
+
+
+@pytest.mark.parametrize("run", ["../../home", "", "a/b", 3])
+def test_a_servers_task_cannot_name_a_folder_elsewhere(run, sites):
+    payload = payload_record(b"")
+    content = RecordDict({TASK: ConfigRecord({"run": run}), PAYLOAD: payload})
+    with pytest.raises(WireError, match="names the run"):
+        ask("train", context_of(sites, partition_id=0), content)
 
 
 def test_the_client_is_flowers_numpy_client():

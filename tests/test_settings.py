@@ -185,7 +185,7 @@ BAD = {
     ("wire.values=float8",): ["wire.values=float8", "bfloat16"],
     ("crr.accuracy=heldout",): ["crr.accuracy=heldout", "labels.source=identities"],
     ("federation.min_clients=9",): ["federation.min_clients=9", "at most 8"],
-    ("data.clients=[]",): ["data.clients", "federation.min_clients=2", "at most 0"],
+    ("data.clients=[]",): ["data.clients=[]", "at least one"],
     ("data.clients=3",): ["data.clients", "3", "a list"],
     ("data.clients=[{name: a, reader: folder}]",): ["data.clients[0].folder", "missing"],
     ("data.clients=[{name: a/b, reader: folder, folder: a}]", "federation.min_clients=1"): [

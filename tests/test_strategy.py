@@ -6,6 +6,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import Strategy
 
+from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runtime.in_process import InProcessGrid
 from fedklpr_flwr.runtime.records import TASK, read_payload
 from fedklpr_flwr.runtime.run_folder import RunFolder
@@ -96,3 +97,18 @@ def test_the_model_goes_down_with_the_evaluation_and_training_only_names_it(stra
 def test_clients_of_one_mask_get_the_same_bytes(strategy_of):
     payloads = {read_payload(m.content) for m in messages(strategy_of(), "evaluate", 0)}
     assert len(payloads) == 1
+
+
+def test_where_clients_are_missing_the_command_has_what_the_run_was_started_with(
+    tiny_settings, tmp_path
+):
+    settings, folder = tiny_settings(), RunFolder(tmp_path / "run")
+    grid = InProcessGrid(None, {}, [])
+    strategy = FedKlprStrategy(
+        settings, folder, open_state(settings, folder), -1, overrides="seed=7 data.root=/sets"
+    )
+    with pytest.raises(RunError) as error:
+        strategy.start(grid)
+    folder.close()
+    assert """-c 'experiment="smoke" overrides="seed=7 data.root=/sets"'""" in str(error.value)
+    assert "fedklpr run experiment=smoke seed=7 data.root=/sets" in str(error.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import Array, ArrayRecord
 from safetensors.numpy import load
 from tiny_federation import (
     CAMERAS,
@@ -18,7 +18,8 @@ from tiny_federation import (
     interfering,
 )
 
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr import client_app
+from fedklpr_flwr.errors import MemoryStateError, RunError
 from fedklpr_flwr.federation.mask_file import MaskFile
 from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
 from fedklpr_flwr.runtime.in_process import InProcessGrid
@@ -144,6 +145,21 @@ class ReversedGrid(InProcessGrid):
         return super().pull_messages(reversed(list(message_ids)))
 
 
+def test_dense_is_the_whole_model_both_ways_whatever_a_method_keeps_at_home(federate):
+    """One meaning for every method, so that they can be compared: resends are not dense's."""
+    settings = compose_settings("smoke", ("model.height=32", "model.width=16"))
+    network = initial_network(settings, pretrained=False)
+    model = 4 * sum(tensor.numel() for tensor in float_state(network).values())
+    for method in ("local_only", "feducc"):
+        broken = interfering(fails, client="birch", round=1)
+        run = federate(f"method={method}", ALONE, ONE_ROUND, app=broken, folder=method)
+        dense = [[run.row(number, name).bytes_dense for name in PAIR] for number in range(2)]
+        assert dense == [[model, model], [2 * model, model]], method
+    lost = federate(ONE_ROUND, app=interfering(forget, client="birch", round=1, times=1))
+    assert lost.row(1, "birch").bytes_dense == 2 * model
+    assert lost.row(1, "birch").bytes_down > lost.row(1, "ash").bytes_down
+
+
 def test_the_order_of_arrival_changes_nothing(federate):
     """Of three: the sum of two does not depend on their order anyhow."""
     straight = federate(ONE_ROUND, names=NAMES, folder="straight")
@@ -209,6 +225,16 @@ def with_float_arrays(content, layout: Layout):
     content[PAYLOAD] = ArrayRecord([np.zeros(4, np.float32)])
 
 
+def with_huge_weights(content, layout: Layout):
+    tensors = zeros(layout)
+    tensors[layout[0].name].flat[0] = 1e30
+    content[PAYLOAD] = payload_record(encode(tensors, {}, layout=layout))
+
+
+def with_no_array(content, layout: Layout):
+    content[PAYLOAD] = ArrayRecord({"0": Array("uint8", (9,), "numpy.ndarray", b"no array")})
+
+
 def without_a_report(content, layout: Layout):
     del content[REPORT]
 
@@ -238,6 +264,13 @@ FAULTS = {
     "negative divergence": (after(saying(divergence=-0.5)), "'divergence', it has -0.5"),
     "NaN divergence": (after(saying(divergence=math.nan)), "'divergence', it has nan"),
     "accuracy above one": (after(saying(accuracy=1.5)), "'accuracy', it has 1.5"),
+    "divergence beyond sums": (after(saying(divergence=1e300)), "'divergence', it has 1e+300"),
+    "idle as text": (after(saying(idle="no")), "'idle', it has 'no'"),
+    "half a picture": (after(saying(examples=2.5)), "'examples', it has 2.5"),
+    "two of one name": (after(saying(**{"loss.a": 1.0})), "'loss' once"),
+    "huge weights": (after(with_huge_weights), "expected none beyond"),
+    "no array": (after(with_no_array), "cannot be read as an array"),
+    "needs it again": (after(saying(status="needs_sync")), "needs_sync"),
 }
 
 
@@ -263,6 +296,148 @@ def test_a_faulty_client_is_named_and_left_out_and_the_round_goes_on(
     assert reason in flower_log.text
     assert (run.row(1, "ash").status, run.row(1, "ash").weight) == ("merged", 1.0)
     assert run.model == without_birch.model, "something of the damaged reply was merged"
+
+
+SCORES = {
+    "text": ("0.9", "it has '0.9'"),
+    "NaN": (math.nan, "it has nan"),
+    "huge": (1e300, "it has 1e+300"),
+    "bool": (True, "it has True"),
+}
+
+
+@pytest.mark.parametrize("fault", SCORES)
+def test_an_update_with_unusable_scores_is_merged_without_them(fault, federate, undisturbed):
+    value, reason = SCORES[fault]
+    wrong = interfering(after(saying(map_local=value)), client="birch", round=1)
+    run = federate(*PRUNES, app=wrong)
+    row = run.row(1, "birch")
+    assert (row.status, row.rank1_local, row.map_local) == ("merged", None, None)
+    assert f"'map_local', {reason}" in row.failed
+    assert run.row(1, None).failed == "birch"
+    assert run.row(1, None).map_local == run.row(1, "ash").map_local, "the mean of who has one"
+    assert run.row(2, "birch").failed is False
+    assert run.model == undisturbed.model
+
+
+EVALUATION_FAULTS = {
+    **{
+        f"score {name}": (after(saying(map=v)), f"'map', {why}")
+        for name, (v, why) in SCORES.items()
+    },
+    "raises": FAULTS["raises"],
+    "no report": FAULTS["no report"],
+    "needs it again": FAULTS["needs it again"],
+    "two of one name": (after(saying(**{"rank1.a": 1.0})), "'rank1' once"),
+}
+
+
+@pytest.mark.parametrize("fault", EVALUATION_FAULTS)
+def test_a_fault_in_an_evaluation_costs_the_scores_alone(fault, federate, undisturbed, flower_log):
+    what, reason = EVALUATION_FAULTS[fault]
+    run = federate(*PRUNES, app=interfering(what, client="birch", round=1, phase="evaluate"))
+    row = run.row(1, "birch")
+    assert (row.status, row.rank1, row.map) == ("merged", None, None)
+    assert row.weight > 0
+    assert reason in row.failed
+    assert "birch's scores are left out" in flower_log.text
+    assert run.row(1, None).map == run.row(1, "ash").map
+    assert run.model == undisturbed.model
+
+
+@pytest.mark.parametrize("fault", ["score NaN", "raises", "no report", "needs it again"])
+def test_a_fault_in_round_zero_is_a_failure_of_that_client(fault, federate, flower_log):
+    what, reason = EVALUATION_FAULTS[fault]
+    run = federate(ONE_ROUND, app=interfering(what, client="birch", round=0, phase="evaluate"))
+    row = run.row(0, "birch")
+    assert (row.status, row.rank1) == ("failed", None)
+    assert reason in row.failed
+    assert "birch is left out" in flower_log.text
+    assert (run.row(0, "ash").status, run.row(0, "ash").failed) == ("merged", False)
+    assert run.row(0, None).status == "1 merged"
+    assert run.row(1, "birch").status == "merged"
+
+
+def test_a_run_whose_initial_model_nobody_could_evaluate_stops_and_can_go_on(
+    federate, tmp_path, undisturbed
+):
+    with pytest.raises(RunError) as error:
+        federate(*PRUNES, app=interfering(fails, round=0, phase="evaluate"))
+    text = str(error.value)
+    assert "no client could evaluate the initial model" in text
+    for name in PAIR:
+        assert f"{name}: RuntimeError: the camera store is on fire" in text
+    assert f"resume={tmp_path / 'run'}" in text
+    assert Finished(tmp_path / "run").rows == []
+    continued = federate(*PRUNES)
+    assert (continued.model, continued.figures) == (undisturbed.model, undisturbed.figures)
+
+
+def test_a_round_that_nobody_could_evaluate_is_logged_and_the_run_goes_on(
+    federate, undisturbed, flower_log
+):
+    run = federate(*PRUNES, app=interfering(fails, round=1, phase="evaluate"))
+    assert "round 1: no client could be evaluated (ash: RuntimeError: the" in flower_log.text
+    assert [run.row(1, name).status for name in PAIR] == ["merged", "merged"]
+    assert run.row(1, None).map is None
+    assert run.model == undisturbed.model
+
+
+def test_a_client_that_is_late_in_round_zero_is_late(federate):
+    class BirchNeverHears(InProcessGrid):
+        def push_messages(self, messages):
+            for message in messages:
+                first = message.metadata.group_id == "0" and message.metadata.dst_node_id == 3
+                yield from ["lost"] if first else super().push_messages([message])
+
+    run = federate(ONE_ROUND, "federation.round_seconds=1", grid=BirchNeverHears)
+    assert run.row(0, "birch").status == "late"
+    assert run.row(1, "birch").status == "merged"
+
+
+def test_a_node_without_a_proper_name_is_left_out_of_the_count(federate, flower_log):
+    def nameless(message, context, app):
+        reply = app(message, context)
+        if message.metadata.message_type == "query" and client_name(context) == "birch":
+            reply.content[REPORT]["client"] = "../birch"
+        return reply
+
+    with pytest.raises(RunError, match="1 of 2 clients came") as error:
+        federate(app=lambda message, context: nameless(message, context, client_app.app))
+    assert "node 3 is there and not counted: it gives the name '../birch'" in str(error.value)
+
+
+def test_a_client_that_was_not_merged_keeps_its_pruned_share_and_is_not_counted(federate):
+    run = federate(*PRUNES, ALONE, app=interfering(fails, client="birch", round=2))
+    held = run.row(1, "birch").pruned
+    assert held > 0.19
+    row, whole = run.row(2, "birch"), run.row(2, None)
+    assert (row.status, row.pruned) == ("failed", held)
+    assert run.state().clients["birch"].pruned == held
+    assert whole.pruned == pytest.approx((held + run.row(2, "ash").pruned) / 2)
+    assert (run.row(1, None).crr, whole.crr, run.row(0, None).crr) == ("pruned 2", "pruned 1", "")
+
+
+def test_a_full_disk_stops_the_run_and_is_no_clients_fault(federate, tmp_path):
+    """The file where birch's reply is spooled cannot be made; ash's was."""
+
+    def block(message, context, app):
+        if message.metadata.message_type == "train":
+            (tmp_path / "run" / "payloads" / "0001-birch.payload").mkdir()
+        return app(message, context)
+
+    with pytest.raises(RunError, match=r"0001-birch\.payload cannot be written: .*; make room"):
+        federate(ALONE, ONE_ROUND, app=interfering(block, client="birch"))
+    assert Finished(tmp_path / "run").state().round == 0
+
+
+def test_a_mask_that_the_server_lost_stops_the_run_and_is_no_clients_fault(federate, tmp_path):
+    def lose(message, context, app):
+        (tmp_path / "run" / "clients" / "birch" / "mask.safetensors").unlink()
+        return app(message, context)
+
+    with pytest.raises(MemoryStateError, match=r"birch/mask\.safetensors"):
+        federate(*PRUNES, ALONE, app=interfering(lose, client="birch", round=2))
 
 
 def test_a_client_that_failed_once_is_merged_in_the_next_round(federate):

@@ -1,7 +1,6 @@
 """ClientUpdate: what a client says in a round, and nothing of what it keeps at home."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,6 +10,12 @@ from fedklpr_flwr.errors import MergeError
 
 CRR_WORDS = ("pruned", "held_level", "held_drop", "at_target", "off")
 """What a client may say it did about pruning in a round (run.jsonl's field `crr`)."""
+
+CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
+"""How clusters stand against the true persons, where a simulation knows them."""
+
+_LARGEST = 1e12
+"""No figure of a report is larger: sums and means over clients stay finite."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class TrainingReport:
         loss: mean training loss of the last epoch.
         kl_loss: mean KL term of the last epoch, before its factor lambda.
         seconds: wall seconds by phase (label, train, measure, prune, evaluate, ...).
+        cluster_precision: of the pairs of pictures in one cluster, the share of one person; None
+            where persons are unknown, as in a deployment.
+        cluster_recall: of the pairs of one person, the share in one cluster; None likewise.
+        camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
+            a cluster for every camera; None likewise.
     """
 
     examples: int
@@ -45,6 +55,9 @@ class TrainingReport:
     loss: float
     kl_loss: float
     seconds: dict[str, float] = field(default_factory=dict)
+    cluster_precision: float | None = None
+    cluster_recall: float | None = None
+    camera_split: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the report as plain values that JSON can hold."""
@@ -62,9 +75,10 @@ class TrainingReport:
             The report.
 
         Raises:
-            MergeError: a field is missing, not a finite number, or out of its range.
+            MergeError: a field is missing, of another kind, not finite, or out of its range.
         """
-        missing = [f.name for f in fields(cls) if f.name not in values and f.name != "seconds"]
+        needed = [f.name for f in fields(cls) if f.name not in ("seconds", *CLUSTER_FIGURES)]
+        missing = [name for name in needed if name not in values]
         if missing:
             raise MergeError(
                 f"a client's report must have the field {missing[0]!r}, it has "
@@ -72,20 +86,23 @@ class TrainingReport:
             )
         seconds = values.get("seconds", {})
         if not isinstance(seconds, Mapping):
-            raise MergeError(f"a report's field 'seconds' must be a mapping, it is {seconds!r}")
+            raise MergeError(
+                f"a report's field 'seconds' must be a mapping, it is {seconds!r:.100}"
+            )
         return cls(
-            examples=int(_number(values, "examples", 0)),
+            examples=_count(values, "examples"),
             divergence=_number(values, "divergence", 0),
             cosine_distance=_number(values, "cosine_distance", 0, 2 + 1e-6),
             pruned=_number(values, "pruned", 0, 1),
             accuracy=None if values["accuracy"] is None else _number(values, "accuracy", 0, 1),
-            clusters=int(_number(values, "clusters", 0)),
-            outliers=int(_number(values, "outliers", 0)),
-            idle=bool(values["idle"]),
+            clusters=_count(values, "clusters"),
+            outliers=_count(values, "outliers"),
+            idle=_truth(values, "idle"),
             crr=_crr_word(values["crr"]),
             loss=_number(values, "loss"),
             kl_loss=_number(values, "kl_loss"),
             seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
+            **read_scores(values, CLUSTER_FIGURES),
         )
 
 
@@ -109,19 +126,59 @@ class ClientUpdate:
     report: TrainingReport
 
 
+def read_scores(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    """Reads accuracies that came over the network, and trusts none of them.
+
+    Args:
+        values: what a client says; other keys are ignored.
+        names: the accuracies looked for.
+
+    Returns:
+        By name a fraction in [0, 1], or None where nothing is said: a site without a test set.
+
+    Raises:
+        MergeError: one of them is not a number, not finite, or out of range; use none of them.
+    """
+    return {
+        name: None if values.get(name) is None else float(_number(values, name, 0, 1))
+        for name in names
+    }
+
+
 def _number(
-    values: Mapping[str, Any], name: str, low: float = -math.inf, high: float = math.inf
+    values: Mapping[str, Any], name: str, low: float = -_LARGEST, high: float = _LARGEST
 ) -> float:
     value = values[name]
-    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+    # A bool is an int to Python; NaN is in no range.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         raise MergeError(
-            f"a client's report must have a finite number from {low} to {high} in {name!r}, it "
-            f"has {value!r}: the update is left out, look at the client's log"
+            f"a client's report must have a finite number from {low:g} to {high:g} in {name!r}, it "
+            f"has {value!r:.100}: it is left out, look at the client's log"
+        )
+    return value
+
+
+def _count(values: Mapping[str, Any], name: str) -> int:
+    value = _number(values, name, 0)
+    if not isinstance(value, int):
+        raise MergeError(
+            f"a client's report must have a whole number in {name!r}, it has {value!r}: it is left "
+            "out, look at the client's log"
+        )
+    return value
+
+
+def _truth(values: Mapping[str, Any], name: str) -> bool:
+    value = values[name]
+    if not isinstance(value, bool):
+        raise MergeError(
+            f"a client's report must have true or false in {name!r}, it has {value!r:.100}: it is "
+            "left out, look at the client's log"
         )
     return value
 
 
 def _crr_word(value: Any) -> str:
     if value not in CRR_WORDS:
-        raise MergeError(f"a report's field 'crr' must be one of {CRR_WORDS}, it is {value!r}")
+        raise MergeError(f"a report's field 'crr' must be one of {CRR_WORDS}, it is {value!r:.100}")
     return str(value)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, data, evaluate, run, simulate
+from fedklpr_flwr.commands import bench, compare, data, evaluate, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -20,6 +20,7 @@ cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
+cli.command("compare")(compare.compare)
 cli.add_typer(data.cli, name="data")
 
 

@@ -1,65 +1,218 @@
-"""`fedklpr evaluate`: a model on its own sites, across them, or on a set that took no part."""
+"""`fedklpr evaluate`: a run's models on their own sites, across them, or on another set."""
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.data.benchmarks import CARDS
+from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.evaluation import (
     Evaluation,
     evaluate_across,
     evaluate_site,
     evaluate_splits,
+    nothing_to_rank,
 )
 from fedklpr_flwr.federation.method import Client
-from fedklpr_flwr.federation.site import open_site
+from fedklpr_flwr.federation.personal_model import reestimate_on
+from fedklpr_flwr.federation.site import Site, open_site
+from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runtime.places import user_cache
-from fedklpr_flwr.runtime.trained_model import TrainedModel, load_trained_model
+from fedklpr_flwr.runtime.trained_model import TrainedRun, open_run
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asks for."""
+
+    client: str | None
+    merged: bool
+    final: bool
+    across: bool
+    data: str | None
+    root: Path | None
+    splits: int | None
+    reestimate: bool
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder")],
-    client: Annotated[str | None, typer.Option(help="through this client's mask")] = None,
+    client: Annotated[str | None, typer.Option(help="this client's model alone")] = None,
+    merged: Annotated[bool, typer.Option("--global", help="the merged model, no mask")] = False,
+    final: Annotated[bool, typer.Option(help="models after training.final_epochs")] = False,
     across: Annotated[bool, typer.Option(help="search among the pictures of all sites")] = False,
-    data: Annotated[str | None, typer.Option(help="a reader: viper, folder, ...")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="on a set that took no part: viper, folder, ...")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="that set's folder")] = None,
-    splits: Annotated[int, typer.Option(help="mean over this many seeded splits")] = 1,
+    splits: Annotated[
+        int | None, typer.Option(help="mean over this many seeded splits of that set")
+    ] = None,
+    reestimate: Annotated[
+        bool, typer.Option(help="batch norm from that set's training pictures")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Evaluate a run's model: on its sites, across them, or on another set.
+    """Search every site with its own model: the merged one through its mask, with its own parts.
+
+    Those are the scores in the last rows of run.jsonl. With --global the merged model itself is
+    searched with, and with --data it is looked at on pictures of a site that took no part.
 
     Example: fedklpr evaluate runs/latest --across
     """
-    model = load_trained_model(run, client)
-    if data is not None:
-        results = [_on_another_set(model, data, root, splits)]
-    else:
-        sites = [open_site(c, model.settings, user_cache()) for c in model.settings.data.clients]
-        if across:
-            results = evaluate_across(model.network, sites)
-        else:
-            results = [evaluate_site(model.network, p) for s in sites for p in s.parts or (s,)]
+    asked = _Asked(client, merged, final, across, data, root, splits, reestimate)
+    _check(asked)
+    trained = open_run(run)
+    results = _on_another_set(trained, asked) if data else _on_own_sites(trained, asked)
+    if all(result.scores is None for result in results):
+        raise nothing_to_rank(results[-1].name)
     if as_json:
         print(json.dumps([result.to_dict() for result in results], indent=1))
     else:
-        print("\n".join(_lines(results)))
+        print("\n".join([_title(trained, asked), *_lines(results)]))
 
 
-def _on_another_set(model: TrainedModel, data: str, root: Path | None, splits: int) -> Evaluation:
-    if root is None and not data.startswith("drawn:"):
-        raise SettingsError(f"--data {data} needs --root: the folder of the set")
-    folder = str(root.expanduser().resolve()) if root else None
+def _check(asked: _Asked) -> None:
+    """Refuse options that mean nothing together."""
+    alone = {"--root": asked.root, "--splits": asked.splits, "--reestimate": asked.reestimate}
+    for option, value in alone.items():
+        if asked.data is None and value not in (None, False):
+            raise SettingsError(f"{option} says something of another set: name that set by --data")
+    if asked.data is not None and asked.across:
+        raise SettingsError("--across is among the run's own sites: leave --data out")
+    if asked.data is not None and asked.merged:
+        raise SettingsError("--data searches with the merged model anyhow: leave --global out")
+    if asked.data is not None and asked.final and asked.client is None:
+        raise SettingsError("--final with --data needs --client: every client has its own model")
+    if asked.merged and asked.final:
+        raise SettingsError("--global is the merged model, --final is each client's own: choose")
+    if asked.splits is not None and asked.splits < 1:
+        raise SettingsError(f"--splits {asked.splits}: expected a whole number of at least 1")
+    if asked.data and asked.root is None and not asked.data.startswith("drawn:"):
+        raise SettingsError(f"--data {asked.data} needs --root: the folder of the set")
+
+
+# ---------------------------------------------------------------------------- own sites
+
+
+def _on_own_sites(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
+    chosen = _chosen(trained, asked.client)
+    if not asked.across:
+        opened = ((_open(trained, one), one.name) for one in chosen)
+        return [
+            found
+            for site, name in opened
+            for found in evaluate_site(_model(trained, asked, name, site), site)
+        ]
+    sites = {one.name: _open(trained, one) for one in trained.settings.data.clients}
+    every = [part for site in sites.values() for part in site.parts or (site,)]
+    return evaluate_across(_searchers(trained, asked, chosen, sites), every)
+
+
+def _searchers(
+    trained: TrainedRun, asked: _Asked, chosen: list[Client], sites: dict[str, Site]
+) -> Iterator[tuple[ReidNetwork, Site]]:
+    merged = trained.merged() if asked.merged else None
+    for one in chosen:
+        site = sites[one.name]
+        network = merged or _model(trained, asked, one.name, site)
+        for part in site.parts or (site,):
+            yield network, part
+
+
+def _chosen(trained: TrainedRun, client: str | None) -> list[Client]:
+    clients = list(trained.settings.data.clients)
+    if client is None:
+        return clients
+    found = [one for one in clients if one.name == client]
+    if not found:
+        raise SettingsError(
+            f"--client {client}: {trained.path} has {', '.join(one.name for one in clients)}"
+        )
+    return found
+
+
+def _model(trained: TrainedRun, asked: _Asked, client: str, site: Site) -> ReidNetwork:
+    if asked.merged:
+        return trained.merged()
+    return trained.final(client) if asked.final else trained.personal(client, site)
+
+
+def _open(trained: TrainedRun, client: Client) -> Site:
+    return open_site(client, trained.settings, user_cache())
+
+
+# ---------------------------------------------------------------------------- another set
+
+
+def _on_another_set(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
+    data, settings = str(asked.data), trained.settings
+    folder = str(asked.root.expanduser().resolve()) if asked.root else None
     identity = Client(name=data, reader=data, folder=folder)
+
+    def site_of(seed: int) -> Site:
+        return open_site(identity, replace(settings, seed=seed), user_cache())
+
+    site = site_of(settings.seed)
+    splits = _splits(trained, asked, site)
+    network = _model_elsewhere(trained, asked, site)
     if splits == 1:
-        return evaluate_site(model.network, open_site(identity, model.settings, user_cache()))
-    return evaluate_splits(
-        model.network,
-        lambda number: open_site(identity, replace(model.settings, seed=number), user_cache()),
-        splits,
-    )
+        return evaluate_site(network, site)
+    return [evaluate_splits(network, site_of, splits)]
+
+
+def _model_elsewhere(trained: TrainedRun, asked: _Asked, site: Site) -> ReidNetwork:
+    """The merged model, or one client's; a client that is elsewhere has these pictures."""
+    if asked.client is None:
+        network = trained.merged()
+    else:
+        here = [one for one in trained.settings.data.clients if one.name == asked.client]
+        if not here and asked.client not in trained.state.clients:
+            _chosen(trained, asked.client)
+        own = _open(trained, here[0]) if here else site
+        network = _model(trained, asked, asked.client, own)
+    if asked.reestimate:
+        if len(site.train) < 2:
+            raise DataError(f"--reestimate needs training pictures, and {site.name} has none")
+        reestimate_on(network, site)
+    return network
+
+
+def _splits(trained: TrainedRun, asked: _Asked, site: Site) -> int:
+    """How many splits the mean is over: as asked, or as the set's protocol says."""
+    data = str(asked.data)
+    seeded = site.source is not None and site.source.dataset.split_seed is not None
+    took_part = any(one.reader == data for one in trained.settings.data.sites)
+    if asked.splits is None:
+        return CARDS[data].splits if seeded and not took_part else 1
+    if asked.splits > 1 and not seeded:
+        raise SettingsError(f"--splits {asked.splits}: {data} brings its one split: leave it out")
+    if asked.splits > 1 and took_part:
+        raise SettingsError(
+            f"--splits {asked.splits}: the run trained on {data}, so persons of other splits' test "
+            "sets were trained on; leave it out, or run once for every seed"
+        )
+    return asked.splits
+
+
+# ---------------------------------------------------------------------------- what is printed
+
+
+def _title(trained: TrainedRun, asked: _Asked) -> str:
+    last = trained.state.round
+    models = "each site's own model"
+    if asked.client and not asked.merged:
+        models = f"{asked.client}'s own model"
+    elif asked.merged or asked.data:
+        models = "the merged model"
+    if asked.final:
+        models += " after the final training"
+    moment = f"after round {last}" if last else "round 0, nothing trained yet"
+    return f"{trained.path}, {moment}: {models}"
 
 
 def _lines(results: list[Evaluation]) -> list[str]:
@@ -67,7 +220,16 @@ def _lines(results: list[Evaluation]) -> list[str]:
     lines = [f"{'':{width}}  Rank-1  Rank-5 Rank-10     mAP    mINP  queries"]
     for result in results:
         scores = result.scores
-        cells = (scores.rank1, scores.rank5, scores.rank10, scores.map, scores.minp)
-        numbers = " ".join(f"{value:7.3f}" for value in cells)
-        lines.append(f"{result.name:{width}} {numbers} {scores.queries:8d}")
+        cells = [*(vars(scores)[key] for key in _COLUMNS)] if scores else [None] * len(_COLUMNS)
+        numbers = " ".join("      -" if cell is None else f"{cell:7.3f}" for cell in cells)
+        lines.append(f"{result.name:{width}} {numbers} {scores.queries if scores else 0:8d}")
+    lines += [
+        f"{result.name}: {result.left_out} queries left out, whose persons no other camera has in "
+        "the gallery"
+        for result in results
+        if result.left_out
+    ]
     return lines
+
+
+_COLUMNS = ("rank1", "rank5", "rank10", "map", "minp")

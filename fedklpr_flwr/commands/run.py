@@ -21,7 +21,7 @@ Overrides = Annotated[
 def run(
     overrides: Overrides = None,
     nodes: Annotated[
-        int | None, typer.Option(help="simulated SuperNodes; default: one a client")
+        int | None, typer.Option(min=1, help="simulated SuperNodes; default: one a client")
     ] = None,
     superlink: Annotated[
         str | None, typer.Option(help="a connection of Flower's configuration to run on")
@@ -31,7 +31,10 @@ def run(
 
     Example: fedklpr run experiment=drawn seed=1 pruning.rate=0.2
     """
-    prepared = prepare(overrides or [])
+    words = list(overrides or [])
+    if superlink is not None and not any(word.startswith("deployment=") for word in words):
+        words.append("deployment=true")
+    prepared = prepare(words, simulated=superlink is None)
     rounds = prepared.settings.federation.rounds
     print(f"run folder {prepared.folder}")
     point_latest(prepared.folder)
@@ -43,7 +46,7 @@ def run(
             on_row=lambda row: print(progress_line(row, rounds), flush=True),
         )
     except KeyboardInterrupt:
-        print(f"stopped; go on with: fedklpr run resume={prepared.folder}", flush=True)
+        print(_how_to_go_on(prepared.folder, superlink), flush=True)
         raise
     if not ending.good:
         raise RunError(
@@ -52,6 +55,12 @@ def run(
             f"  go on with: fedklpr run resume={prepared.folder}"
         )
     show_result(prepared.folder)
+
+
+def _how_to_go_on(folder: Path, superlink: str | None) -> str:
+    if superlink is None:
+        return f"stopped; go on with: fedklpr run resume={folder}"
+    return f"no longer followed; the run goes on at {superlink}: see flwr list {superlink}"
 
 
 def show_result(folder: Path) -> None:

@@ -31,6 +31,7 @@ class ReidDataset:
         gallery: Pictures that are searched.
         single_shot: True where the gallery holds one picture of each person.
         notes: What a user should know of how it was read (a split made from a seed, for one).
+        split_seed: The seed that made its split; None where the set brings its own.
     """
 
     name: str
@@ -39,3 +40,9 @@ class ReidDataset:
     gallery: tuple[PersonImage, ...]
     single_shot: bool = False
     notes: tuple[str, ...] = ()
+    split_seed: int | None = None
+
+    @property
+    def lists(self) -> dict[str, tuple[PersonImage, ...]]:
+        """The three lists of pictures by name."""
+        return {"train": self.train, "query": self.query, "gallery": self.gallery}

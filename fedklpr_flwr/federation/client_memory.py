@@ -4,6 +4,7 @@
                                                    residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
     <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
+    <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
 
 A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
 record the server names (`base_round`: the last round in which this client's update was merged), so
@@ -26,8 +27,11 @@ from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import pack_masks, unpack_mask
+from fedklpr_flwr.federation.picture_record import note_pictures
+from fedklpr_flwr.federation.site import Site
 
 _FORMAT = "fedklpr-memory-1"
+_FINAL = "final.safetensors"
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,7 @@ class MemoryFolder:
         path = self._record(round_number)
         if not path.exists():
             return None
-        try:
-            with safe_open(str(path), framework="np") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise MemoryStateError(
-                f"{path} is damaged: {error}; delete it to start anew"
-            ) from error
+        metadata, arrays = _read_arrays(path)
         if metadata.get("format") != _FORMAT:
             raise MemoryStateError(
                 f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
@@ -128,16 +125,45 @@ class MemoryFolder:
             return None
         return payload if payload_name(payload) == name else None
 
-    def store_final(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Keep the model as it is after the final local fine-tuning."""
+    def pictures_changed(self, site: Site, round_number: int) -> bool:
+        """Whether the pictures are others than this client last worked with; see note_pictures."""
+        return note_pictures(self.folder, site, round_number)
+
+    def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
+        """Keep the model as it is after the final local fine-tuning, which followed that round."""
         arrays = {name: np.ascontiguousarray(t.detach().numpy()) for name, t in tensors.items()}
-        write_atomically(self.folder / "final.safetensors", save(arrays))
+        blob = save(arrays, metadata={"round": str(round_number)})
+        write_atomically(self.folder / _FINAL, blob)
+
+    def read_final(self, round_number: int) -> dict[str, torch.Tensor] | None:
+        """The model after the final fine-tuning that followed a round; None where there is none.
+
+        Raises:
+            MemoryStateError: the file is there and damaged.
+        """
+        path = self.folder / _FINAL
+        if not path.exists():
+            return None
+        metadata, arrays = _read_arrays(path)
+        if metadata.get("round", str(round_number)) != str(round_number):
+            return None
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _record(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:04d}.safetensors"
 
     def _received(self, name: str) -> Path:
         return self.folder / f"received-{name}.payload"
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """A safetensors file's metadata and arrays."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise MemoryStateError(f"{path} is damaged: {error}; delete it to start anew") from error
 
 
 def payload_name(payload: bytes | memoryview) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.federation.method import Settings
 
 
@@ -100,7 +101,21 @@ def _personal(settings: Settings) -> None:
         )
 
 
+def _neighbours(settings: Settings) -> None:
+    if settings.labels.k2 > settings.labels.k1:
+        raise SettingsError(
+            f"labels.k2={settings.labels.k2}: expected at most labels.k1={settings.labels.k1}, "
+            "whose neighbours it averages over"
+        )
+    if early := [epoch for epoch in settings.training.final_drops if epoch < 1]:
+        raise SettingsError(
+            f"training.final_drops has {early[0]}: expected epochs of the final training, from 1 on"
+        )
+
+
 def _clients(settings: Settings) -> None:
+    if not settings.data.sites:
+        raise SettingsError("data.clients=[]: expected at least one {name, reader, folder}")
     if settings.federation.fraction <= 0.0:
         raise SettingsError("federation.fraction=0.0: expected a number above 0, at most 1")
     if settings.data.join and settings.deployment:
@@ -121,12 +136,10 @@ def _names(settings: Settings) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")
-    unsafe = [
-        name for name in names if not name or set(name) & set("/\\ \0") or name.startswith(".")
-    ]
+    unsafe = [name for name in names if not is_client_name(name)]
     if unsafe:
         raise SettingsError(
-            f"data.clients has the name {unsafe[0]!r}: expected letters, digits, - and _"
+            f"data.clients has the name {unsafe[0]!r:.100}: expected {CLIENT_NAME_RULE}"
         )
 
 
@@ -136,6 +149,7 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _rewind,
     _classifier,
     _personal,
+    _neighbours,
     _clients,
     _names,
 )

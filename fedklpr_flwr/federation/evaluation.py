@@ -1,12 +1,21 @@
-"""A trained model on any pictures: one split, the mean of several, or across all sites."""
+"""A trained model on any pictures: a site's own, the mean of several splits, or across all sites.
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+What cannot be ranked is counted, never guessed: a query whose person nobody else's camera has in
+the gallery is left out of every mean, and a site without a single query that can be found has no
+scores.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import torch
 
 from fedklpr_flwr.errors import DataError
-from fedklpr_flwr.federation.personal_model import evaluate_personal_model, features_of
+from fedklpr_flwr.federation.personal_model import (
+    evaluate_personal_model,
+    features_of,
+    mean_scores,
+)
 from fedklpr_flwr.federation.site import Site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
@@ -17,23 +26,42 @@ _FOREIGN = 10_000_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by name of what was searched; accuracies are fractions."""
+    """Scores by name of what was searched; accuracies are fractions.
+
+    Attributes:
+        name: whose people were searched for.
+        scores: None where there is no query that can be found.
+        left_out: queries with no picture of their person by another camera in the gallery.
+    """
 
     name: str
-    scores: RankingScores
+    scores: RankingScores | None
+    left_out: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """The scores as plain values."""
-        return {"name": self.name, **asdict(self.scores)}
+        """The scores as plain values, null where there are none."""
+        scores = asdict(self.scores) if self.scores else dict.fromkeys(_KEYS)
+        return {"name": self.name, **scores, "left_out": self.left_out}
 
 
-def evaluate_site(network: ReidNetwork, site: Site) -> Evaluation:
-    """Search a site's queries in its own gallery.
+_KEYS = [field.name for field in fields(RankingScores)]
 
-    Raises:
-        DataError: there is no query with a match in the gallery.
+
+def evaluate_site(network: ReidNetwork, site: Site) -> list[Evaluation]:
+    """Search a site's queries in its own gallery; of joined sites each by itself, then the mean.
+
+    Args:
+        network: the model.
+        site: the pictures.
+
+    Returns:
+        One evaluation, under the site's name; before it one for each site that it joins.
     """
-    return Evaluation(site.name, _found(evaluate_personal_model(network, site), site.name))
+    if not site.parts:
+        return [_evaluation(site.name, site, evaluate_personal_model(network, site))]
+    parts = [found for part in site.parts for found in evaluate_site(network, part)]
+    mean = mean_scores([part.scores for part in parts])
+    return [*parts, Evaluation(site.name, mean, sum(part.left_out for part in parts))]
 
 
 def evaluate_splits(
@@ -47,44 +75,73 @@ def evaluate_splits(
     Args:
         network: the model.
         site_of_split: gives the site of split 0, 1, ...
-        splits: how many.
+        splits: how many, at least 1.
+
+    Raises:
+        DataError: a split has no query that can be found.
     """
-    every = [evaluate_site(network, site_of_split(number)).scores for number in range(splits)]
-    keys = ("rank1", "rank5", "rank10", "map", "minp")
-    means = {key: sum(getattr(scores, key) for scores in every) / splits for key in keys}
-    queries = sum(scores.queries for scores in every)
-    return Evaluation(f"mean of {splits} splits", RankingScores(**means, queries=queries))
+    every = [found for n in range(splits) for found in evaluate_site(network, site_of_split(n))]
+    for number, found in enumerate(every):
+        if found.scores is None:
+            raise nothing_to_rank(f"split {number} of {found.name}")
+    left_out = sum(found.left_out for found in every)
+    mean = mean_scores([found.scores for found in every])
+    return Evaluation(f"{every[0].name}, mean of {splits} splits", mean, left_out)
 
 
-def evaluate_across(network: ReidNetwork, sites: Sequence[Site]) -> list[Evaluation]:
-    """Search each site's queries among the gallery pictures of all sites.
+def evaluate_across(
+    searchers: Iterable[tuple[ReidNetwork, Site]], sites: Sequence[Site]
+) -> list[Evaluation]:
+    """Search sites' queries among the gallery pictures of all sites.
 
     People of other sites are distractors; the same-camera rule holds within the own site.
+
+    Args:
+        searchers: each site that searches, and the model it looks at all pictures with, its own
+            and the others'; one network after another is held.
+        sites: all whose galleries are searched, the searchers' among them.
     """
-    galleries = [features_of(network, site.gallery) for site in sites]
-    results = []
-    for number, site in enumerate(sites):
-        persons, cameras = [], []
-        for other, foreign in enumerate(sites):
-            offset = 0 if other == number else _FOREIGN * (other + 1)
-            persons.append(foreign.gallery.persons + offset)
-            cameras.append(foreign.gallery.cameras + (0 if other == number else 1000 * (other + 1)))
-        scores = score_ranking(
-            features_of(network, site.query),
-            site.query.persons,
-            site.query.cameras,
-            torch.cat(galleries),
-            torch.cat(persons),
-            torch.cat(cameras),
-        )
-        results.append(Evaluation(f"{site.name} among all sites", _found(scores, site.name)))
+    results: list[Evaluation] = []
+    galleries: list[torch.Tensor] = []
+    before: ReidNetwork | None = None
+    for network, site in searchers:
+        if network is not before:
+            galleries = [features_of(network, other.gallery) for other in sites]
+            before = network
+        scores = _among_all(network, site, sites, galleries)
+        results.append(_evaluation(f"{site.name} among all sites", site, scores))
     return results
 
 
-def _found(scores: RankingScores | None, name: str) -> RankingScores:
-    if scores is None:
-        raise DataError(
-            f"{name} has no query with another picture of the same person by another camera in its "
-            "gallery: nothing can be ranked"
-        )
-    return scores
+def nothing_to_rank(name: str) -> DataError:
+    """What is wrong where no query of a site can be found."""
+    return DataError(
+        f"{name} has no query with another picture of the same person by another camera in its "
+        "gallery: nothing can be ranked; see what fedklpr data check says of its pictures"
+    )
+
+
+def _among_all(
+    network: ReidNetwork, site: Site, sites: Sequence[Site], galleries: Sequence[torch.Tensor]
+) -> RankingScores | None:
+    searched = [number for number, other in enumerate(sites) if len(other.gallery)]
+    if not searched or not len(site.query):
+        return None
+    persons, cameras = [], []
+    for number in searched:
+        foreign = 0 if sites[number] is site else number + 1
+        persons.append(sites[number].gallery.persons + _FOREIGN * foreign)
+        cameras.append(sites[number].gallery.cameras + 1000 * foreign)
+    return score_ranking(
+        features_of(network, site.query),
+        site.query.persons,
+        site.query.cameras,
+        torch.cat([galleries[number] for number in searched]),
+        torch.cat(persons),
+        torch.cat(cameras),
+    )
+
+
+def _evaluation(name: str, site: Site, scores: RankingScores | None) -> Evaluation:
+    found = scores.queries if scores else 0
+    return Evaluation(name, scores, len(site.query) - found)

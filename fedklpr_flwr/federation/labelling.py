@@ -9,7 +9,14 @@ import torch
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
-from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, cluster_people, identity_labels
+from fedklpr_flwr.reid.pseudo_labels import (
+    PseudoLabels,
+    camera_split,
+    cluster_people,
+    identity_labels,
+    pair_precision,
+    pair_recall,
+)
 
 
 def picture_copies(site: Site, settings: Settings) -> int:
@@ -59,6 +66,30 @@ def label_site(
     """Labels of the training pictures by `labels.source`; see Labelling."""
     asked = Labelling(site, features, copies, settings, round_number, kept)
     return LABEL_SOURCES[settings.labels.source](asked)
+
+
+def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[str, float | None]:
+    """How labels stand against the true persons, as far as those are known.
+
+    Args:
+        labels: int64 (N,) of the training pictures, -1 = outlier.
+        site: the client's pictures.
+        settings: the run's settings. In a deployment nothing is said: the truth about its people
+            is the site's own.
+
+    Returns:
+        `cluster_precision`, `cluster_recall` and `camera_split` of the pictures with a known
+        person; None where there is none, or no pair to look at.
+    """
+    known = site.train.persons >= 0
+    if settings.deployment or not known.any():
+        return dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+    found, persons, cameras = (t[known] for t in (labels, site.train.persons, site.train.cameras))
+    return {
+        "cluster_precision": pair_precision(found, persons),
+        "cluster_recall": pair_recall(found, persons),
+        "camera_split": camera_split(found, cameras, persons),
+    }
 
 
 def keeps_labels(settings: Settings) -> bool:

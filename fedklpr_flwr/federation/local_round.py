@@ -128,6 +128,7 @@ def _report(
         loss=stats.loss if stats else 0.0,
         kl_loss=stats.drift if stats else 0.0,
         seconds=clock.seconds,
+        **trained.figures,
     )
 
 

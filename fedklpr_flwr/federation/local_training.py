@@ -11,7 +11,12 @@ from fedklpr_flwr.algorithm.pruning import Masks, apply_mask
 from fedklpr_flwr.federation.accuracy import measure_accuracy
 from fedklpr_flwr.federation.clock import Clock
 from fedklpr_flwr.federation.drift import Received, receive
-from fedklpr_flwr.federation.labelling import keeps_labels, label_site, picture_copies
+from fedklpr_flwr.federation.labelling import (
+    keeps_labels,
+    label_figures,
+    label_site,
+    picture_copies,
+)
 from fedklpr_flwr.federation.local_epoch import EpochStats, share_correct, train_epoch
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart, LocalObjective
@@ -46,12 +51,14 @@ class Trained:
         stats: of the last epoch; None where no cluster ever formed and nothing was trained.
         accuracy: what recovery looks at in the next round; None where nothing was trained.
         kept: int64 (N,), labels for the next round; None where they are found anew.
+        figures: how those labels stand against the true persons; see label_figures.
     """
 
     labels: PseudoLabels
     stats: EpochStats | None
     accuracy: float | None
     kept: torch.Tensor | None
+    figures: dict[str, float | None]
 
 
 class LocalTraining:
@@ -105,7 +112,9 @@ class LocalTraining:
                     self._pruning.after_epoch(epoch, accuracy, self.accuracy_through)
             if last:
                 break
-        return Trained(self._labels, self._stats, accuracy, self._next_labels())
+        found = self._labels
+        figures = label_figures(found.labels, self._site, settings)
+        return Trained(found, self._stats, accuracy, self._next_labels(), figures)
 
     def accuracy_through(self, masks: Masks) -> float | None:
         """The accuracy of the weights as they are now, seen through other masks.

@@ -21,6 +21,7 @@ from fedklpr_flwr.errors import MemoryStateError
 Masks = Mapping[str, torch.Tensor]
 
 _FORMAT = "fedklpr-masks-1"
+"""The only key of the metadata: safetensors writes several in an order of the moment."""
 
 
 def masks_to_bytes(masks: Mapping[str, torch.Tensor]) -> bytes:
@@ -28,9 +29,12 @@ def masks_to_bytes(masks: Mapping[str, torch.Tensor]) -> bytes:
 
     Args:
         masks: bool tensors by name; True = kept.
+
+    Returns:
+        The file's content; equal masks give equal bytes, in whatever order they come.
     """
     packed, shapes = pack_masks(masks)
-    return save(packed, metadata={"format": _FORMAT, "shapes": json.dumps(shapes)})
+    return save(packed, metadata={_FORMAT: json.dumps(shapes, sort_keys=True)})
 
 
 def pack_masks(
@@ -59,12 +63,15 @@ class MaskFile(Mapping[str, torch.Tensor]):
         self._path = path
         with self._open() as file:
             metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
+        told = metadata.get(_FORMAT)
+        if metadata.get("format") == _FORMAT:  # as the first runs wrote it, in two keys
+            told = metadata.get("shapes")
+        if told is None:
             raise MemoryStateError(
-                f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}: "
+                f"{path} has the metadata {sorted(metadata)}, expected {_FORMAT!r}: "
                 "it was written by another version or is not a mask file"
             )
-        self._shapes: dict[str, list[int]] = json.loads(metadata["shapes"])
+        self._shapes: dict[str, list[int]] = json.loads(told)
 
     def _open(self) -> Any:
         # Opened anew for every tensor: an open file's pages count as the server's memory, and

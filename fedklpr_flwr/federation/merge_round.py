@@ -29,7 +29,13 @@ from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
 from fedklpr_flwr.wire.bound import bound_bytes
-from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.layout import Layout, TensorSpec
+
+LARGEST_WEIGHT = 3e4
+"""No weight of an update is larger: float16, in which it may go down again, ends at 65504."""
+
+LARGEST_OTHER = 1e9
+"""No bias or batch-norm statistic is: its square, and any mean, is far from float32's end."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,13 @@ def inspect_update(
         settings: the run's settings.
 
     Raises:
-        WireError: damaged, of another model, not finite, or pruned beyond the target.
+        WireError: damaged, of another model, not finite, larger than a network's numbers are, or
+            pruned beyond the target.
     """
     masks: dict[str, torch.Tensor] = {}
     kept, bound = 0, 0.0
     for tensor in open_update(payload, layout, known_masks, sent, settings):
+        _check_size(tensor.values, tensor.spec)
         kept += int(tensor.values.size)
         bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
         if tensor.spec.prunable:
@@ -96,6 +104,17 @@ def inspect_update(
     if pruned > target + 1e-3:
         raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
     return Inspection(masks, mask_hash(masks), pruned, kept, round(bound))
+
+
+def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
+    """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
+    largest = LARGEST_WEIGHT if len(spec.shape) >= 2 else LARGEST_OTHER
+    found = float(np.abs(values).max(initial=0.0))
+    if found > largest:
+        raise WireError(
+            f"values of {spec.name}: expected none beyond {largest:g}, got {found:g}; the update "
+            "is damaged, or its training went astray"
+        )
 
 
 def run_merge_round(
@@ -168,8 +187,10 @@ def weigh(
         "uniform": lambda: uniform_weights(len(reports), active=active),
     }
     weight = choices[settings.method.aggregation_weights]()
-    if settings.klpwa.cap is not None:
-        weight = cap_weights(weight, max(settings.klpwa.cap, 1 / max(len(reports), 1)))
+    # A client reports its own gain: real boxes are capped even where the settings name no cap.
+    cap = settings.klpwa.cap or (0.5 if settings.deployment else None)
+    if cap is not None:
+        weight = cap_weights(weight, max(cap, 1 / max(len(reports), 1)))
 
     def by_client(shares: np.ndarray) -> dict[str, float]:
         return {client: float(share) for client, share in zip(clients, shares, strict=True)}

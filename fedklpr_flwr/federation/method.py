@@ -104,7 +104,7 @@ class Klpwa:
     """How the two weights become one."""
 
     combine: str = one_of("product", "mean")
-    cap: float | None = between(0.0, 1.0)
+    cap: float | None = between(0.01, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from torch import nn
 
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights
 from fedklpr_flwr.data.loaders import image_loader
+from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.randomness import derived_seed, named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
@@ -74,7 +75,15 @@ def _weights_file(settings: Settings) -> Path | None:
     if weights is None:
         return None
     path = Path(weights)
-    return path / "global.safetensors" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    model = path / "global.safetensors"
+    if not model.is_file():
+        raise WeightsError(
+            f"model.weights={path}: the folder holds no global.safetensors; choose a run folder "
+            "with a merged round, or a file of weights"
+        )
+    return model
 
 
 def float_state(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -87,6 +96,11 @@ def float_state(network: nn.Module) -> dict[str, torch.Tensor]:
 def personal_names(network: nn.Module, parts: str) -> frozenset[str]:
     """Names of the tensors that never leave the client, by `method.personal_parts`."""
     return PERSONAL_PARTS[parts](network)
+
+
+def client_parts(network: nn.Module, settings: Settings, round_number: int) -> frozenset[str]:
+    """Names of the tensors that a client keeps to itself in a round, stages counted."""
+    return personal_names(network, settings_in_round(settings, round_number).method.personal_parts)
 
 
 def _nothing(network: nn.Module) -> frozenset[str]:
@@ -197,21 +211,21 @@ def mixed_with_own(
     return mixed
 
 
-def evaluate_personal_model(
-    network: ReidNetwork, site: Site, *, reestimate: bool = False
-) -> RankingScores | None:
-    """Search the site's queries in its gallery; of joined sites each in its own, then the mean.
+def make_personal(network: ReidNetwork, site: Site, settings: Settings) -> None:
+    """Give a merged model, in place, the batch-norm statistics that `personal.batchnorm` asks for.
 
-    Args:
-        network: the personalised network; batch norm is re-estimated in place where asked.
-        site: the client's pictures.
-        reestimate: take batch-norm statistics from a dozen batches of the site's training pictures.
+    The initial model is nobody's merge and stays as it is: round 0 scores what was received.
+    """
+    if settings.personal.batchnorm == "reestimate":
+        reestimate_on(network, site)
+
+
+def evaluate_personal_model(network: ReidNetwork, site: Site) -> RankingScores | None:
+    """Search the site's queries in its gallery; of joined sites each in its own, then the mean.
 
     Returns:
         The scores, or None where the site has no query or no gallery.
     """
-    if reestimate:
-        reestimate_on(network, site)
     if site.parts:
         return mean_scores([evaluate_personal_model(network, part) for part in site.parts])
     if not len(site.query) or not len(site.gallery):

@@ -8,7 +8,7 @@ import torch
 
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
-from fedklpr_flwr.data.picture_cache import load_pictures
+from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.federation.joining import JOINED
 from fedklpr_flwr.federation.method import Client, Settings
 
@@ -36,6 +36,21 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a site's pictures lie on disk.
+
+    Attributes:
+        dataset: the pictures' files.
+        root: the set's folder.
+        stamp: a hash of the files' names, sizes and change times as the pictures were opened.
+    """
+
+    dataset: ReidDataset
+    root: Path
+    stamp: str
+
+
+@dataclass(frozen=True)
 class Site:
     """One client's pictures to train on, to search with and to search in.
 
@@ -46,6 +61,7 @@ class Site:
         gallery: to search in.
         parts: where one client joins several sites, those sites; each is then searched by itself,
             and query and gallery are empty.
+        source: where the pictures lie; None where they were made in memory, or joined.
     """
 
     name: str
@@ -53,6 +69,7 @@ class Site:
     query: Pictures
     gallery: Pictures
     parts: "tuple[Site, ...]" = ()
+    source: Source | None = None
 
     @property
     def known_persons(self) -> int:
@@ -64,6 +81,7 @@ class Site:
 def load_site(
     name: str,
     dataset: ReidDataset,
+    root: Path,
     *,
     height: int,
     width: int,
@@ -75,6 +93,7 @@ def load_site(
     Args:
         name: the client's name.
         dataset: its pictures on disk.
+        root: the folder of the set.
         height: picture height in pixels.
         width: picture width in pixels.
         cache: folder for decoded pictures; None keeps them in memory.
@@ -95,7 +114,10 @@ def load_site(
             torch.tensor([image.camera_id for image in chosen], dtype=torch.int64),
         )
 
-    return Site(name, pictures(dataset.train), pictures(dataset.query), pictures(dataset.gallery))
+    files = [image for images in dataset.lists.values() for image in images]
+    source = Source(dataset, root, pictures_stamp(files, root))
+    train, query, gallery = (pictures(images) for images in dataset.lists.values())
+    return Site(name, train, query, gallery, source=source)
 
 
 def join_sites(name: str, sites: Sequence[Site]) -> Site:
@@ -142,11 +164,12 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     data, model = settings.data, settings.model
-    root = Path(data.root) if data.root else cache / "drawn"
+    base = Path(data.root) if data.root else cache / "drawn"
+    root = base / identity.folder if identity.folder else base
     drawn = identity.reader.startswith("drawn:")
     dataset = read_dataset(
         identity.reader,
-        root / identity.folder if identity.folder else root,
+        root,
         # The drawings are one data set for every seed; a run's seed varies the training alone.
         seed=0 if drawn else settings.seed,
         skip_unreadable=data.skip_unreadable,
@@ -154,6 +177,7 @@ def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     return load_site(
         identity.name,
         dataset,
+        root,
         height=model.height,
         width=model.width,
         cache=Path(data.cache) if data.cache else cache / "pictures",

@@ -22,6 +22,7 @@ from fedklpr_flwr.federation.personal_model import (
     full_masks,
     initial_network,
     load_personal_model,
+    make_personal,
     mixed_with_own,
     shared_layout,
 )
@@ -112,7 +113,12 @@ class SiteClient:
             self._settings,
         )
         folder.write(replace(result.memory, residual=owed), keep=task.base_round)
-        said: Scalars = {"status": "ok", **result.update.report.to_dict()}
+        changed = folder.pictures_changed(self._site, task.round)
+        said: Scalars = {
+            "status": "ok",
+            **result.update.report.to_dict(),
+            "pictures_changed": changed,
+        }
         if result.scores is not None:
             said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
         return update, said
@@ -122,9 +128,11 @@ class SiteClient:
         opened = self._open(task, payload)
         if opened is None:
             return {"status": NEEDS_SYNC}
-        reestimate = self._settings.personal.batchnorm == "reestimate"
-        scores = evaluate_personal_model(opened.network, self._site, reestimate=reestimate)
-        said: Scalars = {"status": "ok"}
+        if task.round:
+            make_personal(opened.network, self._site, self._settings)
+        scores = evaluate_personal_model(opened.network, self._site)
+        changed = opened.folder.pictures_changed(self._site, task.round)
+        said: Scalars = {"status": "ok", "pictures_changed": changed}
         if scores is not None:
             said |= {key: getattr(scores, key) for key in _SCORES}
         if task.last and self._settings.training.final_epochs:
@@ -135,7 +143,7 @@ class SiteClient:
         """The long training after the last merge; the model stays here, its scores go out."""
         network = opened.network
         scores = fine_tune(network, self._site, opened.memory, self._settings, task.round)
-        opened.folder.store_final(float_state(network))
+        opened.folder.store_final(float_state(network), task.round)
         return {} if scores is None else {"rank1_final": scores.rank1, "map_final": scores.map}
 
     def _open(self, task: Task, payload: bytes) -> _Opened | None:

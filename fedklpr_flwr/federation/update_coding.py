@@ -115,9 +115,13 @@ def quantise_downlink(
     """
     if values == "float32":
         return dict(merged), {}
-    whole = {name: array + residual.get(name, np.float32(0)) for name, array in merged.items()}
+    # A sum of arrays without axes is no array any more, and only arrays can be written to disk.
+    whole = {
+        name: np.asarray(array + residual.get(name, np.float32(0)))
+        for name, array in merged.items()
+    }
     sent = quantise(whole, {}, values=values)
-    return sent, {name: whole[name] - sent[name] for name in whole}
+    return sent, {name: np.asarray(whole[name] - sent[name]) for name in whole}
 
 
 def _with_feedback(

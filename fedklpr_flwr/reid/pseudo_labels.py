@@ -105,6 +105,22 @@ def pair_precision(labels: Tensor, persons: Tensor) -> float | None:
     return _pairs_alike(label, person) / together if together else None
 
 
+def pair_recall(labels: Tensor, persons: Tensor) -> float | None:
+    """Tell how whole clusters are: the share of pairs of one person that lie in one cluster.
+
+    Args:
+        labels: (N,) int64, -1 for outliers, which no pair joins.
+        persons: (N,) int64, the truth.
+
+    Returns:
+        A fraction, or None where nobody is on two pictures.
+    """
+    kept = labels != -1
+    together = _pairs_alike(persons.numpy())
+    joined = _pairs_alike(labels[kept].numpy(), persons[kept].numpy())
+    return joined / together if together else None
+
+
 def camera_split(labels: Tensor, cameras: Tensor, persons: Tensor) -> float | None:
     """Tell how far clusters follow cameras instead of persons.
 

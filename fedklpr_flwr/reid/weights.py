@@ -1,5 +1,6 @@
 """Initial weights: from a file, or torchvision's ImageNet weights."""
 
+import hashlib
 from pathlib import Path
 from urllib.error import URLError
 
@@ -7,6 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from fedklpr_flwr.errors import WeightsError
+
+IMAGENET_FILES: dict[str, tuple[str, str]] = {
+    "resnet18": (
+        "resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    ),
+    "resnet34": (
+        "resnet34-b627a593.pth",
+        "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+    ),
+    "resnet50": (
+        "resnet50-11ad3fa6.pth",
+        "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
+    ),
+    "mobilenet_v2": (
+        "mobilenet_v2-7ebf99e0.pth",
+        "7ebf99e03e254b273379b23edca7ec0da9f48273b23a332b93c1c99d49e86e8f",
+    ),
+}
+"""File names and SHA-256 of `model.weights=imagenet`: torchvision's newest for each backbone."""
+
+_FROM = "https://download.pytorch.org/models/"
 
 _CLASSIFIERS = ("fc.", "classifier.")  # a classifier of ImageNet's classes has no use here
 
@@ -37,37 +60,42 @@ def download_imagenet_weights(backbone: str) -> Path:
     """Fetch torchvision's ImageNet weights of a backbone into torch's cache, or find them there.
 
     Args:
-        backbone: resnet18, resnet34, resnet50 or mobilenet_v2.
+        backbone: one of IMAGENET_FILES.
 
     Returns:
-        The path of the .pth file.
+        The path of the .pth file, its SHA-256 checked.
 
     Raises:
-        WeightsError: there are no such weights, or they are not in the cache and cannot be
-            fetched; the message names the file to carry over by hand.
+        WeightsError: there are no such weights, they are not in the cache and cannot be fetched,
+            or the file there is another; the message names the file to carry over by hand.
     """
-    from torchvision import models
-
-    try:
-        url: str = models.get_model_weights(backbone).DEFAULT.url
-    except ValueError as error:
+    if backbone not in IMAGENET_FILES:
         raise WeightsError(
-            f"there are no ImageNet weights for {backbone!r}; set model.weights=none or a file"
-        ) from error
-    name = url.rsplit("/", 1)[1]
-    prefix = name.rsplit("-", 1)[1].removesuffix(".pth")
+            f"there are no ImageNet weights for {backbone!r}, only for {', '.join(IMAGENET_FILES)};"
+            " set model.weights=none or a file"
+        )
+    name, sha256 = IMAGENET_FILES[backbone]
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.exists():
-        return path
+    if not path.exists():
+        _fetch(_FROM + name, path, sha256)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise WeightsError(
+            f"{path} is not torchvision's file: expected SHA-256 {sha256}, found {found}; remove "
+            "it, and fetch or carry it anew"
+        )
+    return path
+
+
+def _fetch(url: str, path: Path, sha256: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"could not fetch {url} ({error}); without a network, carry {name} (its SHA-256 begins "
-            f"with {prefix}) to {path.parent}, or set model.weights to a file"
+            f"could not fetch {url} ({error}); without a network, carry {path.name} (SHA-256 "
+            f"{sha256}) to {path.parent}, or set model.weights to a file"
         ) from error
-    return path
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,20 @@ from fedklpr_flwr.federation.atomic_file import write_atomically
 class Row:
     """One line of run.jsonl; `client` None is the round's own line.
 
-    Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things.
+    Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things. What needs a
+    word, first on a client's line, then on the round's own:
+
+    Attributes:
+        pruned: share of the prunable weights its last merged update pruned, also where it was not
+            merged this time; the mean over all clients.
+        crr: pruned | held_level | held_drop | at_target | off; a text that counts the updates
+            merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
+        bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
+            bytes for every number of the model: down once to who was asked anything, up once from
+            whose update was merged; the sum.
+        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
+        failed: the reason, or false; a merged update may have one too, where its scores were not
+            usable. On the round's own line the names of those clients, "ash, birch", or false.
     """
 
     round: int
@@ -40,6 +53,10 @@ class Row:
     clusters: int = 0
     outliers: int = 0
     idle: bool = False
+    cluster_precision: float | None = None
+    cluster_recall: float | None = None
+    camera_split: float | None = None
+    pictures_changed: bool = False
     bytes_up: int = 0
     bytes_down: int = 0
     bytes_message_up: int = 0
@@ -74,6 +91,9 @@ _MEANS = [
     "divergence",
     "loss",
     "kl_loss",
+    "cluster_precision",
+    "cluster_recall",
+    "camera_split",
     "pruned",
 ]
 
@@ -93,7 +113,9 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
         values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
         setattr(summary, name, sum(values) / len(values) if values else None)
     summary.idle = all(row.idle for row in rows)
-    summary.crr = ", ".join(f"{crr} {_count(rows, crr, 'crr')}" for crr in _words(rows))
+    summary.pictures_changed = any(row.pictures_changed for row in rows)
+    trained = [row for row in rows if row.round and row.status == "merged"]
+    summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
@@ -108,30 +130,43 @@ def _count(rows: Iterable[Row], word: str, key: str = "status") -> int:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows as JSON lines, in one write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_lines(rows))
-        file.flush()
+    """Append rows as JSON lines, in one write.
+
+    Raises:
+        RunError: they cannot be written, because the disk is full for one.
+    """
+    lines = _lines(rows)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror or error}; make room, then resume"
+        ) from error
 
 
 def _lines(rows: Iterable[Row]) -> str:
-    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    # Python would write NaN, which is no JSON: whoever reads the file would stumble over the line.
+    return "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a run.jsonl; a half-written last line (a killed run) is left out.
+
+    A number that is not finite, as the first runs could write it, is read as None.
 
     Raises:
         RunError: the file is missing, or a line before the last is damaged.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(row_from(json.loads(line)))
+            rows.append(row_from(json.loads(line, parse_constant=lambda word: None)))
         except (ValueError, TypeError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
@@ -157,7 +192,13 @@ def keep_finished_rounds(path: Path, last: int) -> int:
 
 
 def row_from(values: dict[str, Any]) -> Row:
-    """A row from a JSON object; keys of a newer version are ignored."""
+    """A row from a JSON object; keys of a newer version are ignored.
+
+    Raises:
+        TypeError: it is no object, or has no round or client.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(f"expected a JSON object, got {values!r:.100}")
     known = {item.name for item in fields(Row)}
     return Row(**{key: value for key, value in values.items() if key in known})
 
@@ -171,9 +212,10 @@ def progress_line(row: Row, rounds: int) -> str:
         if row.rank1 is not None and row.map is not None
         else "Rank-1 -  mAP -"
     )
+    decided = f" ({row.crr})" if row.crr else ""
     seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
     return (
-        f"round {row.round:>2}/{rounds}  {accuracy}  pruned {row.pruned:.0%} ({row.crr})  "
+        f"round {row.round:>2}/{rounds}  {accuracy}  pruned {row.pruned:.0%}{decided}  "
         f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
         + (f"  failed: {row.failed}" if row.failed else "")
     )

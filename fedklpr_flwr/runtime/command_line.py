@@ -24,9 +24,11 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         key, equals, value = argument.partition("=")
         if not equals or not key:
             raise SettingsError(f"expected KEY=VALUE, got {argument!r}: for example seed=1")
+        if key == "experiment_name" or key.lstrip("+~").startswith("hydra"):
+            raise SettingsError(f"{argument}: {key} is not a setting; choose with experiment=NAME")
         if key == "experiment":
             experiment = value
-        elif key in PATH_KEYS and value not in ("null", "imagenet"):
+        elif key in PATH_KEYS and value not in ("null", "none", "imagenet"):
             overrides.append(override(key, _absolute(key, value)))
         else:
             overrides.append(argument)

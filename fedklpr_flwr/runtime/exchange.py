@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from logging import WARNING
 
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import FedKlprError, RunError, WireError
+from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.runtime.records import TASK, read_report
 
 
@@ -72,11 +75,19 @@ def _last_line(reason: str) -> str:
 
 @dataclass
 class Roster:
-    """Which node speaks for which client. Flower knows nodes; people know names."""
+    """Which node speaks for which client. Flower knows nodes; people know names.
+
+    Attributes:
+        run: the run's key.
+        nodes: node ids by the name of the client they speak for.
+        asked: what each node said its client's name is; empty = it has none.
+        faults: why a node that is there speaks for nobody.
+    """
 
     run: str
     nodes: dict[str, int]
     asked: dict[int, str]
+    faults: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, run: str) -> "Roster":
@@ -87,20 +98,43 @@ class Roster:
         """Ask every node that is new for its name; forget those that are gone.
 
         A node without a client (more nodes than sites in a simulation) answers with an empty name
-        and is left alone. Where two nodes claim one name the later one has it: a box that was
-        restarted.
+        and is left alone. One whose answer is no name is logged, and asked again the next time.
+        Where two nodes claim one name the later one has it, a box that was restarted, and that is
+        logged too.
         """
         present = set(grid.get_node_ids())
         self.asked = {node: name for node, name in self.asked.items() if node in present}
+        self.faults = {node: why for node, why in self.faults.items() if node in present}
         hello = [
             (str(node), Message(_hello(self.run), node, "query"))
             for node in sorted(present - set(self.asked))
         ]
         for answer in exchange(grid, hello, deadline_seconds):
-            if answer.reply is not None:
-                name = str(read_report(answer.reply.content).get("client", ""))
-                self.asked[int(answer.client)] = name
+            node = int(answer.client)
+            try:
+                self._enter(node, _name_in(answer))
+            except FedKlprError as error:
+                self._fault(node, str(error)[:500])
         self.nodes = {name: node for node, name in self.asked.items() if name}
+
+    def _enter(self, node: int, name: str) -> None:
+        """Note whom a node speaks for, and say so where another node did."""
+        self.faults.pop(node, None)
+        self.asked[node] = name
+        earlier = self.nodes.get(name)
+        if name:
+            self.nodes[name] = node
+        if earlier is None or earlier == node:
+            return
+        log(WARNING, "node %d replaces node %d as the client %s", node, earlier, name)
+        if earlier in self.asked:
+            self.faults[earlier] = f"says it is {name}, as node {node} did after it"
+
+    def _fault(self, node: int, why: str) -> None:
+        """Say, once, why a node speaks for nobody."""
+        if self.faults.get(node) != why:
+            log(WARNING, "node %d did not say which client it is: %s", node, why)
+        self.faults[node] = why
 
     def wait_for(
         self, grid: Grid, count: int, wait_seconds: float, explain: Callable[[int], str]
@@ -108,7 +142,8 @@ class Roster:
         """Wait until `count` clients are there.
 
         Raises:
-            RunError: they were not after `wait_seconds`; the message is `explain(found)`.
+            RunError: they were not after `wait_seconds`; the message is `explain(found)`, and why
+                each node that is there speaks for nobody.
         """
         end = time.monotonic() + wait_seconds
         while True:
@@ -116,8 +151,26 @@ class Roster:
             if len(self.nodes) >= count:
                 return
             if time.monotonic() >= end:
-                raise RunError(explain(len(self.nodes)))
+                raise RunError("\n".join([explain(len(self.nodes)), *self._reasons()]))
             time.sleep(0.5)
+
+    def _reasons(self) -> list[str]:
+        return [f"node {node} is there and not counted: {why}" for node, why in self.faults.items()]
+
+
+def _name_in(answer: Answer) -> str:
+    """The client's name in a node's answer to hello; empty where it speaks for none.
+
+    Raises:
+        RunError: it did not answer.
+        WireError: what it says is no name.
+    """
+    if answer.reply is None:
+        raise RunError(answer.error or "no answer")
+    name = read_report(answer.reply.content).get("client")
+    if name != "" and not is_client_name(name):
+        raise WireError(f"it gives the name {name!r:.100}, a client's name has {CLIENT_NAME_RULE}")
+    return str(name)
 
 
 def _hello(run: str) -> RecordDict:

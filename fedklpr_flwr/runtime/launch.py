@@ -8,7 +8,6 @@ started, by process id.
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.prepare import Prepared
+from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -29,8 +30,9 @@ OFF = {
 }
 """No downloads, no telemetry, no update checks."""
 
+STATUS = "status.json"
+
 _START_SECONDS = 60.0
-_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def launch(
         return _follow(prepared, "own", federation, env, on_row)
     finally:
         stop(server)
+        end_processes_of(home)
+        _correct_status(prepared.folder)
         shutil.rmtree(home / "apps", ignore_errors=True)
 
 
@@ -115,16 +119,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started in a session of its own, with all it started."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sign)
-            process.wait(_STOP_SECONDS)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-
-
 def _start_superlink(port: int, home: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
     command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
     command += [
@@ -143,6 +137,7 @@ def _start_superlink(port: int, home: Path, env: dict[str, str]) -> subprocess.P
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
 
 
@@ -183,7 +178,12 @@ def _follow(
     ]
     with log_file.open("wb") as output:
         process = subprocess.Popen(
-            command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     try:
         seen = 0
@@ -205,10 +205,20 @@ def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:
     return len(rounds)
 
 
+def _correct_status(folder: Path) -> None:
+    """Once all its processes are gone, no run goes on saying that it runs."""
+    path = folder / STATUS
+    if path.exists():
+        status = json.loads(path.read_text())
+        if status["status"] == "running":
+            status |= {"status": "failed", "message": "stopped before it ended"}
+            write_atomically(path, json.dumps(status).encode())
+
+
 def _ending(folder: Path, superlink: str, env: dict[str, str], log_file: Path) -> Ending:
     status = {"status": "not started", "message": f"the server app never ran; see {log_file}"}
-    if (folder / "status.json").exists():
-        status = json.loads((folder / "status.json").read_text())
+    if (folder / STATUS).exists():
+        status = json.loads((folder / STATUS).read_text())
     listed = subprocess.run(
         ["flwr", "list", superlink, "--format", "json"], env=env, capture_output=True, text=True
     )

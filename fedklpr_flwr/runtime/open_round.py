@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from logging import WARNING
@@ -12,8 +12,8 @@ from typing import Any
 from flwr.app import Message
 from flwr.common.logger import log
 
-from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.algorithm.update import CLUSTER_FIGURES, TrainingReport, read_scores
+from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import (
@@ -34,7 +34,10 @@ from fedklpr_flwr.wire.layout import Layout
 
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
 _LOCAL_SCORES = ("rank1_local", "map_local")
-_SAID = ("crr", "accuracy", "divergence", "loss", "kl_loss", "clusters", "outliers", "idle")
+_SAID = (
+    *("crr", "accuracy", "divergence", "loss", "kl_loss", "clusters", "outliers", "idle"),
+    *CLUSTER_FIGURES,
+)
 
 
 class OpenRound:
@@ -58,9 +61,10 @@ class OpenRound:
     ) -> None:
         self.number = number
         self.arrivals: dict[str, Arrival] = {}
+        self.scored: set[str] = set()
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
-        self._dense = 4 * sum(spec.size for spec in shared_layout(settings))
+        self._dense = dense_bytes(settings)
         self._hashes: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
 
@@ -78,22 +82,23 @@ class OpenRound:
     # ------------------------------------------------------------------ counting
 
     def ask(self, phase: str, client: str, message_size: int) -> None:
-        """A message goes out: a client asked to train has failed until its update is merged."""
+        """A message goes out: who is asked to train has failed until its update is merged.
+
+        In round 0, where nobody trains, until it is evaluated.
+        """
         row = self.row(client)
         row.bytes_message_down += message_size
-        if phase == "train":
+        if phase == "train" or self.number == 0:
             row.status, row.failed = "failed", "no answer"
 
     def count_down(self, client: str, size: int, kept: int) -> None:
         """The model goes down."""
         row = self.row(client)
         row.bytes_down += size
-        row.bytes_dense += self._dense
         row.bytes_paper += 4 * kept
 
     def _count_up(self, row: Row, size: int, found: Inspection) -> None:
         row.bytes_up += size
-        row.bytes_dense += self._dense
         row.bytes_paper += 4 * found.kept
         row.bytes_bound += found.bound
 
@@ -104,27 +109,37 @@ class OpenRound:
 
         Returns:
             True where the client first needs the model or the mask.
+
+        Raises:
+            RunError, MemoryStateError: the server's own disk is full or damaged, for which no
+                client is to blame.
         """
         row = self.row(answer.client)
         try:
             if answer.reply is None:
-                self._fail(row, answer.error or "no answer", late=answer.late)
+                self.fail(answer.client, answer.error or "no answer", late=answer.late)
                 return False
             row.bytes_message_up += message_bytes(answer.reply)
             said = read_report(answer.reply.content)
             if said.get("status") == NEEDS_SYNC:
                 return True
             use(answer.client, answer.reply, said)
-        except FedKlprError as error:
-            self._fail(row, str(error))
+        except (WireError, MergeError) as error:
+            self.fail(answer.client, str(error))
         return False
 
-    def _fail(self, row: Row, reason: str, *, late: bool = False) -> None:
+    def fail(self, client: str, reason: str, *, late: bool = False) -> None:
         """Note a fault; an update already merged stays so, though its scores are lost."""
+        row, reason = self.row(client), reason[:500]  # a client may write what it likes into it
         row.failed = reason
         if row.status == "failed" and late:
             row.status = "late"
-        log(WARNING, "round %d: %s is left out: %s", self.number, row.client, reason)
+        whose = f"{client}'s scores are" if row.status == "merged" else f"{client} is"
+        log(WARNING, "round %d: %s left out: %s", self.number, whose, reason)
+
+    def failures(self, clients: Iterable[str]) -> str:
+        """Why each of these clients failed in this round, in one line."""
+        return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
 
     def update_taker(
         self, masks_of: Callable[[str], Masks], sent: Arrays
@@ -138,32 +153,41 @@ class OpenRound:
             report = TrainingReport.from_dict({"accuracy": None, **said})
             known = masks_of(client)
             found = inspect_update(path, self._layout, known, sent, self._settings)
-            next_mask = self._folder.next_mask_file(client)
-            next_mask.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(next_mask, masks_to_bytes(found.masks))
+            write_atomically(self._folder.next_mask_file(client), masks_to_bytes(found.masks))
             report = replace(report, pruned=found.pruned)
             self._count_up(row, len(payload), found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
             self.arrivals[client] = Arrival(client, report, path, known)
+            self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
 
         return take_update
 
     def take_scores(self, client: str, reply: Message, said: Mapping[str, Any]) -> None:
         """A `use` for `take`: note how the merged model does at one site."""
         row = self.row(client)
-        for key in _SCORES:
-            setattr(row, key, said.get(key))
+        self._note_scores(row, said, _SCORES)
+        self._note_pictures(row, said)
+        self.scored.add(client)
         if self.number == 0:
-            row.status = "merged"
+            row.status, row.failed = "merged", False
 
     def _note_report(self, row: Row, report: TrainingReport, said: Mapping[str, Any]) -> None:
         for key in _SAID:
             setattr(row, key, getattr(report, key))
-        for key in _LOCAL_SCORES:
-            setattr(row, key, said.get(key))
         row.pruned, row.seconds = report.pruned, dict(report.seconds)
         row.status, row.failed = "merged", False
+        self._note_pictures(row, said)
+
+    def _note_scores(self, row: Row, said: Mapping[str, Any], keys: Iterable[str]) -> None:
+        for key, value in read_scores(said, keys).items():
+            setattr(row, key, value)
+
+    def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:
+        """A client's picture folder has changed: it goes on, and the line says so."""
+        if said.get("pictures_changed") is True and not row.pictures_changed:
+            row.pictures_changed = True
+            log(WARNING, "round %d: the pictures of %s have changed", self.number, row.client)
 
     # ------------------------------------------------------------------ closing
 
@@ -181,6 +205,7 @@ class OpenRound:
                 base_round=self.number,
                 mask_hash=self._hashes[client],
                 examples=arrival.report.examples,
+                pruned=arrival.report.pruned,
             )
         for known in state.clients.values():
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
@@ -192,12 +217,23 @@ class OpenRound:
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
 
-    def close(self, present: Mapping[str, object]) -> list[Row]:
+    def close(self, known: Mapping[str, ClientState]) -> list[Row]:
         """The round's finished rows, its own line last."""
-        for client in present:
-            self.row(client)
+        for client, state in known.items():
+            row = self.row(client)
+            if row.status != "merged":
+                row.pruned = state.pruned
         rows = [self._rows[client] for client in sorted(self._rows)]
+        for row in rows:
+            trained = self.number > 0 and row.status == "merged"
+            row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
+
+
+def dense_bytes(settings: Settings) -> int:
+    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
+    everything = replace(settings.method, personal_parts="none")
+    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))
 
 
 def peak_megabytes() -> float:

@@ -4,41 +4,58 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.runtime.check_places import check_places
 from fedklpr_flwr.runtime.command_line import override, split_arguments
+from fedklpr_flwr.runtime.folder_lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder
+from fedklpr_flwr.runtime.processes import end_processes_of
+from fedklpr_flwr.runtime.resuming import check_resumed
 from fedklpr_flwr.settings import compose_settings
 
 RUN_CONFIG = "run-config.json"
 """What Flower carried to the server and every client, kept so that the run can be resumed."""
 
+_ENDING_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that may start.
+    """A run that may start; its folder is this process's until it ends or calls `release`.
 
     Attributes:
         settings: its checked settings, run.dir set.
         run_config: what Flower carries to the server and every client.
         folder: the absolute run folder.
+        lock: what keeps other commands out of the folder.
     """
 
     settings: Settings
     run_config: dict[str, str]
     folder: Path
+    lock: IO[str] = field(compare=False, repr=False)
+
+    def release(self) -> None:
+        """Let the folder go."""
+        self.lock.close()
 
 
-def prepare(arguments: Sequence[str]) -> Prepared:
-    """Check a command line `experiment=NAME KEY=VALUE ...` and choose the run folder.
+def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
+    """Check a command line `experiment=NAME KEY=VALUE ...`, and take the run folder.
+
+    Args:
+        arguments: the command line.
+        simulated: the clients run on this machine, so what they need must be on it.
 
     Raises:
         SettingsError: a key or a value that cannot be run, or a file or folder that is not there.
-        RunError: the run folder cannot be written.
+        RunError: the run folder cannot be written, or another run has it.
     """
     experiment, overrides = split_arguments(arguments)
     settings = compose_settings(experiment, overrides)
@@ -50,35 +67,62 @@ def prepare(arguments: Sequence[str]) -> Prepared:
         overrides = (*overrides, override("run.dir", folder))
     else:
         folder = Path(settings.run.dir)
-        if (folder / "state.json").exists():
-            raise RunError(
-                f"run.dir={folder} already holds a run: go on with resume={folder}, "
-                "or choose another folder"
-            )
     settings = compose_settings(experiment, overrides)
-    _check_places(settings)
-    _check_writable(folder)
-    run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
-    write_atomically(folder / RUN_CONFIG, json.dumps(run_config, indent=1).encode())
-    return Prepared(settings, run_config, folder)
+    check_places(settings, simulated=simulated)
+    lock = hold(folder, COMMAND)
+    try:
+        end_processes_of(folder / ".flower")  # left by a command that was killed
+        hold(folder, SERVER, patience=_ENDING_SECONDS).close()
+        _check_fits(settings, folder)
+        run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
+        write_atomically(folder / RUN_CONFIG, json.dumps(run_config, indent=1).encode())
+    except BaseException:
+        lock.close()
+        raise
+    return Prepared(settings, run_config, folder, lock)
+
+
+def _check_fits(settings: Settings, folder: Path) -> None:
+    """A new run needs a folder without one, a resumed run what it began with."""
+    if settings.resume is not None:
+        check_resumed(settings, folder)
+    elif (folder / "state.json").exists():
+        raise RunError(
+            f"run.dir={folder} already holds a run: go on with resume={folder}, "
+            "or choose another folder"
+        )
 
 
 def _resumed(folder: Path, arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The experiment and overrides a run was started with, then those given now."""
-    try:
-        began = json.loads((folder / RUN_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"resume={folder} is not a run folder: {error}") from error
+    began = _read_run_config(folder)
     named = [argument for argument in arguments if argument.startswith("experiment=")]
     if named and named[-1] != f"experiment={began['experiment']}":
         raise SettingsError(
             f"{named[-1]}: the run in {folder} is experiment={began['experiment']}; leave it out"
         )
+    moved = [argument for argument in arguments if argument.startswith("run.dir=")]
+    if moved:
+        raise SettingsError(f"{moved[-1]}: a resumed run stays in its folder; leave run.dir out")
     now = [
         argument for argument in arguments if not argument.startswith(("experiment=", "resume="))
     ]
     earlier = [item for item in shlex.split(began["overrides"]) if not item.startswith("resume=")]
     return began["experiment"], (*earlier, *split_arguments(now)[1], override("resume", folder))
+
+
+def _read_run_config(folder: Path) -> dict[str, str]:
+    path = folder / RUN_CONFIG
+    try:
+        began = json.loads(path.read_text(encoding="utf-8"))
+        return {key: str(began[key]) for key in ("experiment", "overrides")}
+    except FileNotFoundError as error:
+        raise RunError(f"resume={folder} is not a run folder: there is no {RUN_CONFIG}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}): write in it the experiment and the overrides that the "
+            'run began with, {"experiment": NAME, "overrides": "KEY=VALUE ..."}'
+        ) from error
 
 
 def point_latest(folder: Path) -> None:
@@ -94,29 +138,3 @@ def point_latest(folder: Path) -> None:
     except OSError:
         # A file system without links, or a folder called latest: only a convenience is lost.
         temporary.unlink(missing_ok=True)
-
-
-def _check_places(settings: Settings) -> None:
-    """Every file and folder that the settings name is there."""
-    weights = settings.model.weights
-    if weights not in (None, "imagenet") and not Path(str(weights)).exists():
-        raise SettingsError(f"model.weights={weights}: there is no such file or run folder")
-    for client in settings.data.sites:
-        if client.reader.startswith("drawn:"):
-            continue
-        root = settings.data.root
-        if root is None or not Path(root).is_dir():
-            raise SettingsError(f"data.root={root}: expected the folder of the data sets")
-        place = Path(root) / (client.folder or "")
-        if not place.is_dir():
-            raise SettingsError(f"data.root={root}: client {client.name} needs the folder {place}")
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise RunError(f"run.dir={folder} cannot be written: {error.strerror}") from error

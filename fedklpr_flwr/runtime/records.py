@@ -40,7 +40,10 @@ def read_payload(content: RecordDict) -> bytes:
         WireError: there is not exactly one uint8 array in it.
     """
     record = content.get(PAYLOAD)
-    arrays = record.to_numpy_ndarrays() if isinstance(record, ArrayRecord) else []
+    try:
+        arrays = record.to_numpy_ndarrays() if isinstance(record, ArrayRecord) else []
+    except Exception as error:  # whatever numpy makes of bytes that are not an array of its own
+        raise WireError(f"a message's payload cannot be read as an array: {error}") from error
     if len(arrays) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim != 1:
         found = [f"{array.dtype}{array.shape}" for array in arrays]
         raise WireError(f"a message's payload must be one uint8 array, it is {found or 'missing'}")
@@ -59,13 +62,20 @@ def report_record(values: Mapping[str, Any]) -> ConfigRecord:
 
 
 def read_report(content: RecordDict) -> dict[str, Any]:
-    """The inverse of `report_record`; an absent key is simply absent."""
+    """The inverse of `report_record`; an absent key is simply absent.
+
+    Raises:
+        WireError: there is no report, or one name is a number and a group of numbers.
+    """
     record = content.get(REPORT)
     if not isinstance(record, ConfigRecord):
         raise WireError("a reply must have a record 'report', this one has none")
     values: dict[str, Any] = {}
     for key, value in record.items():
         outer, dot, inner = key.partition(".")
+        held = values.get(outer)
+        if held is not None and bool(dot) != isinstance(held, dict):
+            raise WireError(f"a report must name {outer!r:.100} once, this one has it twice")
         if dot:
             values.setdefault(outer, {})[inner] = value
         else:

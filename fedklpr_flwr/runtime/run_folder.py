@@ -29,8 +29,10 @@ from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.federation.atomic_file import write_atomically
+from fedklpr_flwr.runtime.state_record import VERSION, check_record, journal_moves
 
-_VERSION = 1
+_MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
+_START_ANEW = "restore the folder from a copy, or start anew in another"
 
 
 @dataclass
@@ -42,12 +44,14 @@ class ClientState:
         mask_hash: the mask it holds since then.
         delivered: the name of the payload that brought it the merged model; empty = not sent yet.
         examples: pictures it trains from, as last reported.
+        pruned: share of the prunable weights that its mask prunes.
     """
 
     base_round: int
     mask_hash: str
     delivered: str = ""
     examples: int = 0
+    pruned: float = 0.0
 
 
 @dataclass
@@ -80,7 +84,8 @@ class RunFolder:
         path: the folder, made if it does not exist.
 
     Raises:
-        RunError: it cannot be written, or another run has it open.
+        RunError: it cannot be written, another run has it open, or an interrupted commit of it
+            cannot be finished.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +99,11 @@ class RunFolder:
             raise RunError(f"{path} is in use by another run: wait for it, or stop it") from error
         except OSError as error:
             raise RunError(f"run.dir={path} cannot be written: {error.strerror}") from error
-        self._finish_commit()
+        try:
+            self._finish_commit()
+        except RunError:
+            self.close()
+            raise
 
     @property
     def rows_file(self) -> Path:
@@ -104,15 +113,24 @@ class RunFolder:
     @property
     def has_state(self) -> bool:
         """Whether a round, or the initial model, was committed here."""
-        return (self.path / "state.json").exists()
+        return (self.path / _BOOK).exists()
 
     def mask_file(self, client: str) -> Path:
         """A client's mask after the last merged round."""
         return self.path / "clients" / client / "mask.safetensors"
 
     def next_mask_file(self, client: str) -> Path:
-        """A client's mask of the open round, not committed yet."""
-        return self._next(self.mask_file(client))
+        """Where a client's mask of the open round is written, which is not committed yet.
+
+        Raises:
+            RunError: its folder cannot be made, because the disk is full for one.
+        """
+        target = self.mask_file(client)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(target.parent, error) from error
+        return self._next(target)
 
     def payload_file(self, round_number: int, client: str) -> Path:
         """Where a client's reply waits for the merge."""
@@ -130,12 +148,12 @@ class RunFolder:
             state: the federation after the round.
             new_masks: clients whose `next_mask_file` was written.
         """
-        model, book = self.path / "global.safetensors", self.path / "state.json"
+        model, book = self.path / _MODEL, self.path / _BOOK
         write_atomically(
             self._next(model), save(state.tensors, metadata={"round": str(state.round)})
         )
         write_atomically(self._next(book), _book(state))
-        down = self.path / "downlink.safetensors"
+        down = self.path / _DOWN
         if state.residual:
             write_atomically(self._next(down), save(_joined(state)))
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
@@ -145,36 +163,11 @@ class RunFolder:
 
     def note(self, state: ServerState) -> None:
         """Keep what changed about the clients since the commit of the same round."""
-        write_atomically(self.path / "state.json", _book(state))
+        write_atomically(self.path / _BOOK, _book(state))
 
     def load_state(self) -> ServerState:
-        """The last committed state.
-
-        Raises:
-            RunError: there is none, it is damaged, or another version wrote it.
-        """
-        try:
-            record = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(self.path / "global.safetensors")
-            # A downlink file may be left over from rounds of a lossy wire.
-            owes = record.pop("owes", False)
-            sent, residual = self._load_downlink(tensors) if owes else (tensors, {})
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise RunError(f"{self.path} holds no run that can be resumed: {error}") from error
-        if record.pop("version", None) != _VERSION:
-            raise RunError(f"{self.path} was written by another version of fedklpr: start anew")
-        clients = {name: ClientState(**known) for name, known in record.pop("clients").items()}
-        return ServerState(tensors=tensors, sent=sent, residual=residual, clients=clients, **record)
-
-    def _load_downlink(
-        self, tensors: dict[str, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What went down after the last merge, and what it owes."""
-        both = load_file(self.path / "downlink.safetensors")
-        return (
-            {name: both[f"sent/{name}"] for name in tensors},
-            {name: both[f"residual/{name}"] for name in tensors},
-        )
+        """The last committed state; see `read_state`."""
+        return read_state(self.path)
 
     def drop_payloads(self) -> None:
         """Forget the open round's replies."""
@@ -189,25 +182,80 @@ class RunFolder:
 
     def _finish_commit(self) -> None:
         journal = self.path / "commit.json"
-        if journal.exists():
-            for name in json.loads(journal.read_text(encoding="utf-8")):
-                target = self.path / name
-                if self._next(target).exists():
-                    os.replace(self._next(target), target)
-            journal.unlink()
-        for stray in (*self.path.glob("*.next"), *self.path.glob("clients/*/*.next")):
-            stray.unlink()
+        try:
+            if journal.exists():
+                for name in self._moves(journal):
+                    target = self.path / name
+                    if self._next(target).exists():
+                        os.replace(self._next(target), target)
+                journal.unlink()
+            for stray in (*self.path.glob("*.next"), *self.path.glob("clients/*/*.next")):
+                stray.unlink()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    @staticmethod
+    def _moves(journal: Path) -> list[str]:
+        try:
+            return journal_moves(journal.read_bytes(), (_MODEL, _DOWN, _BOOK))
+        except (ValueError, TypeError) as error:
+            raise RunError(
+                f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
+                f"{_START_ANEW}"
+            ) from error
 
     @staticmethod
     def _next(target: Path) -> Path:
         return target.with_name(target.name + ".next")
 
 
+def read_state(path: Path) -> ServerState:
+    """The last committed state of a run folder, which need not be open.
+
+    Raises:
+        RunError: there is none, it is damaged, or another version wrote it.
+    """
+    try:
+        record = json.loads((path / _BOOK).read_text(encoding="utf-8"))
+        check_record(record, path / _BOOK)
+        tensors = load_file(path / _MODEL)
+        # A downlink file may be left over from rounds of a lossy wire.
+        sent, residual = _load_downlink(path, tensors) if record["owes"] else (tensors, {})
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(
+            f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
+        ) from error
+    return ServerState(
+        run=record["run"],
+        round=record["round"],
+        tensors=tensors,
+        sent=sent,
+        residual=residual,
+        clients={name: ClientState(**known) for name, known in record["clients"].items()},
+        pending=record["pending"],
+    )
+
+
+def _load_downlink(
+    path: Path, tensors: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What went down after the last merge, and what it owes."""
+    both = load_file(path / _DOWN)
+    return (
+        {name: both[f"sent/{name}"] for name in tensors},
+        {name: both[f"residual/{name}"] for name in tensors},
+    )
+
+
 def _book(state: ServerState) -> bytes:
     arrays = ("tensors", "sent", "residual")
     record = {key: value for key, value in vars(state).items() if key not in arrays}
     record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
-    return json.dumps({**record, "owes": bool(state.residual), "version": _VERSION}).encode()
+    return json.dumps({**record, "owes": bool(state.residual), "version": VERSION}).encode()
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror or error}; make room, then resume")
 
 
 def _joined(state: ServerState) -> dict[str, np.ndarray]:

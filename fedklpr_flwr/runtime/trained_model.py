@@ -1,51 +1,222 @@
-"""The model of a run folder, as a network that is ready to look at pictures."""
+"""The models of a run folder: the merged one, and each client's own as it was last scored.
 
+merged           global.safetensors, no mask: what a site that takes no part would be given
+a client's own   what went down to it after the last merge, through its mask, with its personal
+                 parts and batch norm as the settings say: what `rank1` in run.jsonl is of
+a client's final the same after its last long training: what `rank1_final` is of
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
+from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.federation.mask_file import ArrayView, MaskFile
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import initial_network, load_personal_model
+from fedklpr_flwr.federation.personal_model import (
+    client_parts,
+    float_state,
+    full_masks,
+    initial_network,
+    load_personal_model,
+    make_personal,
+    mixed_with_own,
+    shared_layout,
+)
+from fedklpr_flwr.federation.site import Site
 from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState, read_state
 from fedklpr_flwr.settings import read_settings
+from fedklpr_flwr.wire.codec import decode_dense, encode
 
 
 @dataclass(frozen=True)
-class TrainedModel:
-    """A run's settings and its network."""
+class TrainedRun:
+    """A run folder that is only read.
 
+    Attributes:
+        path: the folder.
+        settings: what was run.
+        state: the federation after its last merged round.
+    """
+
+    path: Path
     settings: Settings
-    network: ReidNetwork
+    state: ServerState
+
+    def merged(self) -> ReidNetwork:
+        """The merged model itself, through no mask.
+
+        Raises:
+            RunError: parts of it stay at the clients, so that there is no whole merged model.
+        """
+        network = initial_network(self.settings, pretrained=False)
+        missing = [name for name in float_state(network) if name not in self.state.tensors]
+        if missing:
+            raise RunError(
+                f"{self.path}: {missing[0]} and {len(missing) - 1} more tensors stay at the "
+                f"clients (method.personal_parts={self.settings.method.personal_parts}), so there "
+                "is no merged model to search with: name a client, whose own model is whole"
+            )
+        load_personal_model(network, _tensors(self.state.tensors), {}, {})
+        return network.eval()
+
+    def personal(self, client: str, pictures: Site) -> ReidNetwork:
+        """A client's own model, as it was scored after the last merge.
+
+        Args:
+            client: its name; one that was never merged has the merged model.
+            pictures: of its site, for batch norm that is re-estimated.
+
+        Raises:
+            MemoryStateError: it needs what the client keeps, and that is not on this machine.
+        """
+        settings, state = self.settings, self.state
+        keeps_parts = settings.method.personal_parts != "none"
+        network = initial_network(settings, pretrained=keeps_parts)
+        memory = self._memory(client, network)
+        layout, masks = shared_layout(settings, memory.round), ArrayView(memory.masks)
+        # Over the wire and back, since a lossy form's last bits depend on the client's mask.
+        payload = encode(
+            {spec.name: state.sent[spec.name] for spec in layout},
+            masks,
+            layout=layout,
+            known_masks=masks,
+            values=settings.wire.values,
+            level=settings.wire.level,
+        )
+        arrays, _ = decode_dense(payload, layout=layout, known_masks=masks)
+        received = mixed_with_own(_tensors(arrays), memory.own, settings.personal.own_share)
+        load_personal_model(network, received, memory.masks, _of(network, memory.personal))
+        if state.round:
+            make_personal(network, pictures, settings)
+        return network.eval()
+
+    def final(self, client: str) -> ReidNetwork:
+        """A client's model after its last long training (`training.final_epochs`).
+
+        Raises:
+            RunError: the run had none, or has not come to it.
+            MemoryStateError: the model is not on this machine.
+        """
+        settings, last = self.settings, self.state.round
+        if not settings.training.final_epochs:
+            raise RunError(
+                f"{self.path} has no final models: it ran with training.final_epochs=null"
+            )
+        if last < settings.federation.rounds:
+            raise RunError(
+                f"{self.path} has merged {last} of {settings.federation.rounds} rounds and its "
+                f"final models come after the last: go on with resume={self.path}"
+            )
+        folder = self._memory_folder(client)
+        tensors = folder.read_final(last) if folder else None
+        if tensors is None:
+            raise MemoryStateError(
+                f"the final model of client {client} after round {last} is not {self._memories()}: "
+                "a final model never leaves its client, so search with it there"
+            )
+        network = initial_network(settings, pretrained=False)
+        load_personal_model(network, _of(network, tensors), {}, {})
+        return network.eval()
+
+    def _memory(self, client: str, network: ReidNetwork) -> ClientMemory:
+        """What the client left its last merged round with, as far as its model needs it."""
+        known = self.state.clients.get(client)
+        if known is None or known.base_round == 0:
+            return fresh_memory(full_masks(network, self.settings))
+        base, folder = known.base_round, self._memory_folder(client)
+        memory = folder.read(base) if folder else None
+        if memory is None:
+            self._check_spared(client, base, network)
+            file = self.path / "clients" / client / "mask.safetensors"
+            memory = ClientMemory(round=base, masks=dict(MaskFile(file)))
+        if mask_hash(dict(memory.masks)) != known.mask_hash:
+            raise MemoryStateError(
+                f"client {client}'s mask of round {base} is not the one that {self.path} merged it "
+                "by: its memory belongs to another run, or the run is going on; try again then"
+            )
+        return memory
+
+    def _check_spared(self, client: str, base: int, network: ReidNetwork) -> None:
+        """Raise where a client's model cannot do without its memory."""
+        settings = self.settings
+        own = client_parts(network, settings, base)
+        if own or settings.personal.own_share:
+            what = f"{len(own)} tensors of its own" if own else "its own last model"
+            raise MemoryStateError(
+                f"the model of client {client} has {what}, which never left it, and its record of "
+                f"round {base} is not {self._memories()}: search with it there, or with the merged "
+                "model (--global)"
+            )
+
+    def _memory_folder(self, client: str) -> MemoryFolder | None:
+        """The client's memory, where this machine has it."""
+        for root in self._memory_roots():
+            if (root / self.state.run / client).is_dir():
+                return MemoryFolder(root, self.state.run, client)
+        return None
+
+    def _memory_roots(self) -> list[Path]:
+        chosen = self.settings.run.memory
+        return [*([Path(chosen)] if chosen else []), self.path / "memory", user_cache() / "memory"]
+
+    def _memories(self) -> str:
+        return "in " + " or ".join(map(str, self._memory_roots()))
 
 
-def load_trained_model(run: Path, client: str | None = None) -> TrainedModel:
-    """Load a run folder's merged model, or one client's view of it.
-
-    Args:
-        run: the run folder.
-        client: seen through this client's mask; None = the merged model itself.
+def open_run(path: Path) -> TrainedRun:
+    """Open a run folder to look at its models.
 
     Raises:
-        RunError: the folder holds no model, or the client has no mask there.
+        RunError: it is no run folder, nothing was run in it, another version wrote it, or a round
+            is being merged right now.
+        WeightsError: its model does not fit its settings.
     """
-    settings = read_settings(run / "config.yaml")
-    path = run / "global.safetensors"
+    if not (path / "state.json").is_file():
+        raise RunError(
+            f"{path} holds no run: expected a folder with config.yaml, state.json and "
+            "global.safetensors, as fedklpr run leaves it"
+        )
+    if (path / "commit.json").exists():
+        RunFolder(path).close()  # a run that was killed while it merged: the round is finished
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read: {error}; is {run} a run folder?") from error
-    masks: dict[str, torch.Tensor] = {}
-    if client is not None:
-        file = run / "clients" / client / "mask.safetensors"
-        if not file.exists():
-            there = sorted(folder.name for folder in (run / "clients").glob("*"))
-            raise RunError(f"client {client!r} has no mask in {run}; there are: {', '.join(there)}")
-        masks = dict(MaskFile(file))
-    network = initial_network(settings, pretrained=False)
-    load_personal_model(network, tensors, masks, {})
-    return TrainedModel(settings, network.eval())
+        settings = read_settings(path / "config.yaml")
+    except SettingsError as error:
+        raise RunError(
+            f"{path / 'config.yaml'} cannot be used: {error}; if another version of fedklpr wrote "
+            "it, evaluate with that version"
+        ) from error
+    state = read_state(path)
+    _check_fit(state.tensors, settings, path)
+    return TrainedRun(path, settings, state)
+
+
+def _check_fit(tensors: Mapping[str, np.ndarray], settings: Settings, path: Path) -> None:
+    """Raise at the first tensor that the settings' network has otherwise."""
+    expected = {spec.name: tuple(spec.shape) for spec in shared_layout(settings)}
+    found = {name: array.shape for name, array in tensors.items()}
+    for name in [*expected, *(other for other in found if other not in expected)]:
+        if expected.get(name) != found.get(name):
+            raise WeightsError(
+                f"{path / 'global.safetensors'} does not fit model.backbone="
+                f"{settings.model.backbone} of its config.yaml at {name!r}: expected shape "
+                f"{expected.get(name, 'none')}, found {found.get(name, 'none')}; the two files are "
+                "of different runs"
+            )
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _of(network: ReidNetwork, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those tensors that features come from: a classifier has no part in them."""
+    names = float_state(network).keys()
+    return {name: value for name, value in tensors.items() if name in names}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from fedklpr_flwr.data.person_image import PersonImage
-from fedklpr_flwr.data.picture_cache import load_pictures, pictures_fingerprint
+from fedklpr_flwr.data.picture_cache import load_pictures, pictures_fingerprint, pictures_stamp
 from fedklpr_flwr.errors import DataError
 
 
@@ -178,3 +178,20 @@ def test_the_fingerprint_tells_a_changed_picture_person_or_order_but_not_a_moved
 def test_the_fingerprint_of_a_missing_picture_is_an_error(tmp_path):
     with pytest.raises(DataError, match="changed while it was read"):
         pictures_fingerprint([PersonImage(tmp_path / "gone.png", 1, 0)])
+
+
+def test_the_stamp_tells_what_a_listing_shows_and_not_where_the_folder_lies(tmp_path):
+    here = plant(tmp_path / "here", 3)
+    stamp = pictures_stamp(here, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = [
+        PersonImage(tmp_path / "there" / i.path.relative_to(tmp_path / "here"), i.person_id, 0)
+        for i in here
+    ]
+    assert pictures_stamp(moved, tmp_path / "there") == stamp
+    assert pictures_stamp(moved[:2], tmp_path / "there") != stamp
+    assert pictures_stamp(here, tmp_path / "here") != stamp, "a picture that is gone"
+    renamed = [PersonImage(moved[0].path, 9, 0), *moved[1:]]
+    assert pictures_stamp(renamed, tmp_path / "there") != stamp
+    Image.new("RGB", (3, 3)).save(moved[0].path)
+    assert pictures_stamp(moved, tmp_path / "there") != stamp

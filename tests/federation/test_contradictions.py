@@ -23,7 +23,11 @@ REFUSED = {
     ("method=feducc", "method.personal_parts=neck"): ["stages.personal_after=0.3", "neck"],
     ("method=fedpav", "stages.loss_after=0.5"): ["stages.loss_after", "identity_classifier"],
     ("method=centralised", "deployment=true"): ["data.join=true", "simulation", "centralised"],
-    ("method=centralised", "data.clients=[]"): ["federation.min_clients=2", "at most 0"],
+    ("method=centralised", "data.clients=[]"): ["data.clients=[]", "at least one"],
+    ("federation.min_clients=4",): ["federation.min_clients=4", "at most 3"],
+    ("labels.k1=5", "labels.k2=6"): ["labels.k2=6", "at most labels.k1=5"],
+    ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
+    ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
     ("method.pruning=random",): ["recovery", "always", "lottery", "sub_fedavg", "none"],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedklpr_flwr.federation.labelling import label_site, picture_copies
+from fedklpr_flwr.federation.labelling import label_figures, label_site, picture_copies
 from fedklpr_flwr.federation.site import Pictures, Site
 
 
@@ -60,3 +60,27 @@ def test_clusters_find_groups_whoever_is_on_the_pictures(tiny_settings):
 def test_identities_are_the_persons_whatever_the_pictures_show(tiny_settings):
     found = label_site(site_of(6, 3), two_groups(), 1, tiny_settings("labels.source=identities"))
     assert (found.labels.tolist(), found.clusters, found.outliers) == ([0, 1, 2, 0, 1, 2], 3, 0)
+
+
+def test_labels_stand_against_the_persons_that_are_known(tiny_settings):
+    """Two persons by two cameras, clustered by camera; a fifth picture shows nobody knows whom."""
+    who, where = torch.tensor([1, 1, 2, 2, -1]), torch.tensor([0, 1, 0, 1, 0])
+    train = Pictures(torch.zeros(5, 3, 1, 1, dtype=torch.uint8), who, where)
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    site, by_camera = Site("x", train, nothing, nothing), torch.tensor([0, 1, 0, 1, 0])
+    assert label_figures(by_camera, site, tiny_settings()) == {
+        "cluster_precision": 0.0,
+        "cluster_recall": 0.0,
+        "camera_split": 1.0,
+    }
+    by_person = torch.tensor([0, 0, 1, 1, 1])
+    assert set(label_figures(by_person, site, tiny_settings()).values()) == {0.0, 1.0}
+    assert label_figures(by_person, site, tiny_settings())["camera_split"] == 0.0
+
+
+def test_nothing_is_said_of_unknown_people_or_in_a_deployment(tiny_settings):
+    unsaid = dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+    labels = torch.tensor([0, 0, 1, 1])
+    assert label_figures(labels, site_of(4, 0), tiny_settings()) == unsaid
+    assert label_figures(labels, site_of(4, 2), tiny_settings("deployment=true")) == unsaid
+    assert label_figures(labels, site_of(4, 2), tiny_settings()) != unsaid

@@ -1,10 +1,19 @@
 """Claims about fedklpr_flwr.federation.mask_file: masks by name, one at a time."""
 
+import json
+
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from fedklpr_flwr.errors import MemoryStateError
-from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, masks_to_bytes
+from fedklpr_flwr.federation.mask_file import (
+    ArrayView,
+    FullMasks,
+    MaskFile,
+    masks_to_bytes,
+    pack_masks,
+)
 
 MASKS = {
     "conv": torch.tensor([True, False, True, True, False, False, True, False, True]).reshape(3, 3),
@@ -74,3 +83,16 @@ def test_an_array_view_shares_the_tensors_memory():
     with torch.no_grad():
         tensor[1] = 5.0
     assert view["a"].tolist() == [0.0, 5.0, 0.0]
+
+
+def test_equal_masks_are_equal_bytes_in_whatever_order_they_come():
+    backwards = dict(reversed(MASKS.items()))
+    written = {masks_to_bytes(masks) for masks in (MASKS, backwards) for _ in range(10)}
+    assert len(written) == 1
+
+
+def test_a_mask_file_of_the_first_runs_is_read(tmp_path):
+    packed, shapes = pack_masks(MASKS)
+    file = tmp_path / "mask.safetensors"
+    save_file(packed, file, {"format": "fedklpr-masks-1", "shapes": json.dumps(shapes)})
+    assert torch.equal(MaskFile(file)["conv"], MASKS["conv"])

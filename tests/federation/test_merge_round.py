@@ -135,6 +135,7 @@ def test_a_cap_holds_back_a_client_that_reports_a_huge_divergence(tiny_settings)
     capped = weigh("abc", reports, LAYOUT, tiny_settings("klpwa.cap=0.5"))
     assert free.weight["b"] > 0.999
     assert capped.weight == pytest.approx({"a": 0.25, "b": 0.5, "c": 0.25})
+    assert weigh("abc", reports, LAYOUT, tiny_settings("deployment=true")).weight == capped.weight
 
 
 def test_an_inspection_says_what_a_payload_really_holds(arrive, tiny_settings):
@@ -152,3 +153,19 @@ def test_an_update_pruned_beyond_the_target_is_refused(arrive, tiny_settings):
     arrival = arrive("a", model(0), mask_of(1, 0, 0, 0, 0, 1))
     with pytest.raises(WireError, match=r"0\.667.*target 0\.500"):
         inspect_update(arrival.payload, LAYOUT, FULL, BEFORE, tiny_settings("pruning.target=0.5"))
+
+
+@pytest.mark.parametrize(("name", "largest"), [("conv", 3e4), ("bias", 1e9)])
+def test_an_update_of_huge_finite_numbers_is_refused(name, largest, arrive, tiny_settings):
+    """As damaged exponents give them: finite, and enough to spoil the merged model."""
+
+    def inspect(value):
+        tensors = {n: array.copy() for n, array in BEFORE.items()}
+        tensors[name].flat[1] = value
+        payload = arrive("a", tensors).payload
+        return inspect_update(payload, LAYOUT, FULL, BEFORE, tiny_settings())
+
+    assert inspect(-largest).kept == 8
+    for value in (-1.01 * largest, 3e38):
+        with pytest.raises(WireError, match=f"values of {name}: expected none beyond"):
+            inspect(value)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.federation.personal_model import (
     evaluate_personal_model,
     features_of,
@@ -10,6 +11,7 @@ from fedklpr_flwr.federation.personal_model import (
     full_masks,
     initial_network,
     load_personal_model,
+    make_personal,
     personal_names,
     prunable_names,
     shared_layout,
@@ -27,6 +29,28 @@ def test_the_seed_alone_decides_the_initial_network(tiny_settings):
     weights = [name for name in one if name.endswith(("conv1.weight", "conv2.weight"))]
     assert len(weights) > 5
     assert not any(torch.equal(one[name], other[name]) for name in weights)
+
+
+def test_a_new_run_starts_from_the_merged_model_of_an_old_one(federate, tiny_settings):
+    names = ("ash", "birch")
+    old = federate("training.learning_rate=0.003", "federation.rounds=1", names=names)
+    new = federate(f"model.weights={old.folder}", "seed=5", folder="new", names=names)
+    settings = tiny_settings(f"model.weights={old.folder}", "seed=5")
+    start = float_state(initial_network(settings, pretrained=True))
+    merged = old.state().tensors
+    assert all(torch.equal(start[name], torch.from_numpy(merged[name])) for name in merged)
+    assert [new.row(0, n).map for n in names] == [old.row(1, n).map for n in names]
+
+
+def test_a_folder_without_a_merged_model_and_one_of_another_network_are_refused(
+    tiny_settings, federate, tmp_path
+):
+    with pytest.raises(WeightsError, match="holds no global"):
+        initial_network(tiny_settings(f"model.weights={tmp_path}"), pretrained=True)
+    old = federate("federation.rounds=1", names=("ash", "birch"))
+    other = tiny_settings(f"model.weights={old.folder}", "model.backbone=resnet18")
+    with pytest.raises(WeightsError, match=r"does not fit the network at 'backbone\."):
+        initial_network(other, pretrained=True)
 
 
 def test_counters_do_not_travel(tiny_settings):
@@ -103,15 +127,16 @@ def test_a_site_without_queries_or_gallery_has_no_scores(tiny_settings, tiny_sit
     assert 0 <= evaluate_personal_model(network, tiny_site).rank1 <= 1
 
 
-def test_evaluation_changes_nothing_unless_batch_norm_is_to_be_re_estimated(
+def test_only_batch_norm_is_re_estimated_where_asked_and_nothing_else_changes(
     tiny_settings, tiny_site
 ):
     network = initial_network(tiny_settings(), pretrained=False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     evaluate_personal_model(network, tiny_site)
     features_of(network, tiny_site.train)
+    make_personal(network, tiny_site, tiny_settings("personal.batchnorm=received"))
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
-    evaluate_personal_model(network, tiny_site, reestimate=True)
+    make_personal(network, tiny_site, tiny_settings("personal.batchnorm=reestimate"))
     moved = {n for n, value in float_state(network).items() if not torch.equal(value, before[n])}
     assert moved
     assert all("running" in name for name in moved)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 
 from fedklpr_flwr.federation.mask_file import FullMasks
 from fedklpr_flwr.federation.update_coding import (
@@ -78,3 +79,17 @@ def test_a_lossy_downlink_owes_what_it_cut_off():
     again, _ = quantise_downlink(RECEIVED, owed, "bfloat16")
     both = (sent["conv"] + again["conv"]) / 2
     assert np.abs(both - RECEIVED["conv"]).mean() < np.abs(owed["conv"]).mean()
+
+
+@pytest.mark.parametrize("values", ["bfloat16", "float16", "int8"])
+def test_a_tensor_without_axes_goes_down_over_a_lossy_wire_and_can_be_kept(values):
+    model = {"scale": np.array(2.5, np.float32), **RECEIVED}
+    owed = {}
+    for _ in range(2):
+        sent, owed = quantise_downlink(model, owed, values)
+        for kept in (load(save(sent)), load(save(owed))):
+            assert {name: array.shape for name, array in kept.items()} == {
+                "scale": (),
+                "conv": (4, 50),
+            }
+        assert (sent["scale"], owed["scale"]) == (2.5, 0.0)

@@ -17,6 +17,7 @@ from fedklpr_flwr.reid.pseudo_labels import (
     cluster_people,
     identity_labels,
     pair_precision,
+    pair_recall,
 )
 
 SETTINGS = {"k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}
@@ -151,6 +152,14 @@ def test_pair_precision_counts_pairs_within_clusters() -> None:
     assert pair_precision(torch.tensor([0, 1, -1, -1]), torch.zeros(4, dtype=torch.int64)) is None
 
 
+def test_pair_recall_counts_pairs_of_a_person_and_outliers_as_missed() -> None:
+    persons = torch.tensor([5, 5, 5, 8, 8, 9])
+    assert pair_recall(torch.tensor([0, 0, 1, 2, -1, 0]), persons) == 1 / 4
+    assert pair_recall(torch.tensor([0, 0, 0, 0, 0, 0]), persons) == 1
+    assert pair_recall(torch.tensor([-1, -1, -1, -1, -1, -1]), persons) == 0
+    assert pair_recall(torch.tensor([0, 0]), torch.tensor([1, 2])) is None
+
+
 def test_camera_split_counts_pairs_across_cameras() -> None:
     persons = torch.tensor([5, 5, 5, 6, 6, 7])
     cameras = torch.tensor([0, 0, 1, 0, 1, 0])
@@ -165,9 +174,10 @@ def test_health_figures_agree_with_a_loop_over_pairs() -> None:
     labels = torch.randint(-1, 6, (60,), generator=generator)
     cameras = torch.randint(3, (60,), generator=generator)
     persons = torch.randint(8, (60,), generator=generator)
-    together = right = across = split = 0
+    together = right = across = split = persons_pairs = 0
     for i in range(60):
         for j in range(i):
+            persons_pairs += bool(persons[i] == persons[j])
             if labels[i] == -1 or labels[j] == -1:
                 continue
             same_label, same_person = labels[i] == labels[j], persons[i] == persons[j]
@@ -176,4 +186,5 @@ def test_health_figures_agree_with_a_loop_over_pairs() -> None:
             across += bool(same_person and cameras[i] != cameras[j])
             split += bool(same_person and cameras[i] != cameras[j] and not same_label)
     assert pair_precision(labels, persons) == right / together
+    assert pair_recall(labels, persons) == right / persons_pairs
     assert camera_split(labels, cameras, persons) == pytest.approx(split / across)

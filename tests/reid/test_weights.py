@@ -1,16 +1,23 @@
 """Weights from files: what fits is loaded, what does not fit is named."""
 
-from collections.abc import Iterator
+import hashlib
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import resnet18
+from torch import nn
+from torchvision.models import get_model_weights, resnet18, resnet34
 
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.reid.network import ReidNetwork, build_network
-from fedklpr_flwr.reid.weights import download_imagenet_weights, load_backbone_weights
+from fedklpr_flwr.reid.weights import (
+    IMAGENET_FILES,
+    download_imagenet_weights,
+    load_backbone_weights,
+)
 
 
 @pytest.fixture
@@ -86,11 +93,47 @@ def cache(tmp_path: Path) -> Iterator[Path]:
     torch.hub.set_dir(before)
 
 
-def test_imagenet_weights_already_in_the_cache_are_not_fetched(cache: Path) -> None:
+def test_imagenet_weights_already_in_the_cache_are_not_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.mkdir()
     carried = cache / "resnet34-b627a593.pth"
-    carried.write_bytes(b"")
+    carried.write_bytes(b"what torchvision published")
+    sha256 = hashlib.sha256(carried.read_bytes()).hexdigest()
+    monkeypatch.setitem(IMAGENET_FILES, "resnet34", (carried.name, sha256))
     assert download_imagenet_weights("resnet34") == carried
+
+
+def test_a_carried_file_that_is_another_is_refused_with_both_hashes(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "resnet34-b627a593.pth").write_bytes(b"half of it")
+    with pytest.raises(WeightsError, match=r"expected SHA-256 b627a593.*found [0-9a-f]{64}"):
+        download_imagenet_weights("resnet34")
+
+
+@pytest.mark.parametrize("backbone", sorted(IMAGENET_FILES))
+def test_the_files_to_carry_are_those_that_torchvision_names(backbone: str) -> None:
+    url = get_model_weights(backbone).DEFAULT.url
+    name, sha256 = IMAGENET_FILES[backbone]
+    assert url == f"https://download.pytorch.org/models/{name}"
+    assert len(sha256) == 64
+    assert name.endswith(f"-{sha256[:8]}.pth")
+
+
+@pytest.mark.parametrize(
+    ("published", "backbone", "key"),
+    [
+        (resnet34, "resnet18", "layer1.2.conv1.weight"),
+        (resnet18, "resnet50", "layer1.0.conv1.weight"),
+        (resnet18, "mobilenet_v2", "features.0.0.weight"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused_at_the_first_key_that_differs(
+    published: Callable[..., nn.Module], backbone: str, key: str, tmp_path: Path
+) -> None:
+    torch.save(published(weights=None).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=f"'{re.escape(key)}'"):
+        build_network(backbone, weights=tmp_path / "w.pth", generator_seed=0)
 
 
 def test_a_backbone_without_imagenet_weights_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Claims about fedklpr_flwr.report.rows: the lines of run.jsonl."""
 
 import json
+import math
 
 import pytest
 
@@ -70,8 +71,7 @@ def test_a_rounds_own_line_is_sums_of_counts_and_means_of_shares():
     assert (summary.rank1, summary.rank5) == (0.5, None), "the mean over those who have a score"
     assert summary.idle is False
     assert (summary.status, summary.failed) == ("1 merged", "b")
-    assert "held_drop 1" in summary.crr
-    assert "pruned 1" in summary.crr
+    assert summary.crr == "pruned 1", "b's update was not merged, so it decided nothing"
     assert (summary.server_peak_mb, summary.seconds) == (512.0, {"train": 2.0})
 
 
@@ -130,3 +130,46 @@ def test_the_progress_line_says_what_a_glance_asks():
         assert part in line
     assert "failed: b" in line
     assert "Rank-1 -" in progress_line(Row(1, None), 10)
+
+
+def test_a_rounds_decisions_count_only_who_was_merged_in_it():
+    rows = [
+        Row(3, "a", crr="pruned", status="merged"),
+        Row(3, "b", crr="held_drop", status="merged"),
+        Row(3, "c", crr="pruned", status="merged"),
+        Row(3, "d", status="absent"),
+        Row(3, "e", status="late"),
+    ]
+    assert round_row(rows, 1.0, {}).crr == "held_drop 1, pruned 2"
+    evaluated = [Row(0, "a", status="merged"), Row(0, "b", status="merged")]
+    assert round_row(evaluated, 1.0, {}).crr == "", "nobody trains in round 0"
+    assert "pruned 0%  " in progress_line(round_row(evaluated, 1.0, {}), 3)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_none_is_never_written(value, tmp_path):
+    path = tmp_path / "run.jsonl"
+    append_rows(path, TWO)
+    before = path.read_text()
+    with pytest.raises(ValueError, match="JSON"):
+        append_rows(path, [Row(2, "a", loss=value)])
+    assert path.read_text() == before
+
+
+def test_a_number_that_is_none_in_a_file_of_the_first_runs_is_read_as_absent(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text('{"round": 1, "client": "a", "rank1": NaN, "map": Infinity, "loss": 0.5}\n')
+    assert read_rows(path) == [Row(1, "a", loss=0.5)]
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "3", "null", '"text"', '{"client": "a"}'])
+def test_a_line_that_is_no_row_is_named(line, tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(RunError, match="line 1 is damaged"):
+        read_rows(path)
+
+
+def test_rows_that_cannot_be_written_say_what_to_do(tmp_path):
+    with pytest.raises(RunError, match=r"cannot be written: .*; make room, then resume"):
+        append_rows(tmp_path, TWO)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from flwr.app import Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runtime.exchange import Roster, exchange
@@ -131,3 +131,84 @@ def test_waiting_ends_with_the_explanation_of_how_many_came():
     with pytest.raises(RunError, match="only 1 came"):
         roster.wait_for(grid_of("a"), 2, 0.0, lambda found: f"only {found} came")
     roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found: "nobody should read this")
+
+
+def test_of_two_nodes_with_one_name_it_is_logged_which_replaced_which(flower_log):
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError) as error:
+        roster.wait_for(grid_of("gate", "gate"), 2, 0.0, lambda found: f"only {found} came")
+    assert "node 3 replaces node 2 as the client gate" in flower_log.text
+    assert "only 1 came\nnode 2 is there and not counted: says it is gate" in str(error.value)
+
+
+def test_a_box_that_was_restarted_is_logged_and_counted(flower_log):
+    grid = ChangingGrid(say_name, {}, [{"client": "gate"}, {"client": "gate"}])
+    roster = Roster.empty("run-1")
+    for grid.shown in ((2,), (3,)):
+        roster.refresh(grid, 5.0)
+    assert (roster.nodes, roster.faults) == ({"gate": 3}, {})
+    assert "node 3 replaces node 2 as the client gate" in flower_log.text
+
+
+# ----------------------------------------------------------------------- names from the network
+
+
+def saying(content):
+    return lambda message, context: Message(content, reply_to=message)
+
+
+def named(name):
+    return RecordDict({REPORT: ConfigRecord({"client": name})})
+
+
+def raises_its_reason(message, context):
+    raise RuntimeError("the configuration is torn")
+
+
+HELLOS = {
+    "raises": (raises_its_reason, "RuntimeError: the configuration is torn"),
+    "no report": (saying(RecordDict()), "'report'"),
+    "no name": (saying(RecordDict({REPORT: ConfigRecord({"status": "ok"})})), "name None"),
+    "a number": (saying(named(7)), "name 7"),
+    "two at once": (saying(RecordDict({REPORT: ConfigRecord({"a": 1, "a.b": 2})})), "'a' once"),
+    "way out": (saying(named("../../etc")), "'../../etc'"),
+    "absolute": (saying(named("/etc/passwd")), "'/etc/passwd'"),
+    "hidden": (saying(named(".git")), "'.git'"),
+    "line break": (saying(named("gate\n")), "'gate"),
+    "too long": (saying(named("x" * 65)), "at most 64"),
+}
+
+
+@pytest.mark.parametrize("hello", HELLOS)
+def test_a_node_whose_hello_is_wrong_is_named_and_nobody_else_is_kept(hello, flower_log):
+    wrong, reason = HELLOS[hello]
+
+    def app(message, context):
+        return (wrong if context.node_id == 3 else say_name)(message, context)
+
+    roster = Roster.empty("run-1")
+    grid = grid_of("a", "b", app=app)
+    roster.refresh(grid, 5.0)
+    assert roster.nodes == {"a": 2}
+    assert "node 3 did not say which client it is" in flower_log.text
+    assert reason in flower_log.text
+    flower_log.clear()
+    roster.refresh(grid, 5.0)
+    assert flower_log.text == "", "it is said again and again"
+    with pytest.raises(RunError) as error:
+        roster.wait_for(grid, 2, 0.0, lambda found: f"only {found} came")
+    assert "only 1 came\nnode 3 is there and not counted: " in str(error.value)
+    assert reason in str(error.value)
+
+
+def test_a_node_that_mends_its_hello_is_counted():
+    broken = [True]
+
+    def app(message, context):
+        return (raises_its_reason if broken[0] else say_name)(message, context)
+
+    roster, grid = Roster.empty("run-1"), grid_of("a", app=app)
+    roster.refresh(grid, 5.0)
+    broken[0] = False
+    roster.refresh(grid, 5.0)
+    assert (roster.nodes, roster.faults) == ({"a": 2}, {})

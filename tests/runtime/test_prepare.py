@@ -4,8 +4,11 @@ import json
 import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.errors import RunError, SettingsError, WeightsError
+from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder, user_cache
 from fedklpr_flwr.runtime.prepare import RUN_CONFIG, point_latest, prepare
 from fedklpr_flwr.settings import load_settings
@@ -71,9 +74,11 @@ def test_a_folder_with_a_run_in_it_is_not_overwritten(tmp_path):
 
 @pytest.fixture
 def begun(tmp_path):
-    return prepare(
+    prepared = prepare(
         ["experiment=smoke", f"run.dir={tmp_path}/it's a run", "seed=3", "pruning.rate=0.2"]
     )
+    prepared.release()
+    return prepared
 
 
 def test_a_resumed_run_has_the_settings_it_began_with(begun):
@@ -85,7 +90,7 @@ def test_a_resumed_run_has_the_settings_it_began_with(begun):
 
 
 def test_what_is_said_on_resuming_has_the_last_word_and_is_kept(begun):
-    prepare([f"resume={begun.folder}", "federation.rounds=9"])
+    prepare([f"resume={begun.folder}", "federation.rounds=9"]).release()
     again = prepare([f"resume={begun.folder}", "pruning.rate=0.3"])
     assert (again.settings.federation.rounds, again.settings.pruning.rate) == (9, 0.3)
 
@@ -99,6 +104,70 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(RunError, match="not a run folder"):
         prepare([f"resume={tmp_path}"])
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"experiment": "smoke"}'])
+def test_a_damaged_run_config_is_named_with_what_belongs_in_it(text, begun):
+    (begun.folder / RUN_CONFIG).write_text(text)
+    with pytest.raises(RunError, match=r"run-config\.json is damaged.*experiment"):
+        prepare([f"resume={begun.folder}"])
+
+
+def test_a_second_command_on_a_folder_is_refused_and_changes_nothing(begun):
+    first = prepare([f"resume={begun.folder}", "federation.rounds=9"])
+    before = {file.name: file.read_bytes() for file in begun.folder.iterdir()}
+    with pytest.raises(RunError, match="in use by another run"):
+        prepare([f"resume={begun.folder}", "federation.rounds=11"])
+    assert {file.name: file.read_bytes() for file in begun.folder.iterdir()} == before
+    first.release()
+    prepare([f"resume={begun.folder}"]).release()
+
+
+def test_a_server_started_by_hand_keeps_commands_out(begun, monkeypatch):
+    monkeypatch.setattr("fedklpr_flwr.runtime.prepare._ENDING_SECONDS", 0.1)
+    server = hold(begun.folder, SERVER)
+    with pytest.raises(RunError, match="in use by another run"):
+        prepare([f"resume={begun.folder}"])
+    server.close()
+
+
+def test_a_resumed_run_stays_in_its_folder(begun, tmp_path):
+    with pytest.raises(SettingsError, match=r"run\.dir=.*leave run\.dir out"):
+        prepare([f"resume={begun.folder}", f"run.dir={tmp_path}/elsewhere"])
+
+
+# ---------------------------------------------------------------------------- bad input
+
+
+def test_a_reader_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
+    for reader, there in (("market", "market1501"), ("drawn:nosuch", "drawn:airport")):
+        client = f"data.clients=[{{name: a, reader: '{reader}', folder: null}}]"
+        words = ["experiment=smoke", client, f"run.dir={tmp_path}/run", f"data.root={tmp_path}"]
+        with pytest.raises(SettingsError, match=f"reader={reader}.*{there}"):
+            prepare([*words, "federation.min_clients=1"])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("key", ["data.cache", "run.memory"])
+def test_a_place_that_cannot_be_written_is_named_with_its_key(key, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=rf"{key}=.*file/x cannot be written"):
+        prepare(["experiment=smoke", f"{key}={tmp_path}/file/x", f"run.dir={tmp_path}/run"])
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_starts(tmp_path):
+    save_file({"nonsense": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"other\.safetensors"):
+        prepare(["experiment=smoke", f"model.weights={tmp_path}/other.safetensors"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["hydra.run.dir=x", "experiment_name=a/b", "seed", "=1", "federation.round_seconds=inf"],
+)
+def test_what_is_no_setting_is_refused(word, tmp_path):
+    with pytest.raises(SettingsError):
+        prepare(["experiment=smoke", word, f"run.dir={tmp_path}/run"])
 
 
 # ---------------------------------------------------------------------------- places

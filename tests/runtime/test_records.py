@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.federation.site_client import Task
@@ -69,3 +69,19 @@ def test_a_message_costs_its_payload_and_little_more():
     )
     assert 0 < small < 5_000
     assert large - small == pytest.approx(1_000_000, abs=100)
+
+
+def test_a_payload_that_is_no_array_at_all_is_refused():
+    whole = payload_record(b"x" * 64)
+    cut = ArrayRecord({"0": Array("uint8", (64,), "numpy.ndarray", whole["0"].data[:-10])})
+    foreign = ArrayRecord({"0": Array("uint8", (3,), "pickle", b"abc")})
+    for record in (cut, foreign):
+        with pytest.raises(WireError, match="cannot be read as an array"):
+            read_payload(RecordDict({PAYLOAD: record}))
+
+
+@pytest.mark.parametrize("names", [["seconds", "seconds.train"], ["seconds.train", "seconds"]])
+def test_a_name_that_is_a_number_and_a_group_is_refused(names):
+    content = RecordDict({REPORT: ConfigRecord(dict.fromkeys(names, 1.0))})
+    with pytest.raises(WireError, match="must name 'seconds' once"):
+        read_report(content)

@@ -239,3 +239,90 @@ def test_payloads_of_an_open_round_are_dropped(tmp_path):
     assert list((tmp_path / "payloads").iterdir()) == []
     folder.close(done=True)
     assert not (tmp_path / "payloads").exists()
+
+
+# ---------------------------------------------------------------------------- damaged files
+
+
+def changed(book, **fields):
+    """A book with other values; None takes a field away."""
+    record = {**book, **fields}
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def with_client(book, name="a", **fields):
+    return {**book, "clients": {name: changed(book["clients"]["a"], **fields)}}
+
+
+BOOKS = {
+    "no object": lambda book: [1, 2],
+    "no run": lambda book: changed(book, run=None),
+    "round is text": lambda book: changed(book, round="1"),
+    "round is true": lambda book: changed(book, round=True),
+    "clients is a list": lambda book: changed(book, clients=[]),
+    "pending holds no rows": lambda book: changed(book, pending=[3]),
+    "pending rows of no round": lambda book: changed(book, pending=[{"client": "a"}]),
+    "a field too many": lambda book: changed(book, colour="red"),
+    "client is no object": lambda book: changed(book, clients={"a": 3}),
+    "client without a mask": lambda book: with_client(book, mask_hash=None),
+    "client of another kind": lambda book: with_client(book, base_round="1"),
+    "client with more": lambda book: with_client(book, colour="red"),
+    "client outside": lambda book: with_client(book, "../../b"),
+    "owes what is not there": lambda book: changed(book, owes=True),
+}
+
+
+@pytest.mark.parametrize("damage", BOOKS)
+def test_a_book_that_no_run_wrote_is_refused_with_what_to_do(damage, after_round_1):
+    book = after_round_1 / "state.json"
+    book.write_text(json.dumps(BOOKS[damage](json.loads(book.read_text()))))
+    folder = RunFolder(after_round_1)
+    with pytest.raises(RunError, match=r"no run that can be resumed.*restore the folder"):
+        folder.load_state()
+    folder.close()
+
+
+def test_a_book_from_before_the_pruned_share_was_kept_is_read(after_round_1):
+    book = after_round_1 / "state.json"
+    record = json.loads(book.read_text())
+    assert record["clients"]["a"].pop("pruned") == 0.0
+    book.write_text(json.dumps(record))
+    folder = RunFolder(after_round_1)
+    assert folder.load_state().clients["a"] == ClientState(1, f"{1:032x}", "", 10, 0.0)
+    folder.close()
+
+
+JOURNALS = {
+    "cut": '["global.safetensors", "state',
+    "no text": b"\xff\xfe\x00",
+    "no list": '{"global.safetensors": 1}',
+    "numbers": "[1, 2]",
+    "a path out": '["../outside"]',
+    "a path out through a client": '["clients/../mask.safetensors"]',
+    "a path out of a client": '["clients/a/../../../outside"]',
+    "an absolute path": '["/tmp/outside"]',
+    "another file": '["run.jsonl"]',
+}
+
+
+@pytest.mark.parametrize("damage", JOURNALS)
+def test_a_journal_that_no_round_wrote_is_not_followed(damage, after_round_1):
+    outside = after_round_1.parent / "outside"
+    outside.write_text("mine")
+    (after_round_1.parent / "outside.next").write_text("theirs")
+    content = JOURNALS[damage]
+    content = content if isinstance(content, bytes) else content.encode()
+    (after_round_1 / "commit.json").write_bytes(content)
+    for _ in range(2):  # the folder is not kept locked by who could not open it
+        with pytest.raises(RunError, match=r"commit\.json is damaged.*restore the folder"):
+            RunFolder(after_round_1)
+    assert outside.read_text() == "mine"
+
+
+def test_a_commit_that_cannot_be_finished_says_what_to_do(after_round_1):
+    (after_round_1 / "commit.json").write_text('["state.json"]')
+    (after_round_1 / "state.json.next").write_text("{}")
+    (after_round_1 / "state.json").unlink()
+    (after_round_1 / "state.json").mkdir()
+    with pytest.raises(RunError, match=r"cannot be written: .*; make room, then resume"):
+        RunFolder(after_round_1)

@@ -45,9 +45,11 @@ class DatasetCard:
         words: The card in words: the docstring of the reader's module.
         expected: The official counts, one entry for each official form of the set; empty for a
             user's own pictures.
+        splits: How many seeded splits its protocol takes the mean over, seeds 0, 1, ...
     """
 
     title: str
     layout: str
     words: str = ""
     expected: tuple[SplitCounts, ...] = ()
+    splits: int = 1

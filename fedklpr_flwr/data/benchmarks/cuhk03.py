@@ -87,7 +87,7 @@ def _read_plain(tree: PictureTree, folder: Path, seed: int) -> ReidDataset:
     val = _plain_pictures(tree, folder / "val", _VAL_PERSONS + 1)
     query, gallery = one_query_per_camera(val, seed)
     note = f"plain folders: queries of the val persons chosen by seed {seed}"
-    return ReidDataset("cuhk03", tuple(train), query, gallery, notes=(note,))
+    return ReidDataset("cuhk03", tuple(train), query, gallery, notes=(note,), split_seed=seed)
 
 
 def _plain_pictures(tree: PictureTree, folder: Path, first_person: int) -> list[PersonImage]:

@@ -88,7 +88,13 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     if alone := {person for camera, person in shots if camera == 0} - chosen - both:
         notes.append(f"{len(alone)} test persons left out: camera 2 lacks them")
     return ReidDataset(
-        "ilids_vid", tuple(train), query, gallery, single_shot=True, notes=tuple(notes)
+        "ilids_vid",
+        tuple(train),
+        query,
+        gallery,
+        single_shot=True,
+        notes=tuple(notes),
+        split_seed=seed,
     )
 
 
@@ -126,4 +132,4 @@ def _read_stills(tree: PictureTree, folder: Path, seed: int) -> ReidDataset:
     train, test = separate(images, lambda image: image.person_id in chosen)
     query, gallery = separate(test, lambda image: image.camera_id == 0)
     note = f"i-LIDS: {len(chosen)} training persons, and two cameras, chosen by seed {seed}"
-    return ReidDataset("ilids_vid", train, query, gallery, notes=(note,))
+    return ReidDataset("ilids_vid", train, query, gallery, notes=(note,), split_seed=seed)

@@ -79,7 +79,15 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     query = _one_each(one_each, 0, shared - chosen)
     gallery = _one_each(one_each, 1, in_b - chosen)
     note = f"no official split: {len(shared - chosen)} tested persons chosen by seed {seed}"
-    return ReidDataset("prid2011", tuple(train), query, gallery, single_shot=True, notes=(note,))
+    return ReidDataset(
+        "prid2011",
+        tuple(train),
+        query,
+        gallery,
+        single_shot=True,
+        notes=(note,),
+        split_seed=seed,
+    )
 
 
 def _shots(tree: PictureTree, kind: str) -> dict[tuple[int, int], list[Path]]:

@@ -76,4 +76,4 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     train, test = separate(images, lambda image: image.person_id in chosen)
     query, gallery = separate(test, lambda image: image.camera_id == 0)
     note = f"no official split: {len(chosen)} training persons and cameras chosen by seed {seed}"
-    return ReidDataset("3dpes", train, query, gallery, notes=(note,))
+    return ReidDataset("3dpes", train, query, gallery, notes=(note,), split_seed=seed)

@@ -44,4 +44,6 @@ def read_two_cameras(
     notes = [f"no official split: {len(chosen)} training persons chosen by seed {seed}"]
     if alone:
         notes.append(f"{len(alone)} test pictures left out: camera B lacks their persons")
-    return ReidDataset(name, train, query, gallery, single_shot=True, notes=tuple(notes))
+    return ReidDataset(
+        name, train, query, gallery, single_shot=True, notes=tuple(notes), split_seed=seed
+    )

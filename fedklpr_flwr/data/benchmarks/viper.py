@@ -31,6 +31,7 @@ CARD = DatasetCard(
             gallery=Counts(316, 316, 1),
         ),
     ),
+    splits=10,
 )
 
 _NAME = re.compile(r"(\d{3,4})_\d+\.\w+")

@@ -61,4 +61,4 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     train, test = separate(images, lambda image: image.person_id in chosen)
     query, gallery = one_query_per_camera(test, seed)
     note = f"no official split: {len(chosen)} training persons chosen by seed {seed}"
-    return ReidDataset("ward", train, query, gallery, notes=(note,))
+    return ReidDataset("ward", train, query, gallery, notes=(note,), split_seed=seed)

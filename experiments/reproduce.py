@@ -1,0 +1,252 @@
+"""The study's tables from nothing: all methods at ten rounds, those that prune at twenty.
+
+    python experiments/reproduce.py               # both tables, seeds 0 1 2, through Flower
+    python experiments/reproduce.py --resume      # goes on where it stopped
+    python experiments/reproduce.py --rounds 20   # the second table alone
+    python experiments/reproduce.py --experiment smoke --rounds 2 --seeds 0 --transport simulate
+
+It says how long it will take before it starts (--dry-run: and stops there). Each table has a sweep
+of its own below --out, with the tables and plots of `fedklpr compare` beside the runs; reproduce.md
+joins them, with command and commit. KEY=VALUE words at the end go to every run (data.root=...).
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
+from fedklpr_flwr.runtime.sweep_job import BOOK, read_book
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+LINES: dict[str, tuple[str, ...]] = {
+    "fedklpr": ("method=fedklpr",),
+    "fedavg": ("method=fedavg",),
+    "fedprox": ("method=fedprox",),
+    "fedpav": ("method=fedpav",),
+    "fedcapr": ("method=fedcapr",),
+    "fedureid": ("method=fedureid",),
+    "feducc": ("method=feducc",),
+    "feduccplus": ("method=feduccplus",),
+    "lotteryfl": ("method=lotteryfl",),
+    "lotteryfl_keep": ("method=lotteryfl", "pruning.rewind=false"),
+    "subfedavg": ("method=subfedavg",),
+    "local_only": ("method=local_only",),
+    "centralised": ("method=centralised",),
+}
+"""The study's lines by name. LotteryFL is compared by the better of rewind and no rewind; the last
+two are the ends of the scale, and centralised exists in simulation only."""
+
+PRUNING_LINES = ("fedklpr", "fedcapr", "lotteryfl", "lotteryfl_keep", "subfedavg")
+"""Those whose bytes are compared over twenty rounds, and FedCAPR, which does not prune."""
+
+TABLES: dict[int, tuple[str, ...]] = {10: tuple(LINES), 20: PRUNING_LINES}
+
+SECONDS_A_ROUND = {"run": 15.0, "simulate": 23.0}
+"""Of experiment=drawn, measured: `run` on two quiet cores, `simulate` on one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One table.
+
+    Attributes:
+        rounds: of every run.
+        lines: names of LINES.
+        seeds: of every line.
+        folder: where its runs and tables go.
+        common: overrides of every run, experiment and rounds among them.
+    """
+
+    rounds: int
+    lines: tuple[str, ...]
+    seeds: tuple[int, ...]
+    folder: Path
+    common: tuple[str, ...]
+
+    @property
+    def sweeps(self) -> list[tuple[str, ...]]:
+        """Hydra's words: one sweep for the plain methods, one for each line with more overrides.
+
+        Seeds vary slowest, so that what is there after a third of the time is a whole table.
+        """
+        seeds = f"seed={','.join(map(str, self.seeds))}"
+        plain = [LINES[name][0] for name in self.lines if len(LINES[name]) == 1]
+        named = ",".join(word.partition("=")[2] for word in plain)
+        sweeps = [(*self.common, seeds, f"method={named}")] if plain else []
+        longer = [LINES[name] for name in self.lines if len(LINES[name]) > 1]
+        return [*sweeps, *((*self.common, seeds, *words) for words in longer)]
+
+    @property
+    def jobs(self) -> list[str]:
+        """All runs, each by the words that tell it from the others."""
+        return [_own_words([f"seed={n}", *LINES[name]]) for n in self.seeds for name in self.lines]
+
+    @property
+    def left(self) -> list[str]:
+        """The runs that are still to be made."""
+        lines = read_book(self.folder / BOOK)
+        done = {_own_words(line.overrides) for line in lines if line.good}
+        return [job for job in self.jobs if job not in done]
+
+
+def _own_words(overrides: Sequence[str]) -> str:
+    """Seed, method and what LINES adds to it; Hydra writes false of a command line as False."""
+    keys = {word.partition("=")[0] for words in LINES.values() for word in words} | {"seed"}
+    words = [word.lower() for word in overrides if word.partition("=")[0] in keys]
+    return " ".join(sorted(words))
+
+
+def plans_of(arguments: argparse.Namespace) -> list[Plan]:
+    """The tables that were asked for.
+
+    Raises:
+        SettingsError: a line that does not exist, or an override that is not KEY=VALUE.
+    """
+    for name in arguments.methods or ():
+        if name not in LINES:
+            raise SettingsError(f"--methods {name} does not exist; there are: {', '.join(LINES)}")
+    for word in arguments.overrides:
+        if "=" not in word:
+            raise SettingsError(f"expected KEY=VALUE, got {word!r}: for example data.root=/sets")
+    tables = TABLES if arguments.rounds is None else {arguments.rounds: ()}
+    plans = []
+    for rounds in tables:
+        lines = tuple(arguments.methods or TABLES.get(rounds, tuple(LINES)))
+        own = (f"experiment={arguments.experiment}", f"federation.rounds={rounds}")
+        folder = arguments.out.resolve() / f"rounds-{rounds}"
+        common = (*own, *arguments.overrides)
+        plans.append(Plan(rounds, lines, tuple(arguments.seeds), folder, common))
+    return plans
+
+
+def expected_time(plan: Plan, experiment: str, transport: str, at_once: int) -> str:
+    """How long what is left will take, said honestly."""
+    count = len(plan.left)
+    runs = f"{plan.rounds} rounds: {count} of {len(plan.jobs)} runs are left"
+    if not count:
+        return runs
+    if experiment != "drawn":
+        return f"{runs}; how long one takes with experiment={experiment} is not known"
+    each = SECONDS_A_ROUND[transport] * plan.rounds
+    cores = "two quiet cores" if transport == "run" else "one quiet core"
+    side = "" if at_once == 1 else f", {at_once} at once where there are cores for that"
+    hours = each * count / at_once / 3600
+    return (
+        f"{runs}, about {each:.0f} s each on {cores}{side}: about {hours:.1f} hours; "
+        "a busy machine takes two or three times as long"
+    )
+
+
+def run_plan(plan: Plan, transport: str, at_once: int) -> bool:
+    """Run what is left of a table and compare; whether every run is whole."""
+    own = [f"sweep.dir={plan.folder}", "sweep.resume=true", f"sweep.transport={transport}"]
+    if at_once > 1:
+        own += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"]
+    whole = True
+    for words in plan.sweeps:
+        whole &= _python("-m", "fedklpr_flwr.sweep", "-m", *words, *own) == 0
+    place = str(plan.folder)
+    return _python("-m", "fedklpr_flwr.commands", "compare", place, "--out", place) == 0 and whole
+
+
+def write_summary(plans: Sequence[Plan], out: Path, command: str) -> Path:
+    """Join the tables in one file that says how they were made."""
+    parts = ["# The study", f"    {command}\n\ncommit {commit()}, {os.cpu_count()} cores"]
+    for plan in plans:
+        table = plan.folder / "comparison.md"
+        text = table.read_text(encoding="utf-8") if table.exists() else "No run is whole yet.\n"
+        parts.append(f"# {plan.rounds} rounds\n\n{text.replace('# Comparison', '').strip()}")
+    path = out / "reproduce.md"
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+def commit() -> str:
+    """The checkout's commit, and whether files differ from it."""
+
+    def git(*words: str) -> str:
+        ran = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True)
+        return ran.stdout.strip() if ran.returncode == 0 else ""
+
+    changed = " with changes that are not committed" if git("status", "--porcelain") else ""
+    return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'}{changed}"
+
+
+def _python(*words: str) -> int:
+    """Run this Python in a session of its own; a stop is handed on once, and waited for."""
+    process = subprocess.Popen([sys.executable, *words], start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    found.add_argument("--resume", action="store_true", help="go on with what is below --out")
+    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    found.add_argument("--methods", nargs="+", help=f"lines: {', '.join(LINES)}")
+    found.add_argument("--rounds", type=int, help="one table alone, of so many rounds")
+    found.add_argument("--transport", choices=("run", "simulate"), default="run")
+    found.add_argument("--experiment", default="drawn")
+    found.add_argument("--jobs", type=int, default=1, help="runs at once (extra `sweep`)")
+    found.add_argument("--out", type=Path, default=Path("runs") / "reproduce")
+    found.add_argument("--dry-run", action="store_true", help="say what would be done")
+    found.add_argument("overrides", nargs="*", help="KEY=VALUE for every run")
+    return found
+
+
+def reproduce(arguments: argparse.Namespace, command: str) -> int:
+    """Make the tables; the exit status, 0 only where every run is whole.
+
+    Raises:
+        RunError: there are runs below --out already, and --resume is not given.
+    """
+    plans = plans_of(arguments)
+    if not arguments.resume:
+        for plan in plans:
+            if (plan.folder / BOOK).exists():
+                raise RunError(f"{plan.folder} holds runs: go on with --resume, or choose --out")
+    for plan in plans:
+        print(expected_time(plan, arguments.experiment, arguments.transport, arguments.jobs))
+    if arguments.dry_run:
+        for plan in plans:
+            print("\n".join(plan.left))
+        return 0
+    sys.stdout.flush()
+    whole = True
+    for plan in plans:
+        whole &= run_plan(plan, arguments.transport, arguments.jobs)
+    print(f"tables in {write_summary(plans, arguments.out, command)}")
+    return 0 if whole else 1
+
+
+def main() -> None:
+    """Run the command line; a known fault is one sentence on stderr and exit status 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    command = shlex.join(["python", "experiments/reproduce.py", *sys.argv[1:]])
+    try:
+        sys.exit(reproduce(parser().parse_intermixed_args(), command))
+    except FedKlprError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        again = command if " --resume" in command else f"{command} --resume"
+        print(f"stopped; go on with: {again}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""A comparison as tables: cells of text, Markdown, CSV and plain values for JSON."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.report.comparison import Comparison, Group, RunFigures
+from fedklpr_flwr.report.spread import Paired, Spread
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A title, headings, and lines of text; the first column is words, the others numbers."""
+
+    title: str
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """A heading and a Markdown table."""
+        rows = [self.headings, ("---",) * len(self.headings), *self.lines]
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        return "\n".join([f"## {self.title}", "", *(f"| {' | '.join(row)} |" for row in cells)])
+
+
+def tables(comparison: Comparison, reference: Group) -> list[TextTable]:
+    """All tables of a comparison."""
+    found = [main_table(comparison), paired_table(comparison, reference)]
+    found += [client_table(comparison, "rank1"), client_table(comparison, "map")]
+    return [table for table in found if table.lines]
+
+
+def main_table(comparison: Comparison) -> TextTable:
+    """One line a method: accuracy, pruning, bytes, time."""
+    final = any(group.spread("rank1_final") for group in comparison.groups)
+    headings = ["method", "seeds", "Rank-1", "mAP"]
+    headings += ["Rank-1 after the final round"] if final else []
+    headings += ["pruned", "MB up", "MB down", "MB dense", "less than dense", "by paper's count"]
+    lines = []
+    for group in comparison.groups:
+        line = [group.label, _seeds(group)]
+        line += [accuracy_text(group.spread("rank1")), accuracy_text(group.spread("map"))]
+        line += [accuracy_text(group.spread("rank1_final"))] if final else []
+        line += [_share(group.spread("pruned"))]
+        bytes_of = [_number(group.spread(key)) for key in ("mb_up", "mb_down", "mb_dense")]
+        bytes_of += [_share(group.spread(key)) for key in ("saved", "saved_paper")]
+        line += ["-"] * len(bytes_of) if group.pooled else bytes_of
+        lines.append((*line, _number(group.spread("seconds"), 0)))
+    title = "Last round, mean over clients; mean ± standard deviation over seeds"
+    return TextTable(title, (*headings, "seconds"), tuple(lines))
+
+
+def paired_table(comparison: Comparison, reference: Group) -> TextTable:
+    """The reference against every other method, seed by seed."""
+    lines = []
+    for other in comparison.groups:
+        rank1 = comparison.paired(reference, other, "rank1")
+        if other is reference or rank1 is None:
+            continue
+        lines.append(
+            (
+                other.label,
+                str(rank1.seeds),
+                _points(rank1),
+                _points(comparison.paired(reference, other, "map")),
+                "no" if rank1.not_below else "yes",
+                _less(comparison, reference, other, "mb"),
+                _less(comparison, reference, other, "mb_paper"),
+            )
+        )
+    title = f"{reference.label} minus the others, in points, seed by seed; mean ± standard error"
+    headings = ("other method", "seeds", "Rank-1", "mAP", "below it", "bytes", "paper's bytes")
+    return TextTable(title, headings, tuple(lines))
+
+
+def client_table(comparison: Comparison, figure: str) -> TextTable:
+    """One line a method, one column a client."""
+    clients = comparison.clients
+    lines = [
+        (group.label, *(accuracy_text(group.client_spread(client, figure)) for client in clients))
+        for group in comparison.groups
+        if group.clients
+    ]
+    word = {"rank1": "Rank-1", "map": "mAP"}[figure]
+    return TextTable(f"{word} of each client, last round", ("method", *clients), tuple(lines))
+
+
+def markdown(comparison: Comparison, reference: Group) -> str:
+    """The whole comparison as one Markdown text."""
+    parts = ["# Comparison", *(table.markdown() for table in tables(comparison, reference))]
+    parts.insert(3, RULE)
+    remarks = remarks_of(comparison)
+    if remarks:
+        parts.append("\n".join(["## To be known", "", *(f"- {remark}" for remark in remarks)]))
+    return "\n\n".join(parts) + "\n"
+
+
+RULE = (
+    "below it: by more than max(1 point, one standard error of the paired differences). "
+    "bytes: what was really sent, up and down, against the other method."
+)
+
+
+def remarks_of(comparison: Comparison) -> list[str]:
+    """Notes, then runs that were left out."""
+    left = [f"left out: {one.folder}: {one.why}" for one in comparison.left_out]
+    return [*comparison.notes, *left]
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """A line a method; accuracies and shares are fractions, each figure as mean and deviation."""
+    figures = RunFigures._fields
+    head = ["label", "method", "experiment", "seeds"]
+    head += [f"{name}_{part}" for name in figures for part in ("mean", "sd")]
+    lines = []
+    for group in comparison.groups:
+        line: list[Any] = [group.label, group.method, group.runs[0].experiment, _seeds(group)]
+        for name in figures:
+            line += _mean_and_deviation(group.spread(name))
+        lines.append(line)
+    return _csv(head, lines)
+
+
+def per_client_csv(comparison: Comparison) -> str:
+    """A line a method and client, last round."""
+    figures = ("rank1", "map", "pruned")
+    head = ["label", "method", "client", "seeds"]
+    head += [f"{name}_{part}" for name in figures for part in ("mean", "sd")]
+    lines = []
+    for group in comparison.groups:
+        for client in group.clients:
+            line: list[Any] = [group.label, group.method, client, _seeds(group)]
+            for name in figures:
+                line += _mean_and_deviation(group.client_spread(client, name))
+            lines.append(line)
+    return _csv(head, lines)
+
+
+def plain(comparison: Comparison, reference: Group) -> dict[str, Any]:
+    """The comparison as plain values for JSON."""
+
+    def pair(other: Group, figure: str) -> dict[str, Any] | None:
+        found = comparison.paired(reference, other, figure)
+        return found and {**found._asdict(), "not_below": found.not_below}
+
+    return {
+        "methods": [_plain_group(group) for group in comparison.groups],
+        "reference": reference.label,
+        "paired": {
+            other.label: {key: pair(other, key) for key in ("rank1", "map")}
+            for other in comparison.groups
+            if other is not reference
+        },
+        "notes": list(comparison.notes),
+        "left_out": [{"folder": str(one.folder), "why": one.why} for one in comparison.left_out],
+    }
+
+
+def write_tables(comparison: Comparison, reference: Group, folder: Path) -> list[Path]:
+    """Write comparison.md, comparison.csv and per_client.csv into an existing folder."""
+    contents = {
+        "comparison.md": markdown(comparison, reference),
+        "comparison.csv": comparison_csv(comparison),
+        "per_client.csv": per_client_csv(comparison),
+    }
+    for name, text in contents.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in contents]
+
+
+def _plain_group(group: Group) -> dict[str, Any]:
+    def spread(found: Spread | None) -> dict[str, Any] | None:
+        return found and found._asdict()
+
+    return {
+        "label": group.label,
+        "method": group.method,
+        "experiment": group.runs[0].experiment,
+        "seeds": group.seeds,
+        "folders": [str(run.folder) for run in group.runs],
+        **{name: spread(group.spread(name)) for name in RunFigures._fields},
+        "clients": {
+            client: {name: spread(group.client_spread(client, name)) for name in ("rank1", "map")}
+            for client in group.clients
+        },
+    }
+
+
+def _seeds(group: Group) -> str:
+    return " ".join(map(str, group.seeds))
+
+
+def accuracy_text(spread: Spread | None) -> str:
+    """A fraction with its deviation, where there are several seeds."""
+    if spread is None:
+        return "-"
+    return f"{spread.mean:.3f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.3f}")
+
+
+def _share(spread: Spread | None) -> str:
+    return "-" if spread is None else f"{spread.mean:.1%}"
+
+
+def _number(spread: Spread | None, digits: int = 2) -> str:
+    return "-" if spread is None else f"{spread.mean:.{digits}f}"
+
+
+def _points(paired: Paired | None) -> str:
+    if paired is None:
+        return "-"
+    error = "" if paired.error is None else f" ± {100 * paired.error:.1f}"
+    return f"{100 * paired.mean:+.1f}{error}"
+
+
+def _less(comparison: Comparison, ours: Group, theirs: Group, kind: str) -> str:
+    """How many bytes less ours moved than theirs, over the seeds both have."""
+    keys = ("mb_up", "mb_down") if kind == "mb" else (kind,)
+    common = sorted(set(ours.seeds) & set(theirs.seeds))
+    if not all(group.sends for group in (ours, theirs)):
+        return "-"
+    sums = [
+        sum(group.by_seed(key)[seed] or 0.0 for key in keys for seed in common)
+        for group in (ours, theirs)
+    ]
+    share = 1 - sums[0] / sums[1] if sums[1] else 0.0
+    return f"{abs(share):.1%} {'less' if share >= 0 else 'more'}"
+
+
+def _mean_and_deviation(spread: Spread | None) -> list[Any]:
+    return [None, None] if spread is None else [spread.mean, spread.deviation]
+
+
+def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return text.getvalue()

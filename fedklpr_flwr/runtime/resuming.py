@@ -1,0 +1,78 @@
+"""What a resumed run may change: a run goes on as it began, or its figures would mean nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.settings import read_settings, settings_to_dict
+
+MAY_CHANGE = (
+    "federation",
+    "report",
+    "run",
+    "resume",
+    "data.root",
+    "data.cache",
+    "data.skip_unreadable",
+    "wire.level",
+)
+"""Keys, and groups of keys, that neither the model's state nor a client's memory depends on."""
+
+
+def check_resumed(settings: Settings, folder: Path) -> None:
+    """Refuse settings that a run cannot go on with; nothing is written.
+
+    Args:
+        settings: the settings to go on with.
+        folder: a run folder; one in which no model was committed yet takes any settings.
+
+    Raises:
+        SettingsError: a key differs from how the run began, or fewer rounds than done are asked.
+        RunError: the folder's own files cannot be read.
+    """
+    state = folder / "state.json"
+    if not state.exists():
+        return
+    began = dict(_flat(settings_to_dict(read_settings(folder / "config.yaml"))))
+    now = dict(_flat(settings_to_dict(settings)))
+    changed = [
+        f"{key}={now.get(key)} (the run has {began.get(key)})"
+        for key in sorted(began.keys() | now.keys())
+        if began.get(key) != now.get(key) and not _may_change(key)
+    ]
+    if changed:
+        raise SettingsError(
+            f"resume={folder} cannot change {', '.join(changed)}: leave it out, or start a new run "
+            f"from its model with model.weights={folder}"
+        )
+    done = _rounds_done(state)
+    if settings.federation.rounds < done:
+        raise SettingsError(
+            f"federation.rounds={settings.federation.rounds}: {folder} has merged {done} rounds "
+            f"already; ask for more than {done}"
+        )
+
+
+def _rounds_done(state: Path) -> int:
+    try:
+        return int(json.loads(state.read_text(encoding="utf-8"))["round"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{state} is damaged ({type(error).__name__}): start a new run from its model with "
+            f"model.weights={state.parent}"
+        ) from error
+
+
+def _may_change(key: str) -> bool:
+    return any(key == item or key.startswith(f"{item}.") for item in MAY_CHANGE)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

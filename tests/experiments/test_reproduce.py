@@ -1,0 +1,111 @@
+"""Claims about experiments/reproduce.py: what it would run, and that it makes the tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_federation import tiny_overrides
+
+from experiments.reproduce import (
+    LINES,
+    TABLES,
+    commit,
+    expected_time,
+    parser,
+    plans_of,
+    reproduce,
+)
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, append_line
+from fedklpr_flwr.settings import compose_settings
+
+SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "reproduce.py"
+
+
+def plans(*words):
+    return plans_of(parser().parse_intermixed_args(list(words)))
+
+
+def test_every_method_of_the_comparison_has_a_line_that_composes():
+    folder = SCRIPT.parents[1] / "conf" / "method"
+    methods = {file.stem for file in folder.glob("*.yaml")}
+    assert {words[0].removeprefix("method=") for words in LINES.values()} == methods
+    for words in LINES.values():
+        compose_settings("drawn", words)
+
+
+def test_without_a_word_there_are_two_tables_of_three_seeds():
+    ten, twenty = plans()
+    assert (ten.rounds, len(ten.jobs)) == (10, 3 * 13)
+    assert (twenty.rounds, twenty.lines) == (20, TABLES[20])
+    assert ten.sweeps == [
+        (
+            "experiment=drawn",
+            "federation.rounds=10",
+            "seed=0,1,2",
+            "method=fedklpr,fedavg,fedprox,fedpav,fedcapr,fedureid,feducc,feduccplus,lotteryfl,"
+            "subfedavg,local_only,centralised",
+        ),
+        (
+            "experiment=drawn",
+            "federation.rounds=10",
+            "seed=0,1,2",
+            "method=lotteryfl",
+            "pruning.rewind=false",
+        ),
+    ]
+
+
+def test_rounds_methods_seeds_and_overrides_choose():
+    (plan,) = plans("--rounds", "3", "--seeds", "7", "--methods", "fedavg", "--", "kl.weight=0")
+    assert plan.jobs == ["method=fedavg seed=7"]
+    assert plan.common == ("experiment=drawn", "federation.rounds=3", "kl.weight=0")
+    with pytest.raises(SettingsError, match="fedavgg does not exist; there are: fedklpr"):
+        plans("--methods", "fedavgg")
+    with pytest.raises(SettingsError, match="KEY=VALUE"):
+        plans("rubbish")
+
+
+def test_the_time_is_said_for_what_is_left(tmp_path):
+    (plan,) = plans("--rounds", "10", "--methods", "fedavg", "fedprox", "--out", str(tmp_path))
+    assert "6 of 6 runs are left, about 150 s each" in expected_time(plan, "drawn", "run", 1)
+    plan.folder.mkdir()
+    for job in plan.jobs[:4]:
+        append_line(plan.folder / BOOK, JobLine(job, "finished", ["kl.weight=0", *job.split()]))
+    append_line(plan.folder / BOOK, JobLine("x", "failed", plan.jobs[4].split()))
+    said = expected_time(plan, "drawn", "simulate", 1)
+    assert "2 of 6 runs are left, about 230 s each on one quiet core" in said
+    assert "is not known" in expected_time(plan, "real_small", "run", 1)
+
+
+def test_runs_that_are_there_are_not_written_into_unasked(tmp_path):
+    (plan,) = plans("--rounds", "1", "--out", str(tmp_path))
+    plan.folder.mkdir()
+    (plan.folder / BOOK).write_text("")
+    with pytest.raises(RunError, match="--resume"):
+        reproduce(parser().parse_args(["--rounds", "1", "--out", str(tmp_path)]), "command")
+
+
+@pytest.mark.slow
+def test_the_tables_are_made_from_nothing_and_a_repeat_runs_nothing(sites, tmp_path):
+    words = list(tiny_overrides(sites, ["ash", "birch"]))
+    chosen = ["--experiment", "smoke", "--rounds", "1", "--seeds", "0", "--transport", "simulate"]
+    chosen += ["--out", str(tmp_path), "--methods", "fedklpr", "lotteryfl_keep", "local_only"]
+
+    def made(*more):
+        line = [sys.executable, str(SCRIPT), *chosen, *more, "--", *words]
+        return subprocess.run(line, capture_output=True, text=True, timeout=600)
+
+    first = made()
+    assert first.returncode == 0, first.stdout + first.stderr
+    text = (tmp_path / "reproduce.md").read_text()
+    assert "| fedklpr | 0 |" in text
+    assert "| lotteryfl | 0 |" in text
+    assert commit() in text
+    assert "experiments/reproduce.py --experiment smoke" in text
+    assert (tmp_path / "rounds-1" / "accuracy_over_bytes.png").exists()
+    again = made("--resume")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "0 of 3 runs are left" in again.stdout
+    assert "round  1/1" not in again.stdout

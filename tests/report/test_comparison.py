@@ -1,0 +1,141 @@
+"""Claims about fedklpr_flwr.report.comparison: how runs are grouped, labelled and set in order."""
+
+import pytest
+from run_folders import scores, write_run
+
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.report.comparison import compare_folders, figures_of
+from fedklpr_flwr.report.run_record import read_run
+
+
+def compared(tmp_path, *runs):
+    """Compare runs, each (overrides, keywords)."""
+    for number, (overrides, how) in enumerate(runs):
+        write_run(tmp_path / f"run-{number}", *overrides, **how)
+    return compare_folders([tmp_path])
+
+
+def test_a_runs_figures_are_the_last_accuracies_and_all_bytes(tmp_path):
+    found = figures_of(read_run(write_run(tmp_path / "run")))
+    assert (found.rank1, found.map) == (pytest.approx(0.6), pytest.approx(0.3))
+    # two clients: 1 MB down in each of two rounds, 2 MB up in one; dense 4 MB, paper 3 MB a round
+    assert (found.mb_up, found.mb_down, found.mb_dense, found.mb_paper) == (4.0, 4.0, 16.0, 12.0)
+    assert (found.saved, found.saved_paper) == (0.5, 0.25)
+    assert (found.pruned, found.seconds) == (0.25, 6.0)
+    assert found.rank1_final is None
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_line(tmp_path):
+    comparison = compared(
+        tmp_path,
+        (("seed=1",), {"rank1": scores(0.6, 0.8)}),
+        (("seed=0", "data.cache=/elsewhere", "federation.wait_seconds=3"), {}),
+    )
+    (group,) = comparison.groups
+    assert (group.label, group.seeds) == ("fedklpr", [0, 1])
+    assert group.spread("rank1").mean == pytest.approx(0.65)
+    assert group.spread("rank1").deviation == pytest.approx(0.1 / 2**0.5)
+    assert group.client_by_seed("birch", "rank1") == {0: 0.7, 1: 0.8}
+    assert comparison.notes == ()
+
+
+def test_lines_of_one_method_are_told_apart_by_what_differs_and_others_by_the_method(tmp_path):
+    comparison = compared(
+        tmp_path,
+        (("method=lotteryfl",), {"rank1": scores(0.1, 0.1)}),
+        (("method=lotteryfl", "pruning.rewind=false"), {"rank1": scores(0.2, 0.2)}),
+        (("pruning.rate=0.2", "crr.rollback=true"), {"rank1": scores(0.3, 0.3)}),
+        (("pruning.rate=0.1",), {"rank1": scores(0.4, 0.4)}),
+        (("method=fedavg",), {"rank1": scores(0.5, 0.5)}),
+    )
+    assert [group.label for group in comparison.groups] == [
+        "fedavg",
+        "fedklpr, crr.rollback=false, pruning.rate=0.1",
+        "fedklpr, crr.rollback=true, pruning.rate=0.2",
+        "lotteryfl, pruning.rewind=false",
+        "lotteryfl, pruning.rewind=true",
+    ], "from the best down"
+
+
+def test_ablations_are_told_apart_by_their_experiments(tmp_path):
+    comparison = compared(
+        tmp_path,
+        ((), {"experiment": "drawn"}),
+        ((), {"experiment": "drawn_without_kll", "rank1": scores(0.1, 0.1)}),
+    )
+    assert [g.label for g in comparison.groups] == [
+        "fedklpr (drawn)",
+        "fedklpr (drawn_without_kll)",
+    ]
+    assert any("experiment_name differs" in note for note in comparison.notes)
+
+
+def test_the_same_run_twice_counts_once(tmp_path):
+    comparison = compared(tmp_path, ((), {}), ((), {"rank1": scores(0.9, 0.9)}))
+    (group,) = comparison.groups
+    assert group.spread("rank1").seeds == 1
+    (left,) = comparison.left_out
+    assert left.folder.name == "run-1"
+    assert "the same run as" in left.why
+
+
+def test_runs_of_other_sites_are_refused_with_both_names(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", names=("ash", "cedar"))
+    with pytest.raises(SettingsError, match=r"different data.*ash, birch.*ash, cedar"):
+        compare_folders([tmp_path])
+
+
+def test_what_makes_figures_less_comparable_is_said(tmp_path):
+    three = (*scores(0.5, 0.5), {"ash": 0.5, "birch": None})
+    comparison = compared(
+        tmp_path,
+        ((), {}),
+        (("method=fedavg", "seed=4"), {"rank1": three}),
+        (("method=centralised",), {"rank1": ({"joined": 0.1}, {"joined": 0.9})}),
+    )
+    text = "\n".join(comparison.notes)
+    assert "federation.rounds differs" in text
+    assert "the seeds differ: " in text
+    assert "4 (fedavg)" in text
+    assert "run-1: the last round has no score of birch" in text
+    assert "centralised pools the pictures" in text
+
+
+def test_pooled_pictures_have_no_site_of_their_own_and_send_nothing(tmp_path):
+    comparison = compared(
+        tmp_path, (("method=centralised",), {"rank1": ({"joined": 0.1}, {"joined": 0.9})}), ((), {})
+    )
+    pooled, fedklpr = comparison.groups
+    assert pooled.pooled
+    assert not pooled.sends
+    assert fedklpr.sends
+    assert comparison.clients == ["ash", "birch"]
+
+
+def test_a_reference_is_a_label_a_method_or_fedklpr(tmp_path):
+    comparison = compared(
+        tmp_path,
+        (("method=fedavg",), {"rank1": scores(0.9, 0.9)}),
+        (("pruning.rate=0.2",), {"rank1": scores(0.8, 0.8)}),
+        (("pruning.rate=0.3",), {"rank1": scores(0.1, 0.1)}),
+    )
+    assert comparison.group(None).label == "fedklpr, pruning.rate=0.2"
+    assert comparison.group("fedklpr, pruning.rate=0.3").label == "fedklpr, pruning.rate=0.3"
+    assert comparison.group("fedavg").label == "fedavg"
+    with pytest.raises(SettingsError, match=r"'fedavgg' is none .*: fedavg; fedklpr"):
+        comparison.group("fedavgg")
+
+
+def test_without_a_whole_run_the_reasons_are_said(tmp_path):
+    write_run(tmp_path / "a", status="failed")
+    with pytest.raises(RunError, match=r"none of the runs is whole: .*failed"):
+        compare_folders([tmp_path])
+
+
+def test_runs_without_query_and_gallery_are_compared_by_their_bytes(tmp_path):
+    none = ({"ash": None, "birch": None}, {"ash": None, "birch": None})
+    comparison = compared(tmp_path, ((), {"rank1": none}), (("method=fedavg",), {}))
+    assert [group.label for group in comparison.groups] == ["fedavg", "fedklpr"]
+    assert comparison.groups[1].spread("rank1") is None
+    assert comparison.groups[1].spread("mb_up").mean == 4.0

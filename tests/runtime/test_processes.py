@@ -1,0 +1,99 @@
+"""Claims about fedklpr_flwr.runtime.processes: what a run started ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fedklpr_flwr.runtime.processes import end_processes_of, processes_of, stop
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
+
+WAIT = "import time; time.sleep(60)"
+
+
+def start(code, **more):
+    return subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE, **more
+    )
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def dies(pid, seconds=10.0):
+    end = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+CHILD = (
+    "import subprocess, sys;"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+    "print(child.pid, flush=True); child.wait()"
+)
+
+
+def test_a_process_ends_with_its_group():
+    process = start(CHILD)
+    child = int(process.stdout.readline())
+    stop(process)
+    assert process.poll() is not None
+    assert dies(child)
+
+
+def test_stopping_what_has_ended_is_no_fault():
+    process = start("pass")
+    process.wait()
+    stop(process)
+    assert process.returncode == 0
+
+
+def test_processes_are_known_by_their_flwr_home_and_nothing_else(tmp_path):
+    home, other = tmp_path / "one", tmp_path / "one more"
+    mine = start(WAIT, env={**os.environ, "FLWR_HOME": str(home)})
+    theirs = start(WAIT, env={**os.environ, "FLWR_HOME": str(other)})
+    try:
+        assert processes_of(home) == [mine.pid]
+        assert end_processes_of(home) == 1
+        mine.wait(5)
+        assert theirs.poll() is None
+        assert processes_of(home) == []
+    finally:
+        stop(mine)
+        stop(theirs)
+
+
+def test_a_process_that_will_not_hear_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("fedklpr_flwr.runtime.processes._STOP_SECONDS", 0.3)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True);"
+    process = start(deaf + WAIT, env={**os.environ, "FLWR_HOME": str(tmp_path)})
+    process.stdout.readline()
+    end_processes_of(tmp_path)
+    assert process.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a promise of Linux")
+def test_a_child_ends_when_its_parent_is_killed():
+    code = (
+        "import subprocess, sys;"
+        "from fedklpr_flwr.runtime.processes import end_with_parent;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
+        " start_new_session=True, preexec_fn=end_with_parent);"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    parent = start(code)
+    child = int(parent.stdout.readline())
+    assert is_alive(child)
+    parent.kill()
+    parent.wait()
+    assert dies(child)
