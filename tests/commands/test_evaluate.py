@@ -35,6 +35,7 @@ def evaluate(monkeypatch, capsys):
 
     def typed(*words):
         monkeypatch.setattr(sys, "argv", ["fedklpr", "evaluate", *map(str, words)])
+        capsys.readouterr()  # what a run before it has said
         try:
             main()
             status = 0
