@@ -16,6 +16,7 @@ from fedklpr_flwr.federation.update_coding import quantise_downlink
 from fedklpr_flwr.report.rows import keep_finished_rounds
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
+from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.places import new_run_folder
 from fedklpr_flwr.runtime.resuming import check_resumed
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
@@ -35,7 +36,7 @@ def main(grid: Grid, context: Context) -> None:
         if settings.resume is not None:
             check_resumed(settings, path)
         elif folder.has_state:
-            raise RunError(f"{path} already holds a run: go on with resume={path}")
+            raise RunError(f"{path} already holds a run: go on with {resume_word(path)}")
     except FedKlprError:
         folder.close()  # what is refused changes nothing, the status least of all
         raise

@@ -21,6 +21,7 @@ from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.federation.randomness import named_generator
 from fedklpr_flwr.report.rows import Row, append_rows, progress_line
+from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.downlink import Downlink
 from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
 from fedklpr_flwr.runtime.open_round import OpenRound
@@ -158,12 +159,15 @@ class FedKlprStrategy(Strategy):
             self.settings, self._overrides, self.folder.path, count
         )
 
-        def explain(found: int) -> str:
-            return (
+        def explain(found: int, nodes: int) -> str:
+            came = (
                 f"{found} of {count} clients came within federation.wait_seconds="
-                f"{chosen.wait_seconds:g}. Start as many SuperNodes as there are sites:\n"
-                f"  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
+                f"{chosen.wait_seconds:g}, {nodes} SuperNodes are there. "
             )
+            commands = f"\n  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
+            if nodes < count:
+                return f"{came}Start as many SuperNodes as there are sites:{commands}"
+            return f"{came}Give them longer: a larger federation.wait_seconds, with{commands}"
 
         self.roster.wait_for(grid, count, chosen.wait_seconds, explain)
 
@@ -189,7 +193,8 @@ class FedKlprStrategy(Strategy):
             raise RunError(
                 f"round {book.number} has {len(book.arrivals)} valid replies after a second try, "
                 f"federation.min_clients={needed} are needed ({failures}). "
-                f"Round {self.state.round} is kept; go on from it with resume={self.folder.path}"
+                f"Round {self.state.round} is kept; go on from it with "
+                f"{resume_word(self.folder.path)}"
             )
 
     def _evaluate(self, grid: Grid) -> None:
@@ -201,7 +206,7 @@ class FedKlprStrategy(Strategy):
             if book.number == 0:
                 raise RunError(
                     f"round 0: no client could evaluate the initial model {failures}. Mend the "
-                    f"clients, then go on with resume={self.folder.path}"
+                    f"clients, then go on with {resume_word(self.folder.path)}"
                 )
             log(
                 WARNING,

@@ -11,6 +11,8 @@ import pytest
 import torch
 from tiny_federation import (
     CAMERAS,
+    PAIR,
+    PRUNES,
     Finished,
     figure,
     run_tiny_federation,
@@ -78,3 +80,11 @@ def federate_in(sites: Path) -> Callable[..., Finished]:
 def federate(federate_in: Callable[..., Finished], tmp_path: Path) -> Callable[..., Finished]:
     """`federate("kl.weight=0", folder="a", ...)`: the same in a folder of this test."""
     return lambda *overrides, folder="run", **how: federate_in(tmp_path / folder, *overrides, **how)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    federate_in: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """Two clients and rounds in which everybody prunes and nothing goes wrong."""
+    return federate_in(tmp_path_factory.mktemp("undisturbed") / "run", *PRUNES, names=PAIR)

@@ -5,6 +5,7 @@ A faulty client is the real one with something between it and the server (`inter
 """
 
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from flwr.app import Context, Message
 from PIL import Image
 
 from fedklpr_flwr import client_app
+from fedklpr_flwr.federation.mask_file import MaskFile
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.command_line import override
 from fedklpr_flwr.runtime.in_process import InProcessGrid
@@ -23,11 +25,16 @@ from fedklpr_flwr.server_app import run_federation
 from fedklpr_flwr.settings import compose_settings, load_settings
 
 NAMES = ("ash", "birch", "cedar")
+PAIR = NAMES[:2]
 PERSONS = {"ash": 6, "birch": 4, "cedar": 3}
 CAMERAS, PICTURES = 2, 2
 
 App = Callable[[Message, Context], Message]
 Interference = Callable[[Message, Context, App], Message]
+
+PRUNES = ("method.pruning=always", "pruning.first_round=1")
+ONE_ROUND = "federation.rounds=1"
+ALONE = "federation.min_clients=1"
 
 TINY = (
     "model.height=32",
@@ -196,3 +203,26 @@ def interfering(
         return what(message, context, client_app.app)
 
     return app
+
+
+def pruned_share(run: Finished, client: str) -> float:
+    """The share that a client's mask, as the run left it, prunes."""
+    masks = MaskFile(run.folder / "clients" / client / "mask.safetensors")
+    return 1 - sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+# ---------------------------------------------------------------------------- interferences
+
+
+def fails(message, context, app):
+    raise RuntimeError("the camera store is on fire")
+
+
+def memory_of(context) -> Path:
+    (folder,) = Path(context.node_config["state-dir"]).glob(f"*/{client_name(context)}")
+    return folder
+
+
+def forget(message, context, app):
+    shutil.rmtree(memory_of(context))
+    return app(message, context)

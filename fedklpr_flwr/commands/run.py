@@ -7,9 +7,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.report.rows import Row, progress_line, read_rows
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
+from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.launch import launch
 from fedklpr_flwr.runtime.prepare import point_latest, prepare
 
@@ -35,6 +37,7 @@ def run(
     if superlink is not None and not any(word.startswith("deployment=") for word in words):
         words.append("deployment=true")
     prepared = prepare(words, simulated=superlink is None)
+    _check_nodes(prepared.settings, nodes)
     rounds = prepared.settings.federation.rounds
     print(f"run folder {prepared.folder}")
     point_latest(prepared.folder)
@@ -52,14 +55,23 @@ def run(
         raise RunError(
             f"the run did not finish (Flower: {ending.flower}, server: {ending.server}): "
             f"{ending.message}\n  log: {prepared.folder / 'flower.log'}\n"
-            f"  go on with: fedklpr run resume={prepared.folder}"
+            f"  go on with: fedklpr run {resume_word(prepared.folder)}"
         )
     show_result(prepared.folder)
 
 
+def _check_nodes(settings: Settings, nodes: int | None) -> None:
+    needed = settings.federation.start_clients or len(settings.data.clients)
+    if nodes is not None and nodes < needed:
+        raise SettingsError(
+            f"--nodes {nodes}: expected at least {needed}, one a client that the run starts with "
+            f"(or set federation.start_clients={nodes})"
+        )
+
+
 def _how_to_go_on(folder: Path, superlink: str | None) -> str:
     if superlink is None:
-        return f"stopped; go on with: fedklpr run resume={folder}"
+        return f"stopped; go on with: fedklpr run {resume_word(folder)}"
     return f"no longer followed; the run goes on at {superlink}: see flwr list {superlink}"
 
 

@@ -5,6 +5,7 @@ import logging
 from flwr.app import Context, RecordDict
 
 from fedklpr_flwr.commands.run import Overrides, show_result
+from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
 
 
@@ -21,7 +22,7 @@ def simulate(
     try:
         simulate_prepared(prepared)
     except KeyboardInterrupt:
-        print(f"stopped; go on with: fedklpr simulate resume={prepared.folder}", flush=True)
+        print(f"stopped; go on with: fedklpr simulate {resume_word(prepared.folder)}", flush=True)
         raise
     show_result(prepared.folder)
 

@@ -245,7 +245,7 @@ class Settings:
     """All of one run: composed from conf/, checked, the same on the server and every client."""
 
     experiment: str
-    seed: int
+    seed: int = between(0)
     run: Run
     resume: str | None
     deployment: bool

@@ -1,6 +1,7 @@
 """Words of a command line become Hydra overrides that mean the same wherever they are read."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def override(key: str, value: object) -> str:
     # Hydra reads backslashes as escapes before a quote, before ${ and at the end, and there alone.
     text = _ESCAPED.sub(lambda found: found[1] * 2 + "\\" * bool(found[2]) + found[2], str(value))
     return f"{key}='{text}'"
+
+
+def resume_word(folder: Path) -> str:
+    """`resume=FOLDER` as a shell takes it."""
+    return shlex.quote(f"resume={folder}")
 
 
 def _absolute(key: str, value: str) -> Path:

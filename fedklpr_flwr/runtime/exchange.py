@@ -137,12 +137,12 @@ class Roster:
         self.faults[node] = why
 
     def wait_for(
-        self, grid: Grid, count: int, wait_seconds: float, explain: Callable[[int], str]
+        self, grid: Grid, count: int, wait_seconds: float, explain: Callable[[int, int], str]
     ) -> None:
         """Wait until `count` clients are there.
 
         Raises:
-            RunError: they were not after `wait_seconds`; the message is `explain(found)`, and why
+            RunError: they were not in time; the message is `explain(found, nodes there)`, and why
                 each node that is there speaks for nobody.
         """
         end = time.monotonic() + wait_seconds
@@ -151,7 +151,8 @@ class Roster:
             if len(self.nodes) >= count:
                 return
             if time.monotonic() >= end:
-                raise RunError("\n".join([explain(len(self.nodes)), *self._reasons()]))
+                there = len(list(grid.get_node_ids()))
+                raise RunError("\n".join([explain(len(self.nodes), there), *self._reasons()]))
             time.sleep(0.5)
 
     def _reasons(self) -> list[str]:

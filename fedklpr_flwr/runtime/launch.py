@@ -112,6 +112,11 @@ def app_folder() -> Path:
     return folder
 
 
+def toml_text(text: str) -> str:
+    """A text as TOML writes it; JSON's escapes are TOML's, but it leaves DEL as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def free_port() -> int:
     """A port of the loopback interface that nobody uses."""
     with socket.socket() as probe:
@@ -163,7 +168,8 @@ def _follow(
     """Submit the app, report rounds as they end, and ask how it went."""
     config = prepared.folder / ".run-config.toml"
     config.write_text(
-        "".join(f"{key} = {json.dumps(value)}\n" for key, value in prepared.run_config.items())
+        "".join(f"{key} = {toml_text(value)}\n" for key, value in prepared.run_config.items()),
+        encoding="utf-8",
     )
     log_file = prepared.folder / "flower.log"
     command = [

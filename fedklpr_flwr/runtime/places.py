@@ -1,8 +1,11 @@
 """Where things lie on this machine when the user does not say."""
 
+import itertools
 import os
 from datetime import datetime
 from pathlib import Path
+
+from fedklpr_flwr.errors import RunError
 
 
 def user_cache() -> Path:
@@ -14,11 +17,21 @@ def user_cache() -> Path:
 
 
 def new_run_folder(base: Path, experiment: str, method: str) -> Path:
-    """An absolute folder name base/<date>-<experiment>-<method> that does not exist yet."""
+    """Make a new folder base/<date>-<experiment>-<method>, which nobody else is given.
+
+    Raises:
+        RunError: it cannot be made.
+    """
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{experiment}-{method}"
-    folder = base.resolve() / stem
-    number = 2
-    while folder.exists():
-        folder = base.resolve() / f"{stem}-{number}"
-        number += 1
-    return folder
+    for number in itertools.count(1):
+        folder = base.resolve() / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be made: {error.strerror}; choose another place with run.dir="
+            ) from error
+    raise AssertionError("itertools.count ended")

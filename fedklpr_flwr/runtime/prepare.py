@@ -12,7 +12,7 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.runtime.check_places import check_places
-from fedklpr_flwr.runtime.command_line import override, split_arguments
+from fedklpr_flwr.runtime.command_line import override, resume_word, split_arguments
 from fedklpr_flwr.runtime.folder_lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder
 from fedklpr_flwr.runtime.processes import end_processes_of
@@ -62,13 +62,14 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
     if settings.resume is not None:
         folder = Path(settings.resume).resolve()
         experiment, overrides = _resumed(folder, arguments)
-    elif settings.run.dir is None:
+        settings = compose_settings(experiment, overrides)
+    check_places(settings, simulated=simulated)
+    if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))
-    else:
-        folder = Path(settings.run.dir)
-    settings = compose_settings(experiment, overrides)
-    check_places(settings, simulated=simulated)
+        settings = compose_settings(experiment, overrides)
+    elif settings.resume is None:
+        folder = Path(str(settings.run.dir))
     lock = hold(folder, COMMAND)
     try:
         end_processes_of(folder / ".flower")  # left by a command that was killed
@@ -88,7 +89,7 @@ def _check_fits(settings: Settings, folder: Path) -> None:
         check_resumed(settings, folder)
     elif (folder / "state.json").exists():
         raise RunError(
-            f"run.dir={folder} already holds a run: go on with resume={folder}, "
+            f"run.dir={folder} already holds a run: go on with {resume_word(folder)}, "
             "or choose another folder"
         )
 

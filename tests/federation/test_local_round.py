@@ -308,3 +308,11 @@ def test_personal_parts_stay_at_home(tiny_settings, tiny_site):
         result.memory.personal.keys() | result.update.tensors.keys() == float_state(network).keys()
     )
     assert "neck.running_mean" in result.memory.personal
+
+
+def test_the_received_models_batch_norm_is_what_the_key_says(tiny_settings, tiny_site):
+    def kl_loss(how):
+        settings = tiny_settings(f"kl.teacher_batchnorm={how}", "kl.from_round=1")
+        return run(settings, tiny_site)[0].update.report.kl_loss
+
+    assert kl_loss("eval") != pytest.approx(kl_loss("train"), rel=0.01)

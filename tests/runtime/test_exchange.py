@@ -126,19 +126,23 @@ def test_who_is_gone_is_forgotten_and_who_comes_is_asked_once():
     assert asked == ["a", "b"]
 
 
+def only(found, there):
+    return f"only {found} of {there}"
+
+
 def test_waiting_ends_with_the_explanation_of_how_many_came():
     roster = Roster.empty("run-1")
-    with pytest.raises(RunError, match="only 1 came"):
-        roster.wait_for(grid_of("a"), 2, 0.0, lambda found: f"only {found} came")
-    roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found: "nobody should read this")
+    with pytest.raises(RunError, match="only 1 of 1"):
+        roster.wait_for(grid_of("a"), 2, 0.0, only)
+    roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found, there: "nobody should read this")
 
 
 def test_of_two_nodes_with_one_name_it_is_logged_which_replaced_which(flower_log):
     roster = Roster.empty("run-1")
     with pytest.raises(RunError) as error:
-        roster.wait_for(grid_of("gate", "gate"), 2, 0.0, lambda found: f"only {found} came")
+        roster.wait_for(grid_of("gate", "gate"), 2, 0.0, only)
     assert "node 3 replaces node 2 as the client gate" in flower_log.text
-    assert "only 1 came\nnode 2 is there and not counted: says it is gate" in str(error.value)
+    assert "only 1 of 2\nnode 2 is there and not counted: says it is gate" in str(error.value)
 
 
 def test_a_box_that_was_restarted_is_logged_and_counted(flower_log):
@@ -196,8 +200,8 @@ def test_a_node_whose_hello_is_wrong_is_named_and_nobody_else_is_kept(hello, flo
     roster.refresh(grid, 5.0)
     assert flower_log.text == "", "it is said again and again"
     with pytest.raises(RunError) as error:
-        roster.wait_for(grid, 2, 0.0, lambda found: f"only {found} came")
-    assert "only 1 came\nnode 3 is there and not counted: " in str(error.value)
+        roster.wait_for(grid, 2, 0.0, only)
+    assert "only 1 of 2\nnode 3 is there and not counted: " in str(error.value)
     assert reason in str(error.value)
 
 

@@ -1,10 +1,11 @@
 """Claims about fedklpr_flwr.runtime.launch: what it starts it ends, and it says how it went."""
 
 import socket
+import tomllib
 
 import pytest
 
-from fedklpr_flwr.runtime.launch import OFF, Ending, app_folder, free_port
+from fedklpr_flwr.runtime.launch import OFF, Ending, app_folder, free_port, toml_text
 
 
 def test_a_free_port_can_be_bound_and_is_never_one_in_use():
@@ -32,6 +33,11 @@ def test_a_free_port_can_be_bound_and_is_never_one_in_use():
 )
 def test_a_run_is_good_only_if_flower_and_the_server_both_say_so(flower, server, good):
     assert Ending(flower, server, "").good is good
+
+
+@pytest.mark.parametrize("text", ["plain", 'it\'s "x" \\', "sites 😀 ü", "a\tb\x7f\n"])
+def test_what_the_launcher_hands_to_flower_reads_back_from_toml(text):
+    assert tomllib.loads(f"key = {toml_text(text)}") == {"key": text}
 
 
 def test_the_app_is_built_from_the_checkout():

@@ -34,9 +34,17 @@ def test_without_a_folder_a_new_one_is_made_in_runs(tmp_path, monkeypatch):
 
 
 def test_two_runs_of_one_second_do_not_share_a_folder(tmp_path):
-    first = new_run_folder(tmp_path, "smoke", "fedavg")
-    first.mkdir()
-    assert new_run_folder(tmp_path, "smoke", "fedavg") != first
+    first, second = (new_run_folder(tmp_path, "smoke", "fedavg") for _ in range(2))
+    assert first != second
+    assert first.is_dir()
+    assert second.is_dir()
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError):
+        prepare(["experiment=smoke", "model.weights=/no/such/file"])
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_latest_run_is_pointed_at(tmp_path):
