@@ -72,7 +72,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder, overrides:
     write_settings(settings, folder.path / "config.yaml")
     state = open_state(settings, folder)
     written = keep_finished_rounds(folder.rows_file, state.round)
-    curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings))
+    curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings), state.run)
     try:
         FedKlprStrategy(settings, folder, state, written, curves.log, overrides).start(grid)
     finally:

@@ -25,7 +25,7 @@ from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.downlink import Downlink
 from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
 from fedklpr_flwr.runtime.open_round import OpenRound
-from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runtime.start_commands import start_commands
 
 Use = Callable[[str, Message, dict[str, Any]], None]
@@ -250,8 +250,13 @@ class FedKlprStrategy(Strategy):
         order = torch.randperm(len(here), generator=generator).tolist()
         return sorted(here[index] for index in order[:wanted])
 
+    def _known(self) -> dict[str, ClientState]:
+        """Who has a line in every round: all that ever came, and all that a simulation expects."""
+        expected = () if self.settings.deployment else self.settings.data.clients
+        return {**{client.name: ClientState(0, "") for client in expected}, **self.state.clients}
+
     def _write_rows(self) -> Row:
-        rows = self._book.close(self.state.clients)
+        rows = self._book.close(self._known())
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)

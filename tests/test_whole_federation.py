@@ -169,6 +169,19 @@ def test_a_run_starts_with_as_many_clients_as_it_is_told_to_wait_for(federate):
         federate(ONE_ROUND, ALONE, app=app)
     run = federate(ONE_ROUND, ALONE, "federation.start_clients=1", app=app, folder="one")
     assert (run.row(1, "ash").status, run.row(1, None).status) == ("merged", "1 merged")
+    assert [run.row(number, "birch").status for number in (0, 1)] == ["absent", "absent"]
+
+
+def test_a_site_that_comes_later_starts_with_a_full_mask(federate, undisturbed):
+    app = interfering(fails, client="birch", phase="query", times=2)
+    run = federate(*PRUNES, ALONE, "federation.start_clients=1", app=app, folder="later")
+    assert [run.row(number, "birch").status for number in (0, 1, 2)] == [
+        "absent",
+        "absent",
+        "merged",
+    ]
+    assert run.row(2, "birch").pruned == pytest.approx(undisturbed.row(1, "birch").pruned)
+    assert run.row(2, "ash").pruned == undisturbed.row(2, "ash").pruned
 
 
 def test_a_client_without_clusters_weighs_nothing_and_changes_nothing(federate, undisturbed):

@@ -53,8 +53,13 @@ def _findings(card: str, found: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"{part:10}" + "".join(f"{cell:>20}" for cell in cells))
     lines += ["", f"verdict: {found['verdict']}"]
-    lines += [f"problem: {problem['path']}: {problem['why']}" for problem in found["problems"]]
+    lines += [f"note: {note}" for note in found["notes"]]
+    lines += [_problem(**problem) for problem in found["problems"]]
     return lines
+
+
+def _problem(path: str, why: str) -> str:
+    return f"problem: {why}" if why.startswith(path) else f"problem: {path}: {why}"
 
 
 def _expected(expected: dict[str, Any] | None, part: str, key: str) -> str:

@@ -13,7 +13,7 @@ from fedklpr_flwr.report.rows import Row, progress_line, read_rows
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.launch import launch
-from fedklpr_flwr.runtime.prepare import point_latest, prepare
+from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
@@ -39,14 +39,14 @@ def run(
     prepared = prepare(words, simulated=superlink is None)
     _check_nodes(prepared.settings, nodes)
     rounds = prepared.settings.federation.rounds
-    print(f"run folder {prepared.folder}")
-    point_latest(prepared.folder)
+    announce(prepared)
     try:
         ending = launch(
             prepared,
             nodes=nodes,
             superlink=superlink,
             on_row=lambda row: print(progress_line(row, rounds), flush=True),
+            on_stop=lambda: print("stopping what was started ...", flush=True),
         )
     except KeyboardInterrupt:
         print(_how_to_go_on(prepared.folder, superlink), flush=True)
@@ -58,6 +58,14 @@ def run(
             f"  go on with: fedklpr run {resume_word(prepared.folder)}"
         )
     show_result(prepared.folder)
+
+
+def announce(prepared: Prepared) -> None:
+    """Say where a run writes, and what is to be known before it starts."""
+    print(f"run folder {prepared.folder}")
+    for note in prepared.notes:
+        print(f"note: {note}")
+    point_latest(prepared.folder)
 
 
 def _check_nodes(settings: Settings, nodes: int | None) -> None:

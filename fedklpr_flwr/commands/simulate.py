@@ -4,9 +4,9 @@ import logging
 
 from flwr.app import Context, RecordDict
 
-from fedklpr_flwr.commands.run import Overrides, show_result
+from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.runtime.command_line import resume_word
-from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
+from fedklpr_flwr.runtime.prepare import Prepared, prepare
 
 
 def simulate(
@@ -17,8 +17,7 @@ def simulate(
     Example: fedklpr simulate experiment=smoke
     """
     prepared = prepare(overrides or [])
-    print(f"run folder {prepared.folder}")
-    point_latest(prepared.folder)
+    announce(prepared)
     try:
         simulate_prepared(prepared)
     except KeyboardInterrupt:

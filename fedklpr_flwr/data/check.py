@@ -28,7 +28,7 @@ class CheckReport:
             none (a user's own pictures, drawn people).
         found: What is usable.
         problems: Unreadable files, wrong names and places, and files equal byte for byte.
-        notes: What the reader says of how it read.
+        notes: What the reader says of how it read, and what cannot be searched.
     """
 
     name: str
@@ -125,7 +125,7 @@ def _report(
         expected=min(card.expected, key=lambda form: _distance(found, form), default=None),
         found=found,
         problems=(*problems, *unreadable, *twins),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *dataset.search_notes),
     )
 
 

@@ -43,6 +43,25 @@ class ReidDataset:
     split_seed: int | None = None
 
     @property
+    def search_notes(self) -> tuple[str, ...]:
+        """What of the test set cannot be searched, in words; empty where all of it can."""
+        if not self.query or not self.gallery:
+            missing = "query" if not self.query else "gallery"
+            return (f"no {missing} pictures: nothing can be searched, accuracies stay empty",)
+        seen = {(image.person_id, image.camera_id) for image in self.gallery}
+        cameras = {camera for _, camera in seen}
+        lost = sum(
+            not any((image.person_id, camera) in seen for camera in cameras - {image.camera_id})
+            for image in self.query
+        )
+        if not lost:
+            return ()
+        return (
+            f"{lost} of {len(self.query)} queries have no picture of their person by another "
+            "camera in the gallery, and are left out",
+        )
+
+    @property
     def lists(self) -> dict[str, tuple[PersonImage, ...]]:
         """The three lists of pictures by name."""
         return {"train": self.train, "query": self.query, "gallery": self.gallery}

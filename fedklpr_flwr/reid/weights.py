@@ -109,7 +109,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and safetensors each raise their own kinds
-        raise WeightsError(f"{path} is not a readable file of weights: {error}") from error
+        raise WeightsError(
+            f"{path} is not a readable file of weights: expected .safetensors, or a .pth with a "
+            "plain state dict (torch.save(model.state_dict(), PATH)); nothing in it was run"
+        ) from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a plain dict of name -> tensor; "

@@ -160,7 +160,7 @@ def read_rows(path: Path) -> list[Row]:
         RunError: the file is missing, or a line before the last is damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
     rows = []
@@ -170,7 +170,10 @@ def read_rows(path: Path) -> list[Row]:
         except (ValueError, TypeError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
-            raise RunError(f"{path}, line {number} is damaged: {error}") from error
+            raise RunError(
+                f"{path}, line {number} is damaged ({error}): keep a copy, remove that line, "
+                "then go on"
+            ) from error
     return rows
 
 

@@ -58,10 +58,14 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
                 f"{final.pruned:.1%}" if final else "-",
                 f"{sum(row.bytes_up for row in of_client) / 1e6:.2f}",
                 f"{sum(row.bytes_down for row in of_client) / 1e6:.2f}",
-                "failed in " + ", ".join(map(str, missed)) if missed else "ok",
+                _missed(len(missed)),
             ]
         )
     return lines
+
+
+def _missed(rounds: int) -> str:
+    return f"failed {rounds}x" if rounds else "ok"
 
 
 def closing_lines(rows: Sequence[Row]) -> list[str]:

@@ -46,9 +46,10 @@ class WandbLog:
         mode: off, offline or online.
         folder: the run folder; W&B's own files go into its folder wandb.
         config: the run's settings as plain values.
+        run: the run's key: resumed, a federation goes on as the same W&B run.
     """
 
-    def __init__(self, mode: str, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, mode: str, folder: Path, config: Mapping[str, Any], run: str) -> None:
         self._run: Any = None
         if mode == "off":
             return
@@ -59,6 +60,8 @@ class WandbLog:
             self._run = wandb.init(
                 project="fedklpr",
                 name=folder.name,
+                id=run,
+                resume="allow",
                 dir=str(folder),
                 mode="online" if mode == "online" and wandb.login(prompt=False) else "offline",
                 config=dict(config),

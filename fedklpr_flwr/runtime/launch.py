@@ -20,7 +20,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.prepare import Prepared
-from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop
+from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop, undisturbed
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -55,6 +55,7 @@ def launch(
     nodes: int | None,
     superlink: str | None,
     on_row: Callable[[Row], None],
+    on_stop: Callable[[], None] = lambda: None,
 ) -> Ending:
     """Run a prepared federation on Flower to its end.
 
@@ -64,6 +65,8 @@ def launch(
         superlink: a connection of the user's own Flower configuration to run on instead of a
             simulation.
         on_row: called with each finished round's own row.
+        on_stop: called when a simulation is interrupted, before its processes are ended, which
+            takes some seconds.
 
     Raises:
         RunError: Flower could not be started, or did not take the app.
@@ -90,11 +93,15 @@ def launch(
     try:
         _wait_until_up(server, port, home)
         return _follow(prepared, "own", federation, env, on_row)
+    except KeyboardInterrupt:
+        on_stop()
+        raise
     finally:
-        stop(server)
-        end_processes_of(home)
-        _correct_status(prepared.folder)
-        shutil.rmtree(home / "apps", ignore_errors=True)
+        with undisturbed():
+            stop(server)
+            end_processes_of(home)
+            _correct_status(prepared.folder)
+            shutil.rmtree(home / "apps", ignore_errors=True)
 
 
 def app_folder() -> Path:

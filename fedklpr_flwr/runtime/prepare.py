@@ -34,12 +34,14 @@ class Prepared:
         run_config: what Flower carries to the server and every client.
         folder: the absolute run folder.
         lock: what keeps other commands out of the folder.
+        notes: what a user should know before it starts: a sentence each.
     """
 
     settings: Settings
     run_config: dict[str, str]
     folder: Path
     lock: IO[str] = field(compare=False, repr=False)
+    notes: tuple[str, ...] = ()
 
     def release(self) -> None:
         """Let the folder go."""
@@ -63,7 +65,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         folder = Path(settings.resume).resolve()
         experiment, overrides = _resumed(folder, arguments)
         settings = compose_settings(experiment, overrides)
-    check_places(settings, simulated=simulated)
+    notes = check_places(settings, simulated=simulated)
     if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))
@@ -80,7 +82,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
     except BaseException:
         lock.close()
         raise
-    return Prepared(settings, run_config, folder, lock)
+    return Prepared(settings, run_config, folder, lock, tuple(notes))
 
 
 def _check_fits(settings: Settings, folder: Path) -> None:

@@ -12,17 +12,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_with_parent() -> None:
     """Ask Linux to end this process when its parent dies; run in a child before its program."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let nobody interrupt what is done in it: a second Ctrl-C would leave processes behind."""
+    earlier = {sign: signal.signal(sign, signal.SIG_IGN) for sign in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for sign, handler in earlier.items():
+            signal.signal(sign, handler)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

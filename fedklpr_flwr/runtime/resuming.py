@@ -7,16 +7,20 @@ from typing import Any
 
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.stages import settings_in_round
 from fedklpr_flwr.settings import read_settings, settings_to_dict
 
 MAY_CHANGE = (
-    "federation",
+    "federation.rounds",
+    "federation.min_clients",
+    "federation.start_clients",
+    "federation.wait_seconds",
+    "federation.round_seconds",
     "report",
     "run",
     "resume",
     "data.root",
     "data.cache",
-    "data.skip_unreadable",
     "wire.level",
 )
 """Keys, and groups of keys, that neither the model's state nor a client's memory depends on."""
@@ -36,7 +40,8 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     state = folder / "state.json"
     if not state.exists():
         return
-    began = dict(_flat(settings_to_dict(read_settings(folder / "config.yaml"))))
+    earlier = _read_settings(folder)
+    began = dict(_flat(settings_to_dict(earlier)))
     now = dict(_flat(settings_to_dict(settings)))
     changed = [
         f"{key}={now.get(key)} (the run has {began.get(key)})"
@@ -54,6 +59,28 @@ def check_resumed(settings: Settings, folder: Path) -> None:
             f"federation.rounds={settings.federation.rounds}: {folder} has merged {done} rounds "
             f"already; ask for more than {done}"
         )
+    _check_stages(settings, earlier, done, folder)
+
+
+def _read_settings(folder: Path) -> Settings:
+    try:
+        return read_settings(folder / "config.yaml")
+    except SettingsError as error:
+        raise RunError(
+            f"{folder / 'config.yaml'} is damaged, or another version of fedklpr wrote it "
+            f"({error}): start a new run from its model with model.weights={folder}"
+        ) from error
+
+
+def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> None:
+    """Stages begin after shares of the rounds: another number of rounds would move what is past."""
+    for number in range(1, done + 1):
+        if settings_in_round(now, number).method != settings_in_round(earlier, number).method:
+            raise SettingsError(
+                f"federation.rounds={now.federation.rounds}: stages begin after shares of the "
+                f"rounds, and round {number} of {folder} was of another stage; keep "
+                f"federation.rounds={earlier.federation.rounds}, or start a new run with model.weights={folder}"
+            )
 
 
 def _rounds_done(state: Path) -> int:

@@ -38,7 +38,7 @@ def test_the_table_sets_round_0_against_the_last_for_each_client_and_the_mean():
     assert lines[1][1] == "0.100 -> 0.400"
     assert lines[2][1] == "0.150 -> 0.450"
     assert (lines[0][4], lines[0][5], lines[0][6]) == ("25.0%", "1.00", "1.00")
-    assert (lines[0][7], lines[1][7]) == ("ok", "failed in 1")
+    assert (lines[0][7], lines[1][7]) == ("ok", "failed 1x")
 
 
 def test_a_client_that_is_not_there_in_a_round_has_a_dash():

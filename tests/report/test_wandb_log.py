@@ -2,7 +2,9 @@
 
 import json
 import struct
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,17 +31,36 @@ def records(path: Path) -> list[bytes]:
     return found
 
 
-def history(folder: Path) -> list[dict[str, float]]:
+def when_whole(path: Path, pb: Any) -> list[bytes]:
+    """The records once the last is there: W&B's own process writes it after `finish` returned."""
+    end = time.monotonic() + 30
+    while True:
+        written, last = records(path), pb.Record()
+        if written:
+            last.ParseFromString(written[-1])
+        if last.WhichOneof("record_type") in ("exit", "footer") or time.monotonic() > end:
+            return written
+        time.sleep(0.1)
+
+
+def found(folder: Path, kind: str) -> list[Any]:
+    """The records of one kind in the only W&B file below a folder."""
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    steps = []
-    for blob in records(path):
+    every = []
+    for blob in when_whole(path, pb):
         record = pb.Record()
         record.ParseFromString(blob)
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            steps.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
-    return steps
+        if record.WhichOneof("record_type") == kind:
+            every.append(getattr(record, kind))
+    return every
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    return [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in step.item}
+        for step in found(folder, "history")
+    ]
 
 
 def rows(number: int) -> list[Row]:
@@ -59,7 +80,7 @@ def test_a_rounds_curves_carry_every_client_the_mean_and_the_decision():
 def test_offline_writes_every_round_and_an_absent_login_makes_online_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    log = WandbLog("online", tmp_path, {"seed": 3})
+    log = WandbLog("online", tmp_path, {"seed": 3, "pruning": {"rate": 0.1}}, "run-key")
     log.log(rows(0))
     log.log(rows(1))
     log.close()
@@ -67,17 +88,24 @@ def test_offline_writes_every_round_and_an_absent_login_makes_online_offline(tmp
     assert [step["gate-3/rank1"] for step in steps] == [0.0, 0.25]
     assert steps[1]["mean/bytes_up"] == 7
     assert steps[1]["_step"] == 1
+    assert steps[1]["gate-3/crr/held_drop"] == 1
+    (begun,) = found(tmp_path, "run")
+    assert begun.run_id == "run-key"
+    assert {item.key: json.loads(item.value_json) for item in begun.config.update} == {
+        "seed": 3,
+        "pruning": {"rate": 0.1},
+    }
 
 
 def test_a_fault_of_wandb_never_reaches_the_run(tmp_path, caplog):
-    log = WandbLog("offline", tmp_path / "missing" / "folder", {})
+    log = WandbLog("offline", tmp_path / "missing" / "folder", {}, "run-key")
     log.log(rows(1))
     log.close()
     assert "left alone" in caplog.text
 
 
 def test_off_makes_no_file(tmp_path):
-    log = WandbLog("off", tmp_path, {})
+    log = WandbLog("off", tmp_path, {}, "run-key")
     log.log(rows(1))
     log.close()
     assert list(tmp_path.iterdir()) == []

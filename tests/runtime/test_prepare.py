@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_federation import tiny_overrides
 
-from fedklpr_flwr.errors import RunError, SettingsError, WeightsError
+from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
 from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder, user_cache
 from fedklpr_flwr.runtime.prepare import RUN_CONFIG, point_latest, prepare
@@ -154,6 +156,31 @@ def test_a_reader_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
         with pytest.raises(SettingsError, match=f"reader={reader}.*{there}"):
             prepare([*words, "federation.min_clients=1"])
     assert os.listdir(tmp_path) == []
+
+
+def of_sites(sites, tmp_path):
+    return ["experiment=smoke", *tiny_overrides(sites, ["ash", "birch"]), f"run.dir={tmp_path}/run"]
+
+
+def test_a_truncated_picture_stops_the_run_before_it_starts(sites, tmp_path):
+    shutil.copytree(sites, tmp_path / "sites")
+    broken = next((tmp_path / "sites" / "birch" / "train").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=rf"{broken.name}.*data\.skip_unreadable=true"):
+        prepare(of_sites(tmp_path / "sites", tmp_path))
+    assert not (tmp_path / "run").exists()
+    prepare([*of_sites(tmp_path / "sites", tmp_path), "data.skip_unreadable=true"])
+
+
+def test_what_cannot_be_searched_is_noted_before_the_run_starts(sites, tmp_path):
+    shutil.copytree(sites, tmp_path / "sites")
+    for part in ("query", "gallery"):
+        shutil.rmtree(tmp_path / "sites" / "ash" / part)
+    shutil.rmtree(next((tmp_path / "sites" / "birch" / "gallery").iterdir()))
+    prepared = prepare(of_sites(tmp_path / "sites", tmp_path))
+    ash, birch = prepared.notes
+    assert ash.startswith("ash: no query pictures")
+    assert birch.startswith("birch: 2 of 8 queries have no picture of their person")
 
 
 @pytest.mark.parametrize("key", ["data.cache", "run.memory"])

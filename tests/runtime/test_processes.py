@@ -97,3 +97,23 @@ def test_a_child_ends_when_its_parent_is_killed():
     parent.kill()
     parent.wait()
     assert dies(child)
+
+
+def test_a_second_signal_does_not_interrupt_the_ending():
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "from fedklpr_flwr.runtime.processes import undisturbed\n"
+        "try:\n"
+        "    print('up', flush=True); time.sleep(60)\n"
+        "finally:\n"
+        "    with undisturbed():\n"
+        "        print('ending', flush=True); time.sleep(1); print('ended', flush=True)\n"
+    )
+    process = start(code)
+    assert process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == b"ending\n"
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(sign)
+    assert process.stdout.readline() == b"ended\n"
+    process.wait(5)

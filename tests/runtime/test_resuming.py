@@ -30,6 +30,8 @@ def begun(tmp_path):
         "model.height=96",
         "training.learning_rate=0.1",
         "wire.values=int8",
+        "federation.fraction=0.5",
+        "data.skip_unreadable=true",
     ],
 )
 def test_what_the_models_state_depends_on_cannot_change(word, begun):
@@ -96,3 +98,27 @@ def test_a_damaged_state_is_named(text, begun):
     (folder / "state.json").write_text(text)
     with pytest.raises(RunError, match=r"state\.json is damaged.*model\.weights="):
         check_resumed(settings, folder)
+
+
+def test_a_config_of_another_version_is_named_with_what_to_do(begun):
+    folder, settings = begun
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text + "future_key: 1\n")
+    with pytest.raises(RunError, match=r"config\.yaml.*another version.*model\.weights="):
+        check_resumed(settings, folder)
+
+
+@pytest.mark.parametrize(("rounds", "fits"), [(3, True), (4, False), (10, False)])
+def test_more_rounds_must_not_move_a_stage_that_has_begun(rounds, fits, tmp_path):
+    """FedUCC's second stage begins after 0.3 of the rounds, its third after 0.6."""
+
+    def settings(number):
+        return compose_settings("smoke", ("method=feducc", f"federation.rounds={number}"))
+
+    write_settings(settings(3), tmp_path / "config.yaml")
+    (tmp_path / "state.json").write_text(json.dumps({"round": 2}))
+    if fits:
+        check_resumed(settings(rounds), tmp_path)
+    else:
+        with pytest.raises(SettingsError, match=r"round 2 of .* was of another stage"):
+            check_resumed(settings(rounds), tmp_path)
