@@ -79,7 +79,8 @@ def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> 
             raise SettingsError(
                 f"federation.rounds={now.federation.rounds}: stages begin after shares of the "
                 f"rounds, and round {number} of {folder} was of another stage; keep "
-                f"federation.rounds={earlier.federation.rounds}, or start a new run with model.weights={folder}"
+                f"federation.rounds={earlier.federation.rounds}, or start a new run with "
+                f"model.weights={folder}"
             )
 
 
