@@ -92,64 +92,76 @@ class LocalObjective(Protocol):
         ...
 
 
-class CameraProxyObjective:
+class MemoryObjective:
+    """A contrastive loss over one memory of proxies or clusters.
+
+    Args:
+        memory: what pictures are contrasted with.
+        labels: int64 (N,), each training picture's own place in the memory; -1 = none.
+        shuffled: see LocalObjective.
+    """
+
+    def __init__(
+        self,
+        memory: CameraProxyMemory | ClusterMemory,
+        labels: torch.Tensor,
+        *,
+        shuffled: bool = False,
+    ) -> None:
+        self.memory, self.sampling_labels, self.shuffled = memory, labels, shuffled
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """See LocalObjective."""
+        return self.memory.loss(batch.features, self.sampling_labels[batch.indices])
+
+    def correct(self, batch: Batch) -> int:
+        """See LocalObjective."""
+        own = self.sampling_labels[batch.indices]
+        return self.memory.nearest_correct(batch.features.detach(), own)
+
+    def update(self, batch: Batch) -> None:
+        """See LocalObjective."""
+        self.memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
+
+
+def camera_proxies(start: EpochStart) -> MemoryObjective:
     """FedCAPR's camera-aware contrastive loss over (cluster, camera) proxies."""
-
-    shuffled = False
-
-    def __init__(self, start: EpochStart) -> None:
-        proxy_of_image, cluster, camera = assign_proxies(start.labels, start.train.cameras)
-        self.sampling_labels = proxy_of_image
-        chosen = start.settings.proxies
-        self._memory = CameraProxyMemory(
-            proxy_centroids(start.features, proxy_of_image, len(cluster)),
-            cluster,
-            camera,
-            temperature=chosen.temperature,
-            momentum=chosen.momentum,
-            intra_weight=chosen.intra_weight,
-            inter_weight=chosen.inter_weight,
-            hard_negatives=chosen.hard_negatives,
-        )
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """See LocalObjective."""
-        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
-
-    def correct(self, batch: Batch) -> int:
-        """See LocalObjective."""
-        return _nearest_correct(self._memory, batch, self.sampling_labels)
-
-    def update(self, batch: Batch) -> None:
-        """See LocalObjective."""
-        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
+    proxy_of_image, cluster, camera = assign_proxies(start.labels, start.train.cameras)
+    chosen = start.settings.proxies
+    memory = CameraProxyMemory(
+        proxy_centroids(start.features, proxy_of_image, len(cluster)),
+        cluster,
+        camera,
+        temperature=chosen.temperature,
+        momentum=chosen.momentum,
+        intra_weight=chosen.intra_weight,
+        inter_weight=chosen.inter_weight,
+        hard_negatives=chosen.hard_negatives,
+    )
+    return MemoryObjective(memory, proxy_of_image)
 
 
-class ClusterObjective:
+def clusters(start: EpochStart) -> MemoryObjective:
     """FedUCC's cluster-contrastive loss over cluster centroids."""
+    chosen = start.settings.cluster_memory
+    memory = ClusterMemory(
+        proxy_centroids(start.features, start.labels, start.clusters),
+        temperature=chosen.temperature,
+        momentum=chosen.momentum,
+    )
+    return MemoryObjective(memory, start.labels)
 
-    shuffled = False
 
-    def __init__(self, start: EpochStart) -> None:
-        self.sampling_labels = start.labels
-        chosen = start.settings.cluster_memory
-        self._memory = ClusterMemory(
-            proxy_centroids(start.features, start.labels, start.clusters),
-            temperature=chosen.temperature,
-            momentum=chosen.momentum,
-        )
+def repelled(start: EpochStart) -> MemoryObjective:
+    """BUC's repelled loss over the clusters of bottom-up clustering.
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """See LocalObjective."""
-        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
-
-    def correct(self, batch: Batch) -> int:
-        """See LocalObjective."""
-        return _nearest_correct(self._memory, batch, self.sampling_labels)
-
-    def update(self, batch: Batch) -> None:
-        """See LocalObjective."""
-        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
+    Its memory starts from zeros when the labels change, and lives on where they do not.
+    """
+    earlier = start.earlier
+    if isinstance(earlier, MemoryObjective) and torch.equal(earlier.sampling_labels, start.labels):
+        return earlier
+    memory = repelled_memory(start.clusters, start.features.shape[1])
+    return MemoryObjective(memory, start.labels, shuffled=True)
 
 
 class PatchObjective:
@@ -184,36 +196,6 @@ class PatchObjective:
         """See LocalObjective."""
         stripes = stripe_means(batch.feature_map.detach(), self._chosen.stripes)
         self._memory.update(stripes, self.sampling_labels[batch.indices])
-
-
-class RepelledObjective:
-    """BUC's repelled loss over the clusters of bottom-up clustering.
-
-    Its memory starts from zeros when the labels change, and lives on where they do not.
-    """
-
-    shuffled = True
-
-    def __init__(self, start: EpochStart) -> None:
-        self.sampling_labels = start.labels
-        self._memory: ClusterMemory = repelled_memory(start.clusters, start.features.shape[1])
-        earlier = start.earlier
-        if isinstance(earlier, RepelledObjective) and torch.equal(
-            earlier.sampling_labels, start.labels
-        ):
-            self._memory = earlier._memory
-
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """See LocalObjective."""
-        return self._memory.loss(batch.features, self.sampling_labels[batch.indices])
-
-    def correct(self, batch: Batch) -> int:
-        """See LocalObjective."""
-        return _nearest_correct(self._memory, batch, self.sampling_labels)
-
-    def update(self, batch: Batch) -> None:
-        """See LocalObjective."""
-        self._memory.update(batch.features.detach(), self.sampling_labels[batch.indices])
 
 
 class IdentityObjective:
@@ -260,12 +242,6 @@ class SumOfObjectives:
             part.update(batch)
 
 
-def _nearest_correct(
-    memory: CameraProxyMemory | ClusterMemory, batch: Batch, labels: torch.Tensor
-) -> int:
-    return memory.nearest_correct(batch.features.detach(), labels[batch.indices])
-
-
 StartEpoch = Callable[[EpochStart], LocalObjective]
 
 
@@ -274,12 +250,12 @@ def _sum_of(*parts: StartEpoch) -> StartEpoch:
 
 
 OBJECTIVES: dict[str, StartEpoch] = {
-    "camera_proxies": CameraProxyObjective,
-    "clusters": ClusterObjective,
-    "clusters_cameras": _sum_of(ClusterObjective, CameraProxyObjective),
-    "clusters_patches": _sum_of(ClusterObjective, PatchObjective),
-    "clusters_cameras_patches": _sum_of(ClusterObjective, CameraProxyObjective, PatchObjective),
-    "repelled": RepelledObjective,
+    "camera_proxies": camera_proxies,
+    "clusters": clusters,
+    "clusters_cameras": _sum_of(clusters, camera_proxies),
+    "clusters_patches": _sum_of(clusters, PatchObjective),
+    "clusters_cameras_patches": _sum_of(clusters, camera_proxies, PatchObjective),
+    "repelled": repelled,
     "identity_classifier": IdentityObjective,
 }
 """`method.local_loss` -> an epoch's objective."""

@@ -15,7 +15,6 @@ commit.json lists the moves, then they are made. Whoever opens the folder finish
 interrupted commit.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.federation.atomic_file import write_atomically
+from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.state_record import VERSION, check_record, journal_moves
 
 _MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
@@ -90,17 +90,14 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = hold(path, SERVER)
         try:
-            (path / "clients").mkdir(parents=True, exist_ok=True)
+            (path / "clients").mkdir(exist_ok=True)
             (path / "payloads").mkdir(exist_ok=True)
-            self._lock = (path / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"{path} is in use by another run: wait for it, or stop it") from error
-        except OSError as error:
-            raise RunError(f"run.dir={path} cannot be written: {error.strerror}") from error
-        try:
             self._finish_commit()
+        except OSError as error:
+            self.close()
+            raise RunError(f"run.dir={path} cannot be written: {error.strerror}") from error
         except RunError:
             self.close()
             raise
