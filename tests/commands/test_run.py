@@ -1,6 +1,5 @@
 """Claims about `fedklpr run`: the same federation through Flower's own engine, and a true exit."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,16 +59,25 @@ def test_flower_and_simulate_end_with_the_same_model_to_the_byte(tmp_path):
     assert {"config.yaml", "run.jsonl", "report.md", name, "clients"} <= set(ours) & set(theirs)
 
 
-def test_a_client_that_cannot_read_its_pictures_makes_the_run_fail_with_its_reason(sites, tmp_path):
+def test_a_run_that_the_server_gives_up_fails_with_its_reason(sites, tmp_path):
+    words = tiny_overrides(sites, ["ash", "birch"])  # wait_seconds=0: no client can be up by then
+    folder = tmp_path / "run"
+    ran = fedklpr("run", "experiment=smoke", *words, f"run.dir={folder}")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "0 of 2 clients came within federation.wait_seconds=0" in ran.stderr
+    assert f"fedklpr run resume={folder}" in ran.stderr
+    assert processes_of(folder) == []
+    assert (folder / "flower.log").exists()
+
+
+def test_pictures_that_cannot_be_read_stop_a_run_before_it_starts(sites, tmp_path):
     broken = tmp_path / "sites"
     (broken / "birch").mkdir(parents=True)
     (broken / "ash").symlink_to(sites / "ash")
     words = [w for w in tiny_overrides(sites, ["ash", "birch"]) if "data.root" not in w]
-    words = [w for w in words if "wait_seconds" not in w]
     folder = tmp_path / "run"
     ran = fedklpr("run", "experiment=smoke", *words, f"data.root={broken}", f"run.dir={folder}")
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "birch" in ran.stderr
     assert "empty folder" in ran.stderr
-    assert processes_of(folder) == []
-    assert os.path.exists(folder / "flower.log")
+    assert not folder.exists()
