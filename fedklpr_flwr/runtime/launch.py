@@ -21,6 +21,7 @@ from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.prepare import Prepared
 from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop, undisturbed
+from fedklpr_flwr.runtime.run_folder import STATUS
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -29,8 +30,6 @@ OFF = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """No downloads, no telemetry, no update checks."""
-
-STATUS = "status.json"
 
 _START_SECONDS = 60.0
 

@@ -31,6 +31,9 @@ from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.state_record import VERSION, check_record, journal_moves
 
+STATUS = "status.json"
+"""How the run stands, by the server's own word."""
+
 _MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
 _START_ANEW = "restore the folder from a copy, or start anew in another"
 
@@ -136,7 +139,7 @@ class RunFolder:
     def write_status(self, status: str, message: str = "") -> None:
         """Say how the run stands: running, finished or failed."""
         content = {"status": status, "message": message, "pid": os.getpid()}
-        write_atomically(self.path / "status.json", json.dumps(content).encode())
+        write_atomically(self.path / STATUS, json.dumps(content).encode())
 
     def commit(self, state: ServerState, new_masks: list[str]) -> None:
         """Make a merged round the folder's state, all of it or none of it.

@@ -40,5 +40,4 @@ def test_a_deployment_ends_with_the_simulations_model_and_its_bytes_are_on_the_w
     assert payload < said < 1.05 * payload
     # Each message crosses three hops on one machine: server app, SuperLink, SuperNode, client app.
     # Beside it the app itself travels, polls, heartbeats and log lines.
-    print(payload, said, counted)
     assert 3 * said < counted < 3 * said + 20e6
