@@ -1,7 +1,7 @@
 """How fast, and in how little memory, the server merges: against Flower's own aggregation."""
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from os import cpu_count
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
 from experiments.benchmarks.pruned import masks_before, prune
 from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_most
-from fedklpr_flwr.algorithm.merging import Contribution, merge_model
+from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
@@ -181,8 +181,8 @@ def _times(
     for name in tensors:
         decoded[name] = _decoded(name, updates, weights)
         survivors[name] = [(w, m, v if m is None else v[m]) for w, m, v in decoded[name]]
-    merge = partial(merge_model, tensors, decoded.__getitem__, threads=cpu_count() or 1)
-    sparse = partial(merge_model, tensors, survivors.__getitem__, threads=cpu_count() or 1)
+    merge = partial(merge_model, tensors, _contributors(decoded), threads=cpu_count() or 1)
+    sparse = partial(merge_model, tensors, _contributors(survivors), threads=cpu_count() or 1)
     right = _is_mean(merge(), updates, weights) and _is_mean(merged, updates, weights)
     records = [_record(values, number) for number, (values, _) in enumerate(updates)]
     flower = partial(aggregate_arrayrecords, records, "num-examples")
@@ -194,6 +194,12 @@ def _times(
         make_row("decode_merge_over_flower", decoding, "s", anchor, 2.0, equal=right),
         make_row("decode_merge_plain_over_flower", plainly, "s", anchor, equal=right),
     ]
+
+
+def _contributors(
+    of: Mapping[str, list[Contribution]],
+) -> Callable[[str], list[Contributor]]:
+    return lambda name: [partial(tuple, contribution) for contribution in of[name]]
 
 
 def _decoded(name: str, updates: Sequence[Update], weights: Sequence[float]) -> list[Contribution]:

@@ -7,33 +7,28 @@ A pruned coordinate does not dilute the others' mean (paper: sparse activation s
 taken in the order given, so the result is the same to the bit however many threads there are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from threading import Condition
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.masked_sum import (
-    BLOCK,
-    GROUP,
-    Array,
-    Part,
-    Scratch,
-    checked_part,
-    denominators,
-    divide_block,
-    sum_block,
-)
+from fedklpr_flwr.algorithm.crew import Crew
+from fedklpr_flwr.algorithm.masked_sum import BLOCK, GROUP, Scratch, divide_block, summed_blocks
+from fedklpr_flwr.algorithm.merge_part import Array, Part, ValueSource, checked_part
 from fedklpr_flwr.errors import MergeError
 
-Contribution = tuple[float, Array | None, Array]
+Contribution = tuple[float, Array | None, Array | ValueSource]
 """(weight, mask or None, values): one client's part in one tensor, see MergeAccumulator.add."""
+
+Contributor = Callable[[], Contribution]
+"""Gives a contribution when it is called; decoding happens there."""
 
 MERGES = ("masked_mean", "plain_mean")
 
-MOST_IN_WORK = 3_000_000
-"""Coordinates merged at once, by all threads together; a larger tensor is merged alone."""
+SHARED = 262_144
+"""A tensor of so many coordinates is merged by all threads together, a smaller one by one."""
+MOST_THREADS = 11
+"""A small tensor in work takes some 50 bytes a coordinate: together they stay under 150 MB."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -51,7 +46,7 @@ class MergeAccumulator:
         previous: Array,
         *,
         how: str = "masked_mean",
-        scratch: Scratch | None = None,
+        crew: Crew[Scratch] | None = None,
     ) -> None:
         """Starts the merge of one tensor.
 
@@ -60,7 +55,7 @@ class MergeAccumulator:
             previous: float32 array of any shape, the global value before the round; read only.
             how: `masked_mean`, or `plain_mean`, which counts a pruned weight as a zero:
                 sum_k w_k m_kj theta_kj / sum_k w_k.
-            scratch: room that a caller with many tensors makes once; not shared between threads.
+            crew: the threads that share the sums, each with its scratch; None = this one.
 
         Raises:
             MergeError: `how` is unknown.
@@ -71,11 +66,11 @@ class MergeAccumulator:
         self._previous = previous
         self._plain = how == "plain_mean"
         self._waiting: list[Part] = []
-        self._scratch = Scratch.of(min(BLOCK, previous.size)) if scratch is None else scratch
+        self._crew = crew or Crew(1, lambda: Scratch.of(min(BLOCK, previous.size)))
         # Running sums over the whole tensor exist only with more clients than fit one group.
         self._sums: tuple[Array, Array] | None = None
 
-    def add(self, weight: float, mask: Array | None, values: Array) -> None:
+    def add(self, weight: float, mask: Array | None, values: Array | ValueSource) -> None:
         """Adds one client's tensor.
 
         Args:
@@ -83,8 +78,9 @@ class MergeAccumulator:
             mask: the coordinates the client holds: bool of the tensor's shape, or uint8 with the
                 bits packed by numpy.packbits, or None for all of them.
             values: float32, either the held coordinates only, in index order, or the whole tensor
-                with zeros under the mask, as a ClientUpdate has it. They are read at the latest
-                in `result`, and must not change before.
+                with zeros under the mask, as a ClientUpdate has it; an array, or a source that is
+                asked for them in blocks. They are read at the latest in `result`, and must not
+                change before.
 
         Raises:
             MergeError: the weight is negative or not finite, or sizes do not fit.
@@ -99,8 +95,15 @@ class MergeAccumulator:
         if rounded == 0:
             return
         if len(self._waiting) == GROUP:
-            self._add_waiting_to_sums()
+            self.make_room()
         self._waiting.append(part)
+
+    def make_room(self) -> None:
+        """Adds up what waits, where more than it is still to come: nothing of it is held then."""
+        if self._sums is None:
+            self._sums = np.zeros(self._previous.size), np.zeros(self._previous.size)
+        self._share(partial(self._add_waiting, *self._sums))
+        self._waiting = []
 
     def result(self) -> Array:
         """Gives the merged tensor, of the previous one's shape and dtype.
@@ -108,34 +111,35 @@ class MergeAccumulator:
         Coordinates that nobody of positive weight holds (all of them, where nothing was added)
         are the previous ones to the bit. The accumulator is used up.
         """
-        previous = self._previous.reshape(-1)
-        merged = np.empty_like(previous)
-        for start, stop, numerator, denominator in self._sum_waiting():
-            if self._sums is not None:
-                numerator = self._sums[0][start:stop] + numerator
-                denominator = self._sums[1][start:stop] + denominator
-            divide_block(numerator, denominator, previous[start:stop], merged[start:stop])
+        merged = np.empty_like(self._previous).reshape(-1)
+        self._share(partial(self._divide, merged))
         self._waiting, self._sums = [], None
         return merged.reshape(self._previous.shape)
 
-    def _add_waiting_to_sums(self) -> None:
-        if self._sums is None:
-            self._sums = np.zeros(self._previous.size), np.zeros(self._previous.size)
-        for start, stop, numerator, denominator in self._sum_waiting():
-            self._sums[0][start:stop] += numerator
-            self._sums[1][start:stop] += denominator
-        self._waiting = []
+    def _share(self, work: Callable[[tuple[int, int]], None]) -> None:
+        """Let the crew work on spans of whole blocks."""
+        size = self._previous.size
+        step = max(-(-size // (BLOCK * self._crew.threads)), 1) * BLOCK
+        self._crew.map(work, [(start, min(start + step, size)) for start in range(0, size, step)])
 
-    def _sum_waiting(self) -> Iterator[tuple[int, int, Array, Array]]:
-        """Gives start, stop, numerator and denominator of the waiting clients, block by block."""
-        table, room = denominators(self._waiting), self._scratch
-        for start in range(0, self._previous.size, BLOCK):
-            stop = min(start + BLOCK, self._previous.size)
-            numerator, code = sum_block(self._waiting, start, stop, room, plain=self._plain)
-            denominator = room.denominator[: stop - start]
-            # A code is never out of range; without `clip` numpy would check each one.
-            np.take(table, code, out=denominator, mode="clip")
-            yield start, stop, numerator, denominator
+    def _divide(self, merged: Array, span: tuple[int, int]) -> None:
+        previous = self._previous.reshape(-1)
+        with self._crew.room() as room:
+            for at, numerator, denominator in summed_blocks(
+                self._waiting, *span, room, plain=self._plain
+            ):
+                if self._sums is not None:
+                    numerator = self._sums[0][at] + numerator
+                    denominator = self._sums[1][at] + denominator
+                divide_block(numerator, denominator, previous[at], merged[at])
+
+    def _add_waiting(self, tops: Array, bottoms: Array, span: tuple[int, int]) -> None:
+        with self._crew.room() as room:
+            for at, numerator, denominator in summed_blocks(
+                self._waiting, *span, room, plain=self._plain
+            ):
+                tops[at] += numerator
+                bottoms[at] += denominator
 
 
 def merge_tensor(
@@ -144,7 +148,6 @@ def merge_tensor(
     contributions: Iterable[Contribution],
     *,
     how: str = "masked_mean",
-    scratch: Scratch | None = None,
 ) -> Array:
     """Gives the weighted mean of one tensor over the clients that hold each coordinate.
 
@@ -154,7 +157,6 @@ def merge_tensor(
         contributions: (weight, mask, values) in client-name order, as `MergeAccumulator.add`
             takes them; read once, at most eight are held.
         how: `masked_mean` or `plain_mean`.
-        scratch: room that a caller with many tensors makes once; not shared between threads.
 
     Returns:
         A new array of the previous one's shape and dtype. With full masks and equal weights it is
@@ -165,7 +167,7 @@ def merge_tensor(
 
     Source: FedKLPR's aggregation; carry-over as in LotteryFL and Sub-FedAvg.
     """
-    accumulator = MergeAccumulator(name, previous, how=how, scratch=scratch)
+    accumulator = MergeAccumulator(name, previous, how=how)
     for weight, mask, values in contributions:
         accumulator.add(weight, mask, values)
     return accumulator.result()
@@ -173,20 +175,19 @@ def merge_tensor(
 
 def merge_model(
     previous: Mapping[str, Array],
-    contributions_of: Callable[[str], Iterable[Contribution]],
+    contributors_of: Callable[[str], Sequence[Contributor]],
     *,
     how: str = "masked_mean",
     threads: int = 1,
 ) -> dict[str, Array]:
-    """Merges a whole model, each tensor by one thread, several tensors at once.
+    """Merges a whole model: large tensors by all threads together, small ones side by side.
 
     Args:
         previous: name -> float32 array, the global model before the round.
-        contributions_of: gives one tensor's contributions in client-name order. It is called, and
-            its iterable read, in the threads, so decoding there runs in parallel as well; with
-            `threads` > 1 it must bear being called for different tensors at once.
+        contributors_of: gives one tensor's contributors in client-name order. They are called in
+            the threads, at most eight of a large tensor's at once.
         how: `masked_mean` or `plain_mean`.
-        threads: tensors merged at once, >= 1; the result does not depend on it.
+        threads: >= 1; the result does not depend on it.
 
     Returns:
         name -> merged array, in the order of `previous`.
@@ -194,62 +195,31 @@ def merge_model(
     Raises:
         MergeError: see `merge_tensor`.
     """
-    rooms: SimpleQueue[Scratch] = SimpleQueue()
-    for _ in range(max(threads, 1)):
-        rooms.put(Scratch.of(BLOCK))
+    merged: dict[str, Array] = {}
+    with Crew(min(threads, MOST_THREADS), partial(Scratch.of, BLOCK)) as crew:
 
-    def merge_one(name: str) -> Array:
-        room = rooms.get()
-        try:
-            parts = contributions_of(name)
-            return merge_tensor(name, previous[name], parts, how=how, scratch=room)
-        finally:
-            rooms.put(room)
+        def merge_shared(name: str) -> None:
+            accumulator = MergeAccumulator(name, previous[name], how=how, crew=crew)
+            contributors = contributors_of(name)
+            for start in range(0, len(contributors), GROUP):
+                if start:
+                    accumulator.make_room()
+                group = contributors[start : start + GROUP]
+                for contribution in crew.map(lambda contributor: contributor(), group):
+                    accumulator.add(*contribution)
+            merged[name] = accumulator.result()
 
-    if threads <= 1:
-        return {name: merge_one(name) for name in previous}
-    queue = _SizedQueue({name: array.size for name, array in previous.items()})
-    with ThreadPoolExecutor(threads) as pool:
-        shares = [pool.submit(queue.work_through, merge_one) for _ in range(threads)]
-        merged = {name: array for share in shares for name, array in share.result().items()}
+        def merge_alone(name: str) -> None:
+            with crew.room() as room:
+                own = Crew(1, lambda: room)
+                accumulator = MergeAccumulator(name, previous[name], how=how, crew=own)
+                for contributor in contributors_of(name):
+                    accumulator.add(*contributor())
+                merged[name] = accumulator.result()
+
+        by_size = sorted(previous, key=lambda name: -previous[name].size)
+        for name in by_size:
+            if previous[name].size >= SHARED:
+                merge_shared(name)
+        crew.map(merge_alone, [name for name in by_size if previous[name].size < SHARED])
     return {name: merged[name] for name in previous}
-
-
-class _SizedQueue:
-    """Tensors that wait to be merged, handed out so that few coordinates are in work at once.
-
-    A tensor in work takes some 50 bytes a coordinate: without a limit, memory would grow with the
-    cores, to many models.
-    """
-
-    def __init__(self, sizes: Mapping[str, int]) -> None:
-        # The largest first, so that no thread is left alone with a large one at the end.
-        self._waiting = dict(sorted(sizes.items(), key=lambda item: -item[1]))
-        self._in_work, self._changed = 0, Condition()
-
-    def work_through(self, merge_one: Callable[[str], Array]) -> dict[str, Array]:
-        """What one thread does: take the largest tensor that fits, until none waits."""
-        done = {}
-        while (taken := self._take()) is not None:
-            name, size = taken
-            try:
-                done[name] = merge_one(name)
-            finally:
-                with self._changed:
-                    self._in_work -= size
-                    if name not in done:
-                        self._waiting.clear()  # a fault ends the merge: nobody needs the rest
-                    self._changed.notify_all()
-        return done
-
-    def _take(self) -> tuple[str, int] | None:
-        with self._changed:
-            while self._waiting:
-                room = MOST_IN_WORK - self._in_work
-                for name, size in self._waiting.items():
-                    if size <= room or not self._in_work:
-                        self._in_work += size
-                        del self._waiting[name]
-                        return name, size
-                self._changed.wait()
-        return None

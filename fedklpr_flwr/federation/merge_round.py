@@ -5,14 +5,15 @@ and a client's mask is a file read the same way.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.merging import Contribution, merge_model
+from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.algorithm.weighting import (
@@ -30,6 +31,7 @@ from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
 from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
+from fedklpr_flwr.wire.payload import Payload
 
 LARGEST_WEIGHT = 3e4
 """No weight of an update is larger: float16, in which it may go down again, ends at 65504."""
@@ -143,19 +145,22 @@ def run_merge_round(
         for a in ordered
     ]
 
-    def contributions(name: str) -> Iterator[Contribution]:
-        for weight, payload in payloads:
-            if weight > 0:
-                tensor = payload.tensor(name)
-                # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
-                mask = None if tensor.mask is None else np.packbits(tensor.mask)
-                yield weight, mask, tensor.values
+    def contributors(name: str) -> list[Contributor]:
+        return [partial(_contribution, *pair, name) for pair in payloads if pair[0] > 0]
 
     shared = {spec.name: previous[spec.name] for spec in layout}
     merged = merge_model(
-        shared, contributions, how=settings.method.merge, threads=os.cpu_count() or 1
+        shared, contributors, how=settings.method.merge, threads=os.cpu_count() or 1
     )
     return {**previous, **merged}, notes
+
+
+def _contribution(weight: float, payload: Payload, name: str) -> Contribution:
+    """One client's part in a tensor; its payload was checked when it came (`inspect_update`)."""
+    tensor = payload.opened(name)
+    # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
+    mask = None if tensor.mask is None else np.packbits(tensor.mask)
+    return weight, mask, tensor.values
 
 
 def weigh(

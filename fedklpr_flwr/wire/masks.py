@@ -9,6 +9,7 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.layout import HASH_BYTES, Layout, TensorSpec
 
 DENSE, EXPLICIT, KNOWN, SHRUNK = 0, 1, 2, 3
+_BLOCK = 131_072
 
 
 def mask_hash(masks: Mapping[str, np.ndarray], layout: Layout) -> bytes:
@@ -152,8 +153,12 @@ def restore_mask(
         raise WireError(f"mask of {spec.name}: the sender counts on a known one, none is held")
     mask = known.copy()
     if mode == SHRUNK:
-        pruned = np.unpackbits(packed, count=bits).view(np.bool_)
-        mask[np.flatnonzero(known)[np.flatnonzero(pruned)]] = False
+        pruned, position = np.unpackbits(packed, count=bits).view(np.bool_), 0
+        for start in range(0, known.size, _BLOCK):  # in blocks that stay in a core's cache
+            held = np.flatnonzero(known[start : start + _BLOCK])
+            gone = np.flatnonzero(pruned[position : position + held.size])
+            mask[start : start + _BLOCK][held[gone]] = False
+            position += held.size
     return mask
 
 

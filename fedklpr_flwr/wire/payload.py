@@ -1,7 +1,6 @@
 """A payload from the network, opened whole and decoded one tensor at a time."""
 
 import mmap
-import zlib
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -11,13 +10,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.forms import (
-    INT8,
-    check_finite,
-    check_scales,
-    from_symbols,
-    to_symbols,
-)
+from fedklpr_flwr.wire.forms import INT8, check_scales
+from fedklpr_flwr.wire.kept_values import KeptValues
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array, layout_hash
 from fedklpr_flwr.wire.masks import (
     kept_per_channel,
@@ -26,7 +20,7 @@ from fedklpr_flwr.wire.masks import (
     restore_mask,
     told_bits,
 )
-from fedklpr_flwr.wire.planes import apply_difference, join_planes, plane_widths
+from fedklpr_flwr.wire.planes import plane_widths
 from fedklpr_flwr.wire.sections import open_section
 from fedklpr_flwr.wire.table import (
     FIRST_PLANE,
@@ -54,6 +48,20 @@ class DecodedTensor(NamedTuple):
     spec: TensorSpec
     mask: np.ndarray | None
     values: np.ndarray
+
+
+class OpenedTensor(NamedTuple):
+    """One tensor of a payload, its values still coded.
+
+    Args:
+        spec: which tensor.
+        mask: bool, the tensor's shape; None where every coordinate was sent.
+        values: the kept coordinates, in row-major order.
+    """
+
+    spec: TensorSpec
+    mask: np.ndarray | None
+    values: KeptValues
 
 
 class Payload:
@@ -136,14 +144,30 @@ class Payload:
             WireError: no such tensor, or bytes that do not hold it; refuse the payload.
         """
         position = self._position_of(name)
-        spec = self.layout[position]
-        mask = self._mask(position)
+        spec, mask, opened = self.opened(name)
+        check = int(self._table["reference_check"][position])
+        values = opened.whole(None if mask is None else mask.reshape(-1), check)
+        self._forget_pages()
+        return DecodedTensor(spec, mask, values.reshape(spec.shape) if mask is None else values)
+
+    def opened(self, name: str) -> OpenedTensor:
+        """Open one tensor of a payload that was checked before, to decode it in blocks.
+
+        Args:
+            name: a tensor of the layout.
+
+        Returns:
+            Its mask, and its values, which nobody checks any more: that they are finite and told
+            against the same reference, `tensor` has found out.
+
+        Raises:
+            WireError: no such tensor, or bytes that do not hold it; refuse the payload.
+        """
+        position = self._position_of(name)
+        spec, mask = self.layout[position], self._mask(position)
         values = self._values(position, mask)
         self._forget_pages()
-        check_finite(values, name)
-        if mask is None:
-            return DecodedTensor(spec, None, values.reshape(spec.shape))
-        return DecodedTensor(spec, mask.reshape(spec.shape), values)
+        return OpenedTensor(spec, None if mask is None else mask.reshape(spec.shape), values)
 
     def _position_of(self, name: str) -> int:
         if name not in self._position:
@@ -181,7 +205,7 @@ class Payload:
             )
         return mask
 
-    def _values(self, position: int, mask: np.ndarray | None) -> np.ndarray:
+    def _values(self, position: int, mask: np.ndarray | None) -> KeptValues:
         spec, record = self.layout[position], self._table[position]
         form, delta, kept = int(record["form"]), bool(record["delta"]), int(record["kept"])
         steps = self._steps(position, mask) if form == INT8 else None
@@ -189,13 +213,8 @@ class Payload:
             self._section(position, FIRST_PLANE + number, kept * width, f"plane {number}")
             for number, width in enumerate(plane_widths(form, delta))
         ]
-        symbols = join_planes(planes, form, delta)
-        if delta:
-            base = to_symbols(self._base(position, mask), form, steps, spec.name)
-            symbols = apply_difference(symbols, base)
-        if form == INT8 and not symbols.all():
-            raise WireError(f"values of {spec.name}: int8 runs from -127 to 127, got -128")
-        return from_symbols(symbols, form, steps)
+        reference = self._reference_of(spec) if delta else None
+        return KeptValues(spec.name, kept, planes, form, reference, steps)
 
     def _steps(self, position: int, mask: np.ndarray | None) -> np.ndarray:
         spec = self.layout[position]
@@ -203,19 +222,10 @@ class Payload:
         check_scales(scales, spec.name)
         return np.repeat(scales, kept_per_channel(mask, spec))
 
-    def _base(self, position: int, mask: np.ndarray | None) -> np.ndarray:
-        spec = self.layout[position]
+    def _reference_of(self, spec: TensorSpec) -> np.ndarray:
         if self._reference is None or spec.name not in self._reference:
             raise WireError(f"reference of {spec.name}: the sender used one, this side holds none")
-        base = flat_array(self._reference, spec)
-        base = base if mask is None else base[np.flatnonzero(mask)]
-        told, actual = int(self._table["reference_check"][position]), zlib.crc32(base.data)
-        if told != actual:
-            raise WireError(
-                f"reference of {spec.name}: the sender's has the check {told:08x}, this side's "
-                f"{actual:08x}; open with the model that the sender received"
-            )
-        return base
+        return flat_array(self._reference, spec)
 
 
 def open_payload(

@@ -71,6 +71,10 @@ def survivors(updates, pack=False):
             yield weight, np.packbits(mask) if pack else mask, kept
 
 
+def later(contributions):
+    return [lambda one=one: one for one in contributions]
+
+
 def test_full_masks_and_equal_weights_give_the_plain_mean():
     updates = [
         (0.5, bools(1, 1, 1, 1), f32(1, 2, 3, 4)),
@@ -154,7 +158,8 @@ def test_every_form_of_an_update_merges_as_the_slow_loop_says(shape, clients, de
 def test_blocks_join_without_a_seam(monkeypatch, clients):
     previous, updates = random_updates((50, 11), clients, seed=5)
     whole = merge_tensor("a", previous, survivors(updates))
-    monkeypatch.setattr(merging, "BLOCK", 64)
+    for module in (masked_sum, merging):
+        monkeypatch.setattr(module, "BLOCK", 64)
     blocks = merge_tensor("a", previous, survivors(updates, pack=True))
     assert blocks.tobytes() == whole.tobytes()
     assert_merged(whole, previous, updates)
@@ -182,38 +187,56 @@ def test_threads_change_no_bit(clients):
     models = [random_updates((300, 7 * (i + 1)), clients, seed=i) for i in range(12)]
     previous = {str(i): old for i, (old, _) in enumerate(models)}
 
-    def contributions_of(name):
-        return survivors(models[int(name)][1])
+    def contributors_of(name):
+        return later(survivors(models[int(name)][1]))
 
-    alone = merge_model(previous, contributions_of)
+    alone = merge_model(previous, contributors_of)
     for threads in (2, 5):
-        together = merge_model(previous, contributions_of, threads=threads)
+        together = merge_model(previous, contributors_of, threads=threads)
         assert list(together) == list(previous)
         assert all(together[name].tobytes() == alone[name].tobytes() for name in previous)
     name = "4"
-    single = merge_tensor(name, previous[name], contributions_of(name))
+    single = merge_tensor(name, previous[name], survivors(models[int(name)][1]))
     assert single.tobytes() == alone[name].tobytes()
 
 
 def test_few_coordinates_are_in_work_at_once(monkeypatch):
+    monkeypatch.setattr(merging, "SHARED", 10)
+    monkeypatch.setattr(merging, "MOST_THREADS", 2)
     sizes = {"huge": 50, "large": 18, "small": 8, "smaller": 6, "tiny": 1}
-    monkeypatch.setattr(merging, "MOST_IN_WORK", 20)
     lock, in_work, most = Lock(), [], []
 
-    def contributions_of(name):
-        with lock:
-            in_work.append(name)
-            most.append(sum(sizes[other] for other in in_work))
-        yield 1.0, None, np.ones(sizes[name], np.float32)
-        time.sleep(0.01)
-        with lock:
-            in_work.remove(name)
+    def contributors_of(name):
+        def contribute():
+            with lock:
+                in_work.append(name)
+                most.append(sum(sizes[other] for other in set(in_work)))
+            time.sleep(0.01)
+            with lock:
+                in_work.remove(name)
+            return 1.0, None, np.ones(sizes[name], np.float32)
+
+        return [contribute] * 3
 
     previous = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
-    merged = merge_model(previous, contributions_of, threads=4)
+    merged = merge_model(previous, contributors_of, threads=4)
     assert all((array == 1).all() for array in merged.values())
-    assert max(most) == 50  # the huge one, alone
-    assert all(size <= 20 for size in most if size != 50)
+    assert set(most) <= {50, 18, 8 + 6, 8 + 1, 6 + 1, 8, 6, 1}  # a large one is alone in work
+
+
+@pytest.mark.parametrize("clients", [3, 8, 9, 17])
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_tensor_shared_by_threads_is_the_tensor_of_one_to_the_bit(monkeypatch, clients, pack):
+    previous, updates = random_updates((50, 13), clients, seed=7)
+    alone = merge_tensor("a", previous, survivors(updates, pack=pack))
+    monkeypatch.setattr(merging, "SHARED", 1)
+    for module in (masked_sum, merging):
+        monkeypatch.setattr(module, "BLOCK", 64)
+    for threads in (2, 3):
+        shared = merge_model(
+            {"a": previous}, lambda _: later(survivors(updates, pack=pack)), threads=threads
+        )
+        assert shared["a"].tobytes() == alone.tobytes()
 
 
 def test_an_error_in_a_thread_comes_out_and_says_which_tensor():
@@ -221,7 +244,7 @@ def test_an_error_in_a_thread_comes_out_and_says_which_tensor():
     parts = {"good": [(1.0, None, f32(2))], "bad": [(math.nan, None, f32(2))]}
     for threads in (1, 2, 8):
         with pytest.raises(MergeError, match="'bad'"):
-            merge_model(previous, parts.__getitem__, threads=threads)
+            merge_model(previous, lambda name: later(parts[name]), threads=threads)
 
 
 def test_at_most_eight_contributions_are_held():

@@ -1,0 +1,130 @@
+"""One client's part in one tensor of a merge: its weight, its mask, and where its values come from.
+
+Values are asked for block by block, so that a part may lie in memory, or be decoded from a payload
+only when and where it is added.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedklpr_flwr.errors import MergeError
+
+Array = NDArray[Any]
+
+
+class ValueSource(Protocol):
+    """A tensor's values, given in blocks; several threads may ask at once."""
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        ...
+
+    def block(self, first: int, start: int, places: Array | slice) -> Array:
+        """Some of the values.
+
+        Args:
+            first: the number of the first value asked for, counted among those there are.
+            start: where the block of coordinates begins that they belong to.
+            places: the coordinates less `start`, ascending indices or a slice; as many values.
+
+        Returns:
+            float32, for reading.
+        """
+        ...
+
+
+class ArrayValues:
+    """Values that lie in memory.
+
+    Args:
+        values: float32 (n,).
+    """
+
+    def __init__(self, values: Array) -> None:
+        self._values = values
+        self.size = int(values.size)
+
+    def block(self, first: int, start: int, places: Array | slice) -> Array:
+        """See ValueSource."""
+        count = places.stop - places.start if isinstance(places, slice) else places.size
+        return self._values[first : first + count]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One client's part in one tensor, flat and checked.
+
+    Attributes:
+        weight: w_k > 0.
+        mask: the held coordinates, bool or packed uint8; None for all.
+        values: the held coordinates' values in index order, or all of them.
+        dense: whether it is all of them.
+    """
+
+    weight: np.float32
+    mask: Array | None
+    values: ValueSource
+    dense: bool
+
+    def held(self, start: int, stop: int) -> Array | None:
+        """Gives the mask of a block as bools, or None where all is held."""
+        if self.mask is None or self.mask.dtype == np.bool_:
+            return None if self.mask is None else self.mask[start:stop]
+        packed = self.mask[start // 8 : -(-stop // 8)]
+        return np.unpackbits(packed, count=stop - start).view(np.bool_)
+
+    def values_before(self, start: int) -> int:
+        """Gives how many of the values belong to coordinates before `start`, a multiple of 8."""
+        if self.dense or self.mask is None:
+            return start
+        if self.mask.dtype == np.bool_:
+            return int(np.count_nonzero(self.mask[:start]))
+        return int(np.bitwise_count(self.mask[: start // 8]).sum(dtype=np.int64))
+
+
+def checked_part(
+    name: str, size: int, weight: np.float32, mask: Array | None, values: Array | ValueSource
+) -> Part:
+    """Flattens one client's tensor and refuses what does not fit.
+
+    Args:
+        name: the tensor's name, for errors.
+        size: the tensor's number of coordinates.
+        weight: w_k, already checked.
+        mask: bool of `size`, packed uint8 of ceil(size / 8), or None.
+        values: float32, as many as the mask keeps, or `size`; or a source of so many.
+
+    Returns:
+        The part.
+
+    Raises:
+        MergeError: a size or a dtype does not fit.
+    """
+    if isinstance(values, np.ndarray):
+        if values.dtype != np.float32:
+            raise MergeError(
+                f"{name!r} must come as float32, it came as {values.dtype}: convert it"
+            )
+        values = ArrayValues(values.reshape(-1))
+    kept = size
+    if mask is not None:
+        mask = mask.reshape(-1)
+        expected = {np.dtype(np.bool_): size, np.dtype(np.uint8): -(-size // 8)}
+        if mask.size != expected.get(mask.dtype):
+            raise MergeError(
+                f"the mask of {name!r} must be {size} bools or {-(-size // 8)} bytes of packed "
+                f"bits, {mask.size} of {mask.dtype} came: it is of another architecture"
+            )
+        if values.size != size:
+            bits = mask if mask.dtype == np.bool_ else np.unpackbits(mask, count=size)
+            kept = int(np.count_nonzero(bits))
+    if values.size not in (kept, size):
+        raise MergeError(
+            f"{name!r} must come with {kept} surviving values or all {size}, "
+            f"{values.size} came: it is of another architecture or mask"
+        )
+    return Part(weight, mask, values, dense=values.size == size)
