@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedklpr_flwr.algorithm.smallest_weights import (
+    shares_of_layers,
+    shares_of_network,
+    without_smallest,
+)
 from fedklpr_flwr.errors import SettingsError, WeightsError
+
+SCOPES = ("layer", "network")
 
 Masks = Mapping[str, Tensor]
 Tensors = Mapping[str, Tensor]
@@ -70,34 +77,44 @@ def full_mask(tensors: Tensors, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def prune_smallest(
-    tensors: Tensors, masks: Masks, rate: float, *, floor_density: float = 0.0
+    tensors: Tensors,
+    masks: Masks,
+    rate: float,
+    *,
+    floor_density: float = 0.0,
+    scope: str = "layer",
 ) -> dict[str, Tensor]:
-    """Prunes from each tensor the given share of its surviving weights, the smallest |w|.
+    """Prunes the given share of the surviving weights, the smallest |w| of a layer or of all.
 
     The last step is shrunk, so that the target is hit exactly: at least ceil(floor_density * N)
-    of the N prunable weights are kept over all tensors. Each tensor gives in proportion to what
-    it has left (largest remainder), but always keeps one weight. Equal magnitudes go in the
-    order of their index, so that the result is the same everywhere.
+    of the N prunable weights are kept over all tensors. A tensor always keeps one weight. Equal
+    magnitudes go in the order of their index, so that the result is the same everywhere.
 
     Args:
         tensors: name -> float tensor; read only.
         masks: name -> bool tensor of the same shape; read only.
         rate: share of the surviving weights to prune now, in [0, 1).
         floor_density: 1 - target, the density never gone below, in [0, 1].
+        scope: one of SCOPES. `layer`: each tensor gives in proportion to what it has left (largest
+            remainder). `network`: magnitudes are compared over all tensors, so that wide layers of
+            small weights give more.
 
     Returns:
         New masks, subsets of the old; equal to the old ones with rate = 0 or at the floor.
 
     Raises:
-        SettingsError: rate or floor_density out of range.
+        SettingsError: rate or floor_density out of range, an unknown scope.
         WeightsError: a mask does not fit its tensor, or a surviving weight is NaN or infinite.
 
-    Source: LotteryFL and Sub-FedAvg, per-layer percentile of the surviving magnitudes.
+    Source: LotteryFL and Sub-FedAvg, per-layer percentile of the surviving magnitudes; over the
+        network: Han et al. 2015, Frankle and Carbin 2019 (its deeper networks).
     """
     if not 0 <= rate < 1:
         raise SettingsError(f"the pruning rate must be in [0, 1), it is {rate}: change it")
     if not 0 <= floor_density <= 1:
         raise SettingsError(f"the density floor must be in [0, 1], it is {floor_density}")
+    if scope not in SCOPES:
+        raise SettingsError(f"pruning.scope must be one of {SCOPES}, it is {scope!r}")
     alive = {name: _kept(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
         _check_fit(tensors, name, mask)
@@ -105,9 +122,13 @@ def prune_smallest(
     # The small subtraction keeps 0.7 * 10 (a hair over 7 in floats) from asking for 8.
     room = sum(alive.values()) - math.ceil(floor_density * total - 1e-9 * total)
     doomed = min(round(rate * sum(alive.values())), max(room, 0))
+    if scope == "layer":
+        shares = shares_of_layers(alive, doomed)
+    else:
+        shares = shares_of_network(tensors, masks, doomed)
     return {
-        name: _without_smallest(name, tensors[name], masks[name], count)
-        for name, count in _shares(alive, doomed).items()
+        name: without_smallest(name, tensors[name], masks[name], count)
+        for name, count in shares.items()
     }
 
 
@@ -227,38 +248,3 @@ def _check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
             f"the mask of {name!r} must be bool of shape {tuple(tensors[name].shape)}, it is "
             f"{mask.dtype} of shape {tuple(mask.shape)}: the mask is of another architecture"
         )
-
-
-def _shares(alive: Mapping[str, int], doomed: int) -> dict[str, int]:
-    """Splits `doomed` among the tensors in proportion to what each has left, in whole weights."""
-    total = max(sum(alive.values()), 1)
-    shares = {name: doomed * count // total for name, count in alive.items()}
-    by_remainder = sorted(alive, key=lambda name: -(doomed * alive[name] % total))
-    left = doomed - sum(shares.values())
-    for name in by_remainder:
-        if left > 0 and shares[name] < alive[name] - 1:
-            shares[name] += 1
-            left -= 1
-    return {name: min(share, max(alive[name] - 1, 0)) for name, share in shares.items()}
-
-
-def _without_smallest(name: str, tensor: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Gives the mask less the `count` surviving weights of smallest magnitude."""
-    if count == 0:
-        return mask.clone()
-    keep = mask.detach().cpu().numpy().reshape(-1)
-    magnitudes = np.abs(tensor.detach().float().cpu().numpy().reshape(-1)[keep])
-    if not np.isfinite(magnitudes.max()):
-        raise WeightsError(
-            f"the weights of {name!r} must be finite to be pruned, some are NaN or infinite: "
-            "training has diverged, lower the learning rate"
-        )
-    threshold = np.partition(magnitudes, count - 1)[count - 1]
-    survives = magnitudes > threshold
-    # Of the weights equal to the threshold, the last by index are kept.
-    spared = len(magnitudes) - int(np.count_nonzero(survives)) - count
-    if spared > 0:
-        survives[np.flatnonzero(magnitudes == threshold)[-spared:]] = True
-    pruned = np.zeros_like(keep)
-    pruned[keep] = survives
-    return torch.from_numpy(pruned.reshape(mask.shape)).to(mask.device)

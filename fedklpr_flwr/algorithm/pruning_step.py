@@ -28,9 +28,10 @@ class PruningSettings:
     """How much is pruned and when; the same fields serve every rule.
 
     Attributes:
-        rate: share of the surviving weights that one prune takes from each tensor, in [0, 1).
+        rate: share of the surviving weights that one prune takes, in [0, 1).
         target: the pruning ratio never exceeded, in [0, 1); 0 = never prune.
         first_round: the first round in which anything is pruned, >= 1.
+        scope: whether magnitudes are compared within a layer or over the network.
         when: one of WHEN; used by `recovery` and `always`.
         recovery: CRR's levels.
         above: `lottery` and `sub_fedavg` prune while the accuracy is above this, in [0, 1].
@@ -44,6 +45,7 @@ class PruningSettings:
     rate: float = 0.1
     target: float = 0.5
     first_round: int = 3
+    scope: str = "layer"
     when: str = "before_training"
     recovery: RecoveryRule = field(default_factory=RecoveryRule)
     above: float = 0.5
@@ -150,7 +152,11 @@ def candidate_masks(moment: PruningMoment) -> Masks:
     """Gives the masks that one prune at `settings.rate` would leave."""
     settings = moment.settings
     return prune_smallest(
-        moment.tensors, moment.masks, settings.rate, floor_density=1.0 - settings.target
+        moment.tensors,
+        moment.masks,
+        settings.rate,
+        floor_density=1.0 - settings.target,
+        scope=settings.scope,
     )
 
 

@@ -130,6 +130,7 @@ def pruning_settings(settings: Settings) -> PruningSettings:
         recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback),
         above=chosen.above,
         guard=chosen.guard,
+        scope=chosen.scope,
         rewind=chosen.rewind,
         mask_distance=chosen.mask_distance,
     )

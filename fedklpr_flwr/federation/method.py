@@ -114,6 +114,7 @@ class Pruning:
     rate: float = between(0.0, 0.95)
     target: float = between(0.0, 0.99)
     first_round: int = between(1)
+    scope: str = one_of("layer", "network")
     when: str = one_of("before_training", "after_training", "before_last_epoch")
     depthwise: bool
     stem: bool

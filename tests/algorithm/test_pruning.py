@@ -127,6 +127,42 @@ def test_each_tensor_gives_in_proportion_and_the_total_is_exact():
     assert sorted((gone["a"], gone["b"])) == [1, 2]
 
 
+def test_over_the_network_the_layer_of_small_weights_gives_most():
+    tensors = {"small": torch.tensor([0.1, -0.2, 0.3, 0.9]), "large": torch.tensor([5.0, -0.25])}
+    masks = prune_smallest(tensors, full_mask(tensors, tensors), 0.5, scope="network")
+    assert masks["small"].tolist() == [False, False, True, True]
+    assert masks["large"].tolist() == [True, False]
+
+
+def test_over_the_network_equal_magnitudes_go_exactly_and_no_tensor_wholly():
+    tensors = {name: torch.ones(4) for name in "abc"}
+    masks = full_mask(tensors, tensors)
+    counts = []
+    for _ in range(8):
+        masks = prune_smallest(tensors, masks, 0.25, scope="network")
+        counts.append(sum(int(mask.sum()) for mask in masks.values()))
+    assert counts[:4] == [9, 7, 5, 4]
+    assert all(mask.any() for mask in masks.values())
+
+
+@pytest.mark.parametrize("target", [0.3, 0.5, 0.9])
+def test_over_the_network_the_target_is_hit_exactly(target):
+    generator = torch.Generator().manual_seed(3)
+    tensors = {name: torch.randn(n, generator=generator) for name, n in (("a", 30), ("b", 170))}
+    masks = full_mask(tensors, tensors)
+    for _ in range(30):
+        masks = prune_smallest(tensors, masks, 0.2, floor_density=1 - target, scope="network")
+    assert pruning_ratio(masks) == pytest.approx(target, abs=1e-9)
+    kept = torch.cat([tensors[name][masks[name]].abs() for name in tensors])
+    gone = torch.cat([tensors[name][~masks[name]].abs() for name in tensors])
+    assert gone.max() < kept.min()
+
+
+def test_an_unknown_scope_is_refused():
+    with pytest.raises(SettingsError, match="'world'"):
+        prune_smallest({}, {}, 0.1, scope="world")
+
+
 def test_no_tensor_is_pruned_to_nothing():
     tensors = {"one": torch.tensor([1e-9]), "many": torch.arange(1.0, 9.0)}
     masks = full_mask(tensors, tensors)

@@ -1,0 +1,107 @@
+"""Which surviving weights are the smallest: how many go from each tensor, and which of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedklpr_flwr.errors import WeightsError
+
+
+def shares_of_layers(alive: Mapping[str, int], doomed: int) -> dict[str, int]:
+    """Splits `doomed` among the tensors in proportion to what each has left, in whole weights.
+
+    Args:
+        alive: name -> surviving weights.
+        doomed: how many weights go in all.
+
+    Returns:
+        name -> weights that go; every tensor keeps one.
+    """
+    total = max(sum(alive.values()), 1)
+    shares = {name: doomed * count // total for name, count in alive.items()}
+    by_remainder = sorted(alive, key=lambda name: -(doomed * alive[name] % total))
+    left = doomed - sum(shares.values())
+    for name in by_remainder:
+        if left > 0 and shares[name] < alive[name] - 1:
+            shares[name] += 1
+            left -= 1
+    return {name: min(share, max(alive[name] - 1, 0)) for name, share in shares.items()}
+
+
+def shares_of_network(
+    tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], doomed: int
+) -> dict[str, int]:
+    """Says how many of the smallest |w| of all tensors together lie in each.
+
+    Args:
+        tensors: name -> float tensor.
+        masks: name -> bool tensor of the same shape.
+        doomed: how many weights go in all.
+
+    Returns:
+        name -> weights that go; every tensor keeps one. Of equal ones the first tensors' go.
+
+    Raises:
+        WeightsError: a surviving weight is NaN or infinite.
+    """
+    if doomed == 0:
+        return dict.fromkeys(masks, 0)
+    magnitudes = {name: _magnitudes(name, tensors[name], mask) for name, mask in masks.items()}
+    together = np.concatenate(list(magnitudes.values()))
+    threshold = np.partition(together, doomed - 1)[doomed - 1]
+    most = {name: max(values.size - 1, 0) for name, values in magnitudes.items()}
+    below = {name: int((values < threshold).sum()) for name, values in magnitudes.items()}
+    shares = {name: min(count, most[name]) for name, count in below.items()}
+    left = doomed - sum(below.values())
+    for name, values in magnitudes.items():
+        more = min(left, int((values == threshold).sum()), most[name] - shares[name])
+        shares[name] += more
+        left -= more
+    return shares
+
+
+def without_smallest(name: str, tensor: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Gives the mask less the `count` surviving weights of smallest magnitude.
+
+    Args:
+        name: the tensor's name, for errors.
+        tensor: float.
+        mask: bool, of the same shape.
+        count: how many go, less than survive.
+
+    Returns:
+        A new mask.
+
+    Raises:
+        WeightsError: a surviving weight is NaN or infinite.
+    """
+    if count == 0:
+        return mask.clone()
+    keep = mask.detach().cpu().numpy().reshape(-1)
+    magnitudes = _magnitudes(name, tensor, mask)
+    threshold = np.partition(magnitudes, count - 1)[count - 1]
+    survives = magnitudes > threshold
+    # Of the weights equal to the threshold, the last by index are kept.
+    spared = len(magnitudes) - int(np.count_nonzero(survives)) - count
+    if spared > 0:
+        survives[np.flatnonzero(magnitudes == threshold)[-spared:]] = True
+    pruned = np.zeros_like(keep)
+    pruned[keep] = survives
+    return torch.from_numpy(pruned.reshape(mask.shape)).to(mask.device)
+
+
+def _magnitudes(name: str, tensor: Tensor, mask: Tensor) -> NDArray[np.float32]:
+    """Gives the surviving |w|, in index order."""
+    keep = mask.detach().cpu().numpy().reshape(-1)
+    magnitudes: NDArray[np.float32] = np.abs(
+        tensor.detach().float().cpu().numpy().reshape(-1)[keep]
+    )
+    if not np.isfinite(magnitudes.max(initial=0.0)):
+        raise WeightsError(
+            f"the weights of {name!r} must be finite to be pruned, some are NaN or infinite: "
+            "training has diverged, lower the learning rate"
+        )
+    return magnitudes
