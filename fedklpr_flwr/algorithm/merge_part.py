@@ -86,6 +86,38 @@ class Part:
         return int(np.bitwise_count(self.mask[: start // 8]).sum(dtype=np.int64))
 
 
+class Reader:
+    """A part's values, block after block.
+
+    Args:
+        part: whose.
+        start: the first coordinate to be asked for, a multiple of 8.
+    """
+
+    def __init__(self, part: Part, start: int) -> None:
+        self._part, self._next = part, part.values_before(start)
+
+    def next_values(self, start: int, stop: int) -> tuple[Array | slice, Array]:
+        """Gives the places of the block's held coordinates, less `start`, and their values.
+
+        Blocks must be asked for in order, without gaps.
+        """
+        part = self._part
+        mask = part.held(start, stop)
+        if mask is None:
+            places: Array | slice = slice(0, stop - start)
+            return places, self._take(start, places, stop - start)
+        places = np.flatnonzero(mask)
+        if part.dense:
+            return places, self._take(start, slice(0, stop - start), stop - start)[places]
+        return places, self._take(start, places, places.size)
+
+    def _take(self, start: int, places: Array | slice, count: int) -> Array:
+        values = self._part.values.block(self._next, start, places)
+        self._next += count
+        return values
+
+
 def checked_part(
     name: str, size: int, weight: np.float32, mask: Array | None, values: Array | ValueSource
 ) -> Part:

@@ -15,6 +15,7 @@ import numpy as np
 from fedklpr_flwr.algorithm.crew import Crew
 from fedklpr_flwr.algorithm.masked_sum import BLOCK, GROUP, Scratch, divide_block, summed_blocks
 from fedklpr_flwr.algorithm.merge_part import Array, Part, ValueSource, checked_part
+from fedklpr_flwr.algorithm.trimmed_mean import trimmed_span
 from fedklpr_flwr.errors import MergeError
 
 Contribution = tuple[float, Array | None, Array | ValueSource]
@@ -23,7 +24,7 @@ Contribution = tuple[float, Array | None, Array | ValueSource]
 Contributor = Callable[[], Contribution]
 """Gives a contribution when it is called; decoding happens there."""
 
-MERGES = ("masked_mean", "plain_mean")
+MERGES = ("masked_mean", "plain_mean", "trimmed_mean")
 
 SHARED = 262_144
 """A tensor of so many coordinates is merged by all threads together, a smaller one by one."""
@@ -46,6 +47,7 @@ class MergeAccumulator:
         previous: Array,
         *,
         how: str = "masked_mean",
+        trim: float = 0.25,
         crew: Crew[Scratch] | None = None,
     ) -> None:
         """Starts the merge of one tensor.
@@ -53,8 +55,10 @@ class MergeAccumulator:
         Args:
             name: the tensor's name, for errors.
             previous: float32 array of any shape, the global value before the round; read only.
-            how: `masked_mean`, or `plain_mean`, which counts a pruned weight as a zero:
-                sum_k w_k m_kj theta_kj / sum_k w_k.
+            how: `masked_mean`; `plain_mean`, which counts a pruned weight as a zero:
+                sum_k w_k m_kj theta_kj / sum_k w_k; or `trimmed_mean`, which holds all clients'
+                contributions of the tensor.
+            trim: of `trimmed_mean`, the share of holders left out at each end, in [0, 0.5).
             crew: the threads that share the sums, each with its scratch; None = this one.
 
         Raises:
@@ -65,6 +69,7 @@ class MergeAccumulator:
         self._name = name
         self._previous = previous
         self._plain = how == "plain_mean"
+        self._trim = trim if how == "trimmed_mean" else None
         self._waiting: list[Part] = []
         self._crew = crew or Crew(1, lambda: Scratch.of(min(BLOCK, previous.size)))
         # Running sums over the whole tensor exist only with more clients than fit one group.
@@ -94,12 +99,14 @@ class MergeAccumulator:
         part = checked_part(self._name, self._previous.size, rounded, mask, values)
         if rounded == 0:
             return
-        if len(self._waiting) == GROUP:
+        if len(self._waiting) >= GROUP:
             self.make_room()
         self._waiting.append(part)
 
     def make_room(self) -> None:
         """Adds up what waits, where more than it is still to come: nothing of it is held then."""
+        if self._trim is not None:
+            return
         if self._sums is None:
             self._sums = np.zeros(self._previous.size), np.zeros(self._previous.size)
         self._share(partial(self._add_waiting, *self._sums))
@@ -124,6 +131,9 @@ class MergeAccumulator:
 
     def _divide(self, merged: Array, span: tuple[int, int]) -> None:
         previous = self._previous.reshape(-1)
+        if self._trim is not None:
+            trimmed_span(self._waiting, previous, merged, *span, self._trim)
+            return
         with self._crew.room() as room:
             for at, numerator, denominator in summed_blocks(
                 self._waiting, *span, room, plain=self._plain
@@ -148,6 +158,7 @@ def merge_tensor(
     contributions: Iterable[Contribution],
     *,
     how: str = "masked_mean",
+    trim: float = 0.25,
 ) -> Array:
     """Gives the weighted mean of one tensor over the clients that hold each coordinate.
 
@@ -156,7 +167,8 @@ def merge_tensor(
         previous: float32 array, the global value before the round.
         contributions: (weight, mask, values) in client-name order, as `MergeAccumulator.add`
             takes them; read once, at most eight are held.
-        how: `masked_mean` or `plain_mean`.
+        how: one of MERGES.
+        trim: see `MergeAccumulator`.
 
     Returns:
         A new array of the previous one's shape and dtype. With full masks and equal weights it is
@@ -167,7 +179,7 @@ def merge_tensor(
 
     Source: FedKLPR's aggregation; carry-over as in LotteryFL and Sub-FedAvg.
     """
-    accumulator = MergeAccumulator(name, previous, how=how)
+    accumulator = MergeAccumulator(name, previous, how=how, trim=trim)
     for weight, mask, values in contributions:
         accumulator.add(weight, mask, values)
     return accumulator.result()
@@ -178,6 +190,7 @@ def merge_model(
     contributors_of: Callable[[str], Sequence[Contributor]],
     *,
     how: str = "masked_mean",
+    trim: float = 0.25,
     threads: int = 1,
 ) -> dict[str, Array]:
     """Merges a whole model: large tensors by all threads together, small ones side by side.
@@ -186,7 +199,8 @@ def merge_model(
         previous: name -> float32 array, the global model before the round.
         contributors_of: gives one tensor's contributors in client-name order. They are called in
             the threads, at most eight of a large tensor's at once.
-        how: `masked_mean` or `plain_mean`.
+        how: one of MERGES.
+        trim: see `MergeAccumulator`.
         threads: >= 1; the result does not depend on it.
 
     Returns:
@@ -199,7 +213,7 @@ def merge_model(
     with Crew(min(threads, MOST_THREADS), partial(Scratch.of, BLOCK)) as crew:
 
         def merge_shared(name: str) -> None:
-            accumulator = MergeAccumulator(name, previous[name], how=how, crew=crew)
+            accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=crew)
             contributors = contributors_of(name)
             for start in range(0, len(contributors), GROUP):
                 if start:
@@ -212,7 +226,7 @@ def merge_model(
         def merge_alone(name: str) -> None:
             with crew.room() as room:
                 own = Crew(1, lambda: room)
-                accumulator = MergeAccumulator(name, previous[name], how=how, crew=own)
+                accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=own)
                 for contributor in contributors_of(name):
                     accumulator.add(*contributor())
                 merged[name] = accumulator.result()

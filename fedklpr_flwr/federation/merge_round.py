@@ -6,13 +6,14 @@ and a client's mask is a file read the same way.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from fedklpr_flwr.algorithm.merge_part import ValueSource
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.update import TrainingReport
@@ -26,6 +27,14 @@ from fedklpr_flwr.algorithm.weighting import (
     uniform_weights,
 )
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.defence import (
+    LengthMeter,
+    Lengths,
+    ShortenedValues,
+    bounded,
+    norm_bound,
+    shortening,
+)
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
@@ -49,21 +58,31 @@ class Arrival:
         report: its scalars, with `pruned` computed from the mask itself.
         payload: the file its tensors lie in.
         known_masks: the masks the payload builds on.
+        lengths: how far it lies from the model that was sent.
     """
 
     client: str
     report: TrainingReport
     payload: Path
     known_masks: Masks
+    lengths: Lengths = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class MergeNotes:
-    """How a round was weighed; each a mapping from client to a share, summing to 1."""
+    """How a round was weighed; the first three map a client to a share, summing to 1.
+
+    Attributes:
+        klaw: by divergence.
+        praw: by pruning.
+        weight: what was merged with.
+        shortened: the factors of updates that stood out, see defence.py; empty for all others.
+    """
 
     klaw: Mapping[str, float]
     praw: Mapping[str, float]
     weight: Mapping[str, float]
+    shortened: Mapping[str, Lengths] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,7 @@ class Inspection:
     pruned: float
     kept: int
     bound: int
+    lengths: Lengths
 
 
 def inspect_update(
@@ -94,18 +114,19 @@ def inspect_update(
             pruned beyond the target.
     """
     masks: dict[str, torch.Tensor] = {}
-    kept, bound = 0, 0.0
+    kept, bound, meter = 0, 0.0, LengthMeter()
     for tensor in open_update(payload, layout, known_masks, sent, settings):
         _check_size(tensor.values, tensor.spec)
         kept += int(tensor.values.size)
         bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
+        meter.add(tensor.values, tensor.mask, sent[tensor.spec.name])
         if tensor.spec.prunable:
             mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
             masks[tensor.spec.name] = torch.from_numpy(mask)
     pruned, target = pruning_ratio(masks) if masks else 0.0, settings.pruning.target
     if pruned > target + 1e-3:
         raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
-    return Inspection(masks, mask_hash(masks), pruned, kept, round(bound))
+    return Inspection(masks, mask_hash(masks), pruned, kept, round(bound), meter.lengths)
 
 
 def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
@@ -140,27 +161,35 @@ def run_merge_round(
     """
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
     notes = weigh([a.client for a in ordered], [a.report for a in ordered], layout, settings)
-    payloads = [
-        (notes.weight[a.client], open_update(a.payload, layout, a.known_masks, sent, settings))
-        for a in ordered
-    ]
+    counted = [a for a in ordered if notes.weight[a.client] > 0]
+    lengths = {a.client: a.lengths for a in counted}
+    notes = replace(notes, shortened=shortening(lengths, norm_bound(settings)))
+    payloads = [open_update(a.payload, layout, a.known_masks, sent, settings) for a in counted]
+
+    def contribution(arrival: Arrival, payload: Payload, name: str) -> Contribution:
+        """One client's part in a tensor; `inspect_update` has checked its payload."""
+        tensor = payload.opened(name)
+        # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
+        mask = None if tensor.mask is None else np.packbits(tensor.mask)
+        values: ValueSource = tensor.values
+        factors = notes.shortened.get(arrival.client)
+        if factors is not None:
+            factor = factors[sent[name].ndim < 2]
+            values = ShortenedValues(values, sent[name].reshape(-1), factor)
+        return notes.weight[arrival.client], mask, values
 
     def contributors(name: str) -> list[Contributor]:
-        return [partial(_contribution, *pair, name) for pair in payloads if pair[0] > 0]
+        pairs = zip(counted, payloads, strict=True)
+        return [partial(contribution, *pair, name) for pair in pairs]
 
-    shared = {spec.name: previous[spec.name] for spec in layout}
     merged = merge_model(
-        shared, contributors, how=settings.method.merge, threads=os.cpu_count() or 1
+        {spec.name: previous[spec.name] for spec in layout},
+        contributors,
+        how=settings.method.merge,
+        trim=settings.defence.trim,
+        threads=os.cpu_count() or 1,
     )
     return {**previous, **merged}, notes
-
-
-def _contribution(weight: float, payload: Payload, name: str) -> Contribution:
-    """One client's part in a tensor; its payload was checked when it came (`inspect_update`)."""
-    tensor = payload.opened(name)
-    # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
-    mask = None if tensor.mask is None else np.packbits(tensor.mask)
-    return weight, mask, tensor.values
 
 
 def weigh(
@@ -173,7 +202,9 @@ def weigh(
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
     klaw = divergence_weights(
-        [report.divergence for report in reports], settings.klaw.direction, active=active
+        bounded([report.divergence for report in reports], norm_bound(settings)),
+        settings.klaw.direction,
+        active=active,
     )
     praw = pruning_weights(
         [report.pruned for report in reports],

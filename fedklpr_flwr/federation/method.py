@@ -37,7 +37,7 @@ class Method:
     aggregation_weights: str = one_of(
         "klpwa", "klaw", "praw", "data_size", "cosine_distance", "uniform"
     )
-    merge: str = one_of("masked_mean", "plain_mean")
+    merge: str = one_of("masked_mean", "plain_mean", "trimmed_mean")
     pruning: str = one_of("recovery", "always", "lottery", "sub_fedavg", "none")
     personal_parts: str = one_of("none", "batchnorm", "neck", "classifier", "all")
 
@@ -105,6 +105,14 @@ class Klpwa:
 
     combine: str = one_of("product", "mean")
     cap: float | None = between(0.01, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence:
+    """What one hostile or broken client cannot do to the others."""
+
+    norm_bound: float | None = between(1.0)
+    trim: float = between(0.0, 0.49)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +271,7 @@ class Settings:
     klaw: Klaw
     praw: Praw
     klpwa: Klpwa
+    defence: Defence
     pruning: Pruning
     crr: Crr
     personal: Personal

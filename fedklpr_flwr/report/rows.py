@@ -22,6 +22,8 @@ class Row:
             merged this time; the mean over all clients.
         crr: pruned | held_level | held_drop | at_target | off; a text that counts the updates
             merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
+        shortened: to what share of its length an update that stood out was shortened, else null
+            (`defence.norm_bound`).
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
@@ -47,6 +49,7 @@ class Row:
     klaw: float = 0.0
     praw: float = 0.0
     weight: float = 0.0
+    shortened: float | None = None
     divergence: float | None = None
     loss: float | None = None
     kl_loss: float | None = None

@@ -158,7 +158,7 @@ class OpenRound:
             self._count_up(row, len(payload), found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
-            self.arrivals[client] = Arrival(client, report, path, known)
+            self.arrivals[client] = Arrival(client, report, path, known, found.lengths)
             self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
 
         return take_update
@@ -201,6 +201,10 @@ class OpenRound:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
             row.weight = notes.weight[client]
+            if client in notes.shortened:
+                row.shortened = min(notes.shortened[client])
+                told = "round %d: %s's update stood out and was shortened to %.2g of its length"
+                log(WARNING, told, self.number, client, row.shortened)
             state.clients[client] = ClientState(
                 base_round=self.number,
                 mask_hash=self._hashes[client],

@@ -169,3 +169,30 @@ def test_an_update_of_huge_finite_numbers_is_refused(name, largest, arrive, tiny
     for value in (-1.01 * largest, 3e38):
         with pytest.raises(WireError, match=f"values of {name}: expected none beyond"):
             inspect(value)
+
+
+def test_an_update_that_stands_out_moves_the_merge_no_further_than_the_bound(arrive, tiny_settings):
+    def moved(by):
+        return {name: array + np.float32(by) for name, array in BEFORE.items()}
+
+    steps = {"a": 1.0, "b": 1.1, "c": 0.9, "d": 500.0}
+    lengths = {n: (s * 6**0.5, s * 2**0.5) for n, s in steps.items()}
+    arrivals = [replace(arrive(n, moved(s)), lengths=lengths[n]) for n, s in steps.items()]
+    uniform = "method.aggregation_weights=uniform"
+    free, notes = merge(arrivals, tiny_settings(uniform))
+    assert free["conv"][0, 0] == pytest.approx(9 + 503 / 4)
+    assert notes.shortened == {}
+    held, notes = merge(arrivals, tiny_settings(uniform, "defence.norm_bound=2"))
+    most = 2 * 1.05
+    assert notes.shortened == {"d": pytest.approx((most / 500, most / 500))}
+    for name in SHAPES:
+        np.testing.assert_allclose(held[name], 9 + (3 + most) / 4, rtol=1e-5)
+
+
+def test_the_inspection_says_how_far_an_update_lies_from_what_was_sent(arrive, tiny_settings):
+    mask = mask_of(1, 0, 0, 0, 0, 1)
+    arrival = arrive("a", {n: array + 2 for n, array in BEFORE.items()}, mask)
+    found = inspect_update(
+        arrival.payload, LAYOUT, FULL, BEFORE, tiny_settings("pruning.target=.9")
+    )
+    assert found.lengths == pytest.approx((8**0.5, 8**0.5))

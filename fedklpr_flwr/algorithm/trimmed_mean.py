@@ -1,0 +1,49 @@
+"""The coordinate-wise trimmed mean over those who hold a coordinate, for who expects attackers.
+
+Of n holders of a coordinate the floor(trim * n) largest and as many smallest values are left out,
+and the rest averaged, every client alike: a weight that a client reports of itself is no defence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedklpr_flwr.algorithm.merge_part import Array, Part, Reader
+
+BLOCK = 32_768
+"""Coordinates sorted at once, of all clients together."""
+
+
+def trimmed_span(
+    parts: Sequence[Part], previous: Array, merged: Array, start: int, stop: int, trim: float
+) -> None:
+    """Writes the trimmed mean of a span of coordinates.
+
+    Args:
+        parts: all clients of positive weight.
+        previous: float32 (n,), the tensor before the round; kept where nobody holds.
+        merged: float32 (n,); written from start to stop.
+        start: the span's first coordinate, a multiple of 8.
+        stop: the coordinate after its last.
+        trim: the share of a coordinate's holders left out at each end, in [0, 0.5).
+
+    Source: Yin et al. 2018, Byzantine-robust distributed learning (the trimmed mean); over the
+        holders only: our reading of it for masks.
+    """
+    readers = [Reader(part, start) for part in parts]
+    for begin in range(start, stop, BLOCK):
+        end = min(begin + BLOCK, stop)
+        stacked = np.full((len(parts), end - begin), np.inf, np.float32)
+        held = np.zeros(end - begin, np.int64)
+        for row, reader in zip(stacked, readers, strict=True):
+            places, values = reader.next_values(begin, end)
+            row[places] = values
+            held[places] += 1
+        stacked.sort(axis=0)  # who does not hold it comes last, as an infinity
+        left_out = np.floor(trim * held).astype(np.int64)
+        ranks = np.arange(len(parts))[:, None]
+        counted = (ranks >= left_out) & (ranks < held - left_out)
+        sums = np.where(counted, stacked, 0).sum(axis=0, dtype=np.float64)
+        known = np.flatnonzero(held)
+        merged[begin:end] = previous[begin:end]
+        merged[begin:end][known] = sums[known] / (held - 2 * left_out)[known]

@@ -1,0 +1,103 @@
+"""What one hostile or broken client cannot do: move the merged model further than the others do.
+
+    theta_k <- sent + min(1, bound * median_j |theta_j - sent| / |theta_k - sent|) (theta_k - sent)
+
+and no divergence counts for more than `bound` times the round's median. Lengths are taken over the
+held coordinates, for weights (two axes or more) and for the rest apart, so that a statistic of
+thousands does not hide the weights. Source: norm bounding, Sun et al. 2019; the median is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedklpr_flwr.algorithm.merge_part import Array, ValueSource
+from fedklpr_flwr.federation.method import Settings
+
+FEWEST = 3
+"""Clients below which no median says who stands out."""
+
+Lengths = tuple[float, float]
+"""|theta_k - sent| of the weights, and of all other tensors."""
+
+
+class LengthMeter:
+    """Adds up how far an update lies from the model that was sent."""
+
+    def __init__(self) -> None:
+        self._squares = [0.0, 0.0]
+
+    def add(self, values: Array, mask: Array | None, sent: Array) -> None:
+        """Add a tensor.
+
+        Args:
+            values: float32, the held coordinates' values, or the whole tensor without a mask.
+            mask: bool of the tensor's shape, or None.
+            sent: float32, the tensor as it was sent.
+        """
+        flat = sent.reshape(-1)
+        base = flat if mask is None else flat[np.flatnonzero(mask)]
+        apart = values.reshape(-1).astype(np.float64) - base
+        self._squares[sent.ndim < 2] += float(apart @ apart)
+
+    @property
+    def lengths(self) -> Lengths:
+        """What has been added up."""
+        return float(np.sqrt(self._squares[0])), float(np.sqrt(self._squares[1]))
+
+
+def norm_bound(settings: Settings) -> float | None:
+    """The multiple of the median that is let through; real boxes are bounded unasked."""
+    return settings.defence.norm_bound or (3.0 if settings.deployment else None)
+
+
+def shortening(lengths: Mapping[str, Lengths], bound: float | None) -> dict[str, Lengths]:
+    """The factors by which updates are shortened, of those clients that stand out.
+
+    Args:
+        lengths: of the updates that count, by client.
+        bound: the multiple of the median that is let through; None = any.
+    """
+    if bound is None or len(lengths) < FEWEST:
+        return {}
+    table = np.array(list(lengths.values()))
+    most = bound * np.median(table, axis=0)
+    factors = np.where(table > most, most / np.maximum(table, np.finfo(np.float64).tiny), 1.0)
+    pairs = zip(lengths, factors.tolist(), strict=True)
+    return {client: (of[0], of[1]) for client, of in pairs if min(of) < 1}
+
+
+def bounded(divergences: Sequence[float], bound: float | None) -> NDArray[np.float64]:
+    """Divergences, none above `bound` times their median: a client reports its own."""
+    values = np.asarray(divergences, np.float64)
+    if bound is None or len(values) < FEWEST:
+        return values
+    return np.minimum(values, bound * np.median(values))
+
+
+@dataclass(frozen=True)
+class ShortenedValues:
+    """An update's values, drawn towards what was sent; a ValueSource.
+
+    Attributes:
+        values: the update's own.
+        sent: float32 (tensor's size,), the tensor as it was sent.
+        factor: in [0, 1].
+    """
+
+    values: ValueSource
+    sent: Array
+    factor: float
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return self.values.size
+
+    def block(self, first: int, start: int, places: Array | slice) -> Array:
+        """See ValueSource."""
+        base = self.sent[start:][places]
+        apart = self.values.block(first, start, places) - base
+        return base + np.float32(self.factor) * apart

@@ -1,0 +1,61 @@
+"""Claims about fedklpr_flwr.federation.defence: nobody moves the model further than others do."""
+
+import numpy as np
+import pytest
+
+from fedklpr_flwr.algorithm.merge_part import ArrayValues
+from fedklpr_flwr.federation.defence import (
+    LengthMeter,
+    ShortenedValues,
+    bounded,
+    norm_bound,
+    shortening,
+)
+
+
+def f32(*values):
+    return np.array(values, np.float32)
+
+
+def test_lengths_are_of_held_coordinates_and_weights_apart_from_the_rest():
+    meter = LengthMeter()
+    sent = f32(1, 1, 1, 1).reshape(2, 2)
+    meter.add(f32(4, 5), np.array([[True, False], [False, True]]), sent)
+    meter.add(f32(3, 5), None, f32(0, 1))
+    assert meter.lengths == pytest.approx((5.0, 5.0))
+
+
+def test_who_stands_out_is_shortened_to_the_bound_and_nobody_else():
+    lengths = {"a": (1.0, 1.0), "b": (1.2, 0.0), "c": (0.8, 1.0), "d": (30.0, 2.0)}
+    assert shortening(lengths, 3.0) == {"d": pytest.approx((3.3 / 30, 1.0))}
+    assert shortening(lengths, None) == {}
+
+
+def test_two_clients_have_no_median_to_stand_out_from():
+    assert shortening({"a": (1.0, 1.0), "b": (99.0, 1.0)}, 3.0) == {}
+
+
+def test_where_nobody_else_moved_nobody_may():
+    lengths = {"a": (0.0, 0.0), "b": (0.0, 0.0), "c": (5.0, 0.0)}
+    assert shortening(lengths, 3.0) == {"c": (0.0, 1.0)}
+
+
+def test_a_reported_divergence_counts_for_no_more_than_the_bound():
+    assert bounded([1.0, 2.0, 1e9], 3.0).tolist() == [1.0, 2.0, 6.0]
+    assert bounded([1.0, 1e9], 3.0).tolist() == [1.0, 1e9]
+    assert bounded([1.0, 2.0, 1e9], None).tolist() == [1.0, 2.0, 1e9]
+
+
+def test_shortened_values_lie_between_what_was_sent_and_what_came():
+    sent = f32(0, 10, 20, 30)
+    whole = ShortenedValues(ArrayValues(f32(4, 6, 24, 22)), sent, 0.5)
+    assert whole.block(0, 0, slice(0, 4)).tolist() == [2, 8, 22, 26]
+    kept = ShortenedValues(ArrayValues(f32(14, 34)), sent, 0.25)
+    assert kept.size == 2
+    assert kept.block(1, 2, np.array([1])).tolist() == [31]
+
+
+def test_real_boxes_are_bounded_unless_they_say_how(tiny_settings):
+    assert norm_bound(tiny_settings()) is None
+    assert norm_bound(tiny_settings("deployment=true")) == 3.0
+    assert norm_bound(tiny_settings("defence.norm_bound=5", "deployment=true")) == 5.0
