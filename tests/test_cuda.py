@@ -239,6 +239,7 @@ def test_unlabelled_pictures_are_clustered_on_the_gpu(site):
     assert result.update.report.clusters + result.update.report.outliers > 0
 
 
+@pytest.mark.slow
 def test_a_compiled_step_on_the_gpu_keeps_names_and_loss(site):
     plain, _ = round_of(on_gpu("training.max_batches=1"), site)
     compiled, network = round_of(on_gpu("training.max_batches=1", "training.compile=true"), site)
