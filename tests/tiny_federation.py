@@ -45,6 +45,7 @@ TINY = (
     "training.persons=3",
     "training.pictures=2",
     "training.padding=2",
+    "training.device=cpu",  # equal to the bit, also on a machine with a GPU
     "federation.wait_seconds=0",
     "pruning.rate=0.2",
 )

@@ -19,11 +19,12 @@ BACKBONES = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")
 HEIGHTS = (256, 128)
 
 
-class _PlainLayout(ReidNetwork):
+class PlainLayout(ReidNetwork):
     """The same network as torch runs it by default: NCHW throughout."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return functional.normalize(self.neck(self.backbone(images)), dim=1)
+    def taken(self, images: torch.Tensor) -> torch.Tensor:
+        """Pictures in the layout they come in."""
+        return images
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _Trial:
         network = build_network(load.backbone, weights=None, generator_seed=0)
         self._network = network
         if plain_layout:
-            self._network = _PlainLayout(network.backbone, network.feature_dim)
+            self._network = PlainLayout(network.backbone, network.feature_dim)
         self._train = _noise_pictures(load, self._generator)
         features = torch.randn(len(self._train), network.feature_dim, generator=self._generator)
         features = functional.normalize(features, dim=1)

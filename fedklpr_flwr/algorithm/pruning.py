@@ -117,7 +117,7 @@ def prune_smallest(
         raise SettingsError(f"pruning.scope must be one of {SCOPES}, it is {scope!r}")
     alive = {name: _kept(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
-        _check_fit(tensors, name, mask)
+        check_fit(tensors, name, mask)
     total = sum(mask.numel() for mask in masks.values())
     # The small subtraction keeps 0.7 * 10 (a hair over 7 in floats) from asking for 8.
     room = sum(alive.values()) - math.ceil(floor_density * total - 1e-9 * total)
@@ -147,28 +147,8 @@ def apply_mask(tensors: Tensors, masks: Masks) -> None:
     """
     with torch.no_grad():
         for name, mask in masks.items():
-            _check_fit(tensors, name, mask)
+            check_fit(tensors, name, mask)
             tensors[name].masked_fill_(~mask, 0.0)
-
-
-def mask_gradients(parameters: Tensors, masks: Masks) -> None:
-    """Sets the gradients of pruned weights to zero, in place, between backward and step.
-
-    Weight decay and Adam's momentum still move a weight whose gradient is zero: use
-    `apply_mask` after the step as well.
-
-    Args:
-        parameters: name -> parameter; a parameter without a gradient is left alone.
-        masks: name -> bool tensor of the same shape.
-
-    Raises:
-        WeightsError: a mask's name or shape is not the parameter's.
-    """
-    for name, mask in masks.items():
-        _check_fit(parameters, name, mask)
-        gradient = parameters[name].grad
-        if gradient is not None:
-            gradient.masked_fill_(~mask, 0.0)
 
 
 def pruning_ratio(masks: Masks) -> float:
@@ -209,7 +189,7 @@ def mask_difference(first: Masks, second: Masks) -> float:
         return 0.0
     shares = []
     for name, mask in first.items():
-        _check_fit(second, name, mask)
+        check_fit(second, name, mask)
         differing = int(torch.count_nonzero(mask ^ second[name]))
         shares.append(differing / max(mask.numel(), 1))
     return sum(shares) / len(shares)
@@ -233,11 +213,12 @@ def mask_hash(masks: Masks) -> str:
     return digest.hexdigest()
 
 
-def _kept(mask: Tensor) -> int:
-    return int(torch.count_nonzero(mask))
+def check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
+    """Refuses a mask that is not of the tensor it is named after.
 
-
-def _check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
+    Raises:
+        WeightsError: no tensor has that name, or the mask is not bool of its shape.
+    """
     if name not in tensors:
         raise WeightsError(
             f"a mask must belong to a tensor of the model, {name!r} does not: the mask is of "
@@ -248,3 +229,7 @@ def _check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
             f"the mask of {name!r} must be bool of shape {tuple(tensors[name].shape)}, it is "
             f"{mask.dtype} of shape {tuple(mask.shape)}: the mask is of another architecture"
         )
+
+
+def _kept(mask: Tensor) -> int:
+    return int(torch.count_nonzero(mask))

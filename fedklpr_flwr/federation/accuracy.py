@@ -90,7 +90,7 @@ def _cross_camera(network: ReidNetwork, train: Pictures, labels: torch.Tensor) -
     cameras, clusters = train.cameras[chosen], labels[chosen]
     if len(set(cameras.tolist())) < 2:
         return None
-    features = features_of(network, train.subset(chosen))
+    features = features_of(network, train.subset(chosen)).cpu()
     right = 0
     for start in range(0, len(chosen), _CHUNK):
         part = slice(start, start + _CHUNK)

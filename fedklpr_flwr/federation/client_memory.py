@@ -26,6 +26,7 @@ from safetensors.numpy import save
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.federation.atomic_file import write_atomically
+from fedklpr_flwr.federation.device import host
 from fedklpr_flwr.federation.mask_file import pack_masks, unpack_mask
 from fedklpr_flwr.federation.picture_record import note_pictures
 from fedklpr_flwr.federation.site import Site
@@ -131,7 +132,7 @@ class MemoryFolder:
 
     def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
         """Keep the model as it is after the final local fine-tuning, which followed that round."""
-        arrays = {name: np.ascontiguousarray(t.detach().numpy()) for name, t in tensors.items()}
+        arrays = {name: host(tensor).numpy() for name, tensor in tensors.items()}
         blob = save(arrays, metadata={"round": str(round_number)})
         write_atomically(self.folder / _FINAL, blob)
 

@@ -14,6 +14,7 @@ from fedklpr_flwr.algorithm.pruning_step import (
 from fedklpr_flwr.algorithm.recovery import RecoveryRule
 from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.federation.client_memory import ClientMemory
+from fedklpr_flwr.federation.device import all_on_host, all_to, device_of
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import float_state, reestimate_on
 from fedklpr_flwr.federation.site import Site
@@ -24,7 +25,8 @@ class ClientPruning:
     """The mask, what the rule remembers, and what it last decided.
 
     Args:
-        network: the client's network; pruned weights are set to zero in place.
+        network: the client's network; pruned weights are set to zero in place. Masks lie on its
+            device.
         site: the client's pictures, for batch norm that is re-estimated after a prune.
         memory: what the client left its last merged round with.
         settings: the run's settings.
@@ -44,15 +46,29 @@ class ClientPruning:
         self._network, self._site, self._settings = network, site, settings
         self._round, self._initial = round_number, initial
         self._rule = RULES[settings.method.pruning]
-        self.masks: Masks = dict(memory.masks)
-        self.state = PruningState(memory.recovery, memory.masks_before_last_prune)
-        self.before_prune: Mapping[str, torch.Tensor] = dict(memory.before_prune)
+        device = device_of(network)
+        earlier = memory.masks_before_last_prune
+        self.masks: Masks = all_to(memory.masks, device)
+        before = None if earlier is None else all_to(earlier, device)
+        self.state = PruningState(memory.recovery, before)
+        self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
 
     @property
     def ratio(self) -> float:
         """Share of the prunable weights that are pruned."""
         return pruning_ratio(self.masks) if self.masks else 0.0
+
+    def memory(self, round_number: int) -> ClientMemory:
+        """What of the mask and the rule is kept after a round, on the host."""
+        earlier = self.state.masks_before_last_prune
+        return ClientMemory(
+            round=round_number,
+            masks=all_on_host(self.masks),
+            recovery=self.state.recovery,
+            masks_before_last_prune=None if earlier is None else all_on_host(earlier),
+            before_prune=all_on_host(self.before_prune),
+        )
 
     def before_training(self) -> None:
         """The received weights lie behind the mask, nothing is trained yet."""

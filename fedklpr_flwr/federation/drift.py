@@ -14,6 +14,7 @@ from fedklpr_flwr.algorithm.divergence import (
 )
 from fedklpr_flwr.federation.personal_model import features_of
 from fedklpr_flwr.federation.site import Pictures
+from fedklpr_flwr.reid.device_copy import copied_to
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
@@ -24,7 +25,8 @@ class Received:
     Attributes:
         network: the received model seen through the client's mask.
         parameters: its parameters by name.
-        cached: its features (N, D) of the plain view of every training picture, or None.
+        cached: its features (N, D) of the plain view of every training picture, or None. All lie
+            on the network's device.
     """
 
     network: ReidNetwork
@@ -32,9 +34,9 @@ class Received:
     cached: torch.Tensor | None
 
     def features(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Reference features (B, D) of a training batch; no gradient."""
+        """Reference features (B, D) of a batch, by its indices on the host; no gradient."""
         if self.cached is not None:
-            return self.cached[indices]
+            return self.cached[copied_to(indices, self.cached.device)]
         with torch.no_grad():
             features: torch.Tensor = self.network(images)
         return features
@@ -88,7 +90,7 @@ def _proximal(step: Step) -> torch.Tensor:
 
 
 def _none(step: Step) -> torch.Tensor:
-    return torch.zeros(())
+    return step.features.new_zeros(())
 
 
 DRIFT_PENALTIES: dict[str, Callable[[Step], torch.Tensor]] = {

@@ -27,8 +27,8 @@ from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
     evaluate_personal_model,
     features_of,
-    float_state,
     personal_names,
+    state_on_host,
 )
 from fedklpr_flwr.federation.randomness import named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
@@ -59,7 +59,7 @@ def run_local_round(
 
     Args:
         network: the received model seen through the client's mask, with its personal parts; it is
-            trained in place.
+            trained in place, on the device it is on.
         site: the client's pictures.
         memory: what the client left its last merged round with.
         settings: the run's settings.
@@ -67,8 +67,8 @@ def run_local_round(
         initial: the initial weights, for rules that rewind.
 
     Returns:
-        The update, the memory to keep, and the scores of the trained model on the client's own test
-        set.
+        The update and the memory to keep, both on the host, and the scores of the trained model on
+        the client's own test set.
     """
     clock, plan = Clock(), round_plan(settings, round_number)
     settings = plan.settings
@@ -140,18 +140,14 @@ def _divide(
     settings: Settings,
     round_number: int,
 ) -> tuple[ClientUpdate, ClientMemory]:
-    """What goes out, and what stays."""
-    state = float_state(network)
+    """What goes out, and what stays: all of it on the host."""
+    state = state_on_host(network)
     personal = personal_names(network, settings.method.personal_parts)
     shared = {name: value for name, value in state.items() if name not in personal}
-    masks = {name: mask for name, mask in pruning.masks.items() if name in shared}
-    memory = ClientMemory(
-        round=round_number,
-        masks=pruning.masks,
-        recovery=pruning.state.recovery,
-        masks_before_last_prune=pruning.state.masks_before_last_prune,
-        before_prune=pruning.before_prune,
+    memory = replace(
+        pruning.memory(round_number),
         personal={name: state[name] for name in sorted(personal)},
         own=shared if settings.personal.own_share else {},
     )
+    masks = {name: mask for name, mask in memory.masks.items() if name in shared}
     return ClientUpdate(client, round_number, shared, masks, report), memory

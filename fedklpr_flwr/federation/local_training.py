@@ -17,7 +17,7 @@ from fedklpr_flwr.federation.labelling import (
     label_site,
     picture_copies,
 )
-from fedklpr_flwr.federation.local_epoch import EpochStats, share_correct, train_epoch
+from fedklpr_flwr.federation.local_epoch import EpochStats, adam, share_correct, train_epoch
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart, LocalObjective
 from fedklpr_flwr.federation.personal_model import features_of, float_state, reestimate_on
@@ -65,7 +65,7 @@ class LocalTraining:
     """A client's training in one round.
 
     Args:
-        network: trained in place.
+        network: trained in place, on the device it is on.
         site: the client's pictures to train on.
         heldout: persons set aside for `crr.accuracy=heldout`, or None.
         pruning: the client's mask; it is asked after every epoch.
@@ -99,7 +99,7 @@ class LocalTraining:
         with self._clock.phase("measure"):
             plain = self._site.train if weight and settings.kl.reference == "cached" else None
             received = receive(self._network, settings.kl.teacher_batchnorm, plain)
-        optimizer = self._optimizer()
+        optimizer = adam(self._network, settings.training, plan.rate(1))
         accuracy = None
         for epoch in range(1, plan.epochs + 1):
             for group in optimizer.param_groups:
@@ -211,11 +211,6 @@ class LocalTraining:
         counted = self._stats.accuracy if self._stats else None
         kind, labels = self._settings.crr.accuracy, self._labels.labels
         return measure_accuracy(kind, network, self._site, labels, self._heldout, counted)
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        decay = self._settings.training.weight_decay
-        trained = [value for value in self._network.parameters() if value.requires_grad]
-        return torch.optim.Adam(trained, lr=self._plan.rate(1), weight_decay=decay)
 
 
 def drift_weight(settings: Settings, round_number: int) -> float:

@@ -154,7 +154,7 @@ class Personal:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Local training: optimiser, batches, augmentation."""
+    """Local training: optimiser, batches, augmentation, and where it is computed."""
 
     epochs: int = between(1)
     persons: int = between(1)
@@ -173,6 +173,9 @@ class Training:
     erasing: float = between(0.0, 1.0)
     jitter: float = between(0.0, 1.0)
     threads: int = between(1)
+    device: str = one_of("auto", "cpu", "cuda")
+    precision: str = one_of("float32", "tf32", "bfloat16", "auto")
+    compile: bool
 
 
 @dataclass(frozen=True, kw_only=True)

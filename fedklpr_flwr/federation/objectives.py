@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import torch
 
 from fedklpr_flwr.data.loaders import image_loader
+from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.bottom_up import repelled_memory
@@ -21,6 +22,7 @@ from fedklpr_flwr.reid.camera_proxies import (
     proxy_centroids,
 )
 from fedklpr_flwr.reid.cluster_memory import ClusterMemory
+from fedklpr_flwr.reid.device_copy import copied_to
 from fedklpr_flwr.reid.identity_head import IdentityHead
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.patches import PatchMemory, extract_stripes, stripe_means
@@ -35,8 +37,8 @@ class EpochStart:
     Attributes:
         network: the model in training.
         train: the client's training pictures.
-        features: (N, D) unit features of them, by the model as it is now.
-        labels: (N,) int64, this epoch's labels; -1 = outlier. At least one is none.
+        features: (N, D) unit features of them, by the model as it is now, on its device.
+        labels: (N,) int64, this epoch's labels, on the host; -1 = outlier. At least one is none.
         settings: the settings of this round.
         generator: of random numbers the loss may need.
         earlier: the round's objective before this one, or None.
@@ -55,36 +57,56 @@ class EpochStart:
         """How many labels there are."""
         return int(self.labels.max()) + 1
 
+    def there(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels of the host beside the features."""
+        return copied_to(labels, self.features.device)
+
 
 @dataclass(frozen=True)
 class Batch:
     """What an objective may look at in a step.
 
     Attributes:
-        indices: (B,) int64, which training pictures.
-        features: (B, D) unit features of their views.
-        feature_map: (B, C, h, w), the network's last map of them.
+        indices: (B,) int64, which training pictures; on the host.
+        features: (B, D) unit features of their views, on the device.
+        feature_map: (B, C, h, w), the network's last map of them; None where no objective needs it.
     """
 
     indices: torch.Tensor
     features: torch.Tensor
-    feature_map: torch.Tensor
+    feature_map: torch.Tensor | None = None
+
+    def of(self, labels: torch.Tensor) -> torch.Tensor:
+        """The batch's own entries (B,) of (N,) labels on the host, beside its features."""
+        return copied_to(labels[self.indices], self.features.device)
+
+    def stripes(self, count: int) -> torch.Tensor:
+        """The means (B, S, C) of the map's horizontal stripes.
+
+        Raises:
+            FedKlprError: the map was not kept, since the objective says it needs none.
+        """
+        if self.feature_map is None:
+            raise FedKlprError("expected a feature map to cut: the objective must say needs_map")
+        return stripe_means(self.feature_map, count)
 
 
 class LocalObjective(Protocol):
     """One epoch's loss and its memory."""
 
     sampling_labels: torch.Tensor
-    """int64 (N,): what the sampler balances; -1 = not trained on."""
+    """int64 (N,), on the host: what the sampler balances; -1 = not trained on."""
     shuffled: bool
     """True: every picture once in random order, in place of P labels x K pictures."""
+    needs_map: bool
+    """True: batches bring the network's last feature map."""
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch."""
         ...
 
-    def correct(self, batch: Batch) -> int:
-        """How many samples of a batch are nearest to their own, by the memory as it is."""
+    def correct(self, batch: Batch) -> torch.Tensor:
+        """How many samples of a batch are nearest to their own, by the memory as it is: 0-d."""
         ...
 
     def update(self, batch: Batch) -> None:
@@ -101,6 +123,8 @@ class MemoryObjective:
         shuffled: see LocalObjective.
     """
 
+    needs_map = False
+
     def __init__(
         self,
         memory: CameraProxyMemory | ClusterMemory,
@@ -112,11 +136,11 @@ class MemoryObjective:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
-        return self.memory.loss(batch.features, self.sampling_labels[batch.indices])
+        return self.memory.loss(batch.features, batch.of(self.sampling_labels))
 
-    def correct(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
-        own = self.sampling_labels[batch.indices]
+        own = batch.of(self.sampling_labels)
         return self.memory.nearest_correct(batch.features.detach(), own)
 
     def update(self, batch: Batch) -> None:
@@ -129,7 +153,7 @@ def camera_proxies(start: EpochStart) -> MemoryObjective:
     proxy_of_image, cluster, camera = assign_proxies(start.labels, start.train.cameras)
     chosen = start.settings.proxies
     memory = CameraProxyMemory(
-        proxy_centroids(start.features, proxy_of_image, len(cluster)),
+        proxy_centroids(start.features, start.there(proxy_of_image), len(cluster)),
         cluster,
         camera,
         temperature=chosen.temperature,
@@ -145,7 +169,7 @@ def clusters(start: EpochStart) -> MemoryObjective:
     """FedUCC's cluster-contrastive loss over cluster centroids."""
     chosen = start.settings.cluster_memory
     memory = ClusterMemory(
-        proxy_centroids(start.features, start.labels, start.clusters),
+        proxy_centroids(start.features, start.there(start.labels), start.clusters),
         temperature=chosen.temperature,
         momentum=chosen.momentum,
     )
@@ -160,7 +184,8 @@ def repelled(start: EpochStart) -> MemoryObjective:
     earlier = start.earlier
     if isinstance(earlier, MemoryObjective) and torch.equal(earlier.sampling_labels, start.labels):
         return earlier
-    memory = repelled_memory(start.clusters, start.features.shape[1])
+    features = start.features
+    memory = repelled_memory(start.clusters, features.shape[1], device=features.device)
     return MemoryObjective(memory, start.labels, shuffled=True)
 
 
@@ -168,6 +193,7 @@ class PatchObjective:
     """FedUCC's patch knowledge: the same clusters, contrasted stripe by stripe."""
 
     shuffled = False
+    needs_map = True
 
     def __init__(self, start: EpochStart) -> None:
         self.sampling_labels = start.labels
@@ -176,7 +202,7 @@ class PatchObjective:
         batches = image_loader(start.train.pixels, _EXTRACTION_BATCH)
         self._memory = PatchMemory(
             extract_stripes(start.network, batches, self._chosen.stripes),
-            start.labels,
+            start.there(start.labels),
             start.clusters,
             temperature=contrast.temperature,
             momentum=contrast.momentum,
@@ -184,17 +210,17 @@ class PatchObjective:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective; times `patches.weight`."""
-        stripes = stripe_means(batch.feature_map, self._chosen.stripes)
-        loss = self._memory.loss(stripes, self.sampling_labels[batch.indices])
+        stripes = batch.stripes(self._chosen.stripes)
+        loss = self._memory.loss(stripes, batch.of(self.sampling_labels))
         return self._chosen.weight * loss
 
-    def correct(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective; a stripe alone tells no picture's accuracy."""
-        return 0
+        return torch.zeros((), dtype=torch.int64, device=batch.features.device)
 
     def update(self, batch: Batch) -> None:
         """See LocalObjective."""
-        stripes = stripe_means(batch.feature_map.detach(), self._chosen.stripes)
+        stripes = batch.stripes(self._chosen.stripes).detach()
         self._memory.update(stripes, self.sampling_labels[batch.indices])
 
 
@@ -202,6 +228,7 @@ class IdentityObjective:
     """FedPav's cross-entropy over the client's own persons."""
 
     shuffled = True
+    needs_map = False
 
     def __init__(self, start: EpochStart) -> None:
         self.sampling_labels = start.labels
@@ -210,12 +237,12 @@ class IdentityObjective:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
-        persons = self.sampling_labels[batch.indices]
+        persons = batch.of(self.sampling_labels)
         return self._head.loss(batch.features, persons, self._generator)
 
-    def correct(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
-        return self._head.correct(batch.features, self.sampling_labels[batch.indices])
+        return self._head.correct(batch.features, batch.of(self.sampling_labels))
 
     def update(self, batch: Batch) -> None:
         """See LocalObjective; a classifier has no memory to move."""
@@ -227,12 +254,13 @@ class SumOfObjectives:
     def __init__(self, *parts: LocalObjective) -> None:
         self._parts = parts
         self.sampling_labels, self.shuffled = parts[0].sampling_labels, parts[0].shuffled
+        self.needs_map = any(part.needs_map for part in parts)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
         return torch.stack([part.loss(batch) for part in self._parts]).sum()
 
-    def correct(self, batch: Batch) -> int:
+    def correct(self, batch: Batch) -> torch.Tensor:
         """See LocalObjective."""
         return self._parts[0].correct(batch)
 

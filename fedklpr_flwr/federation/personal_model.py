@@ -11,6 +11,7 @@ from torch import nn
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import WeightsError
+from fedklpr_flwr.federation.device import all_on_host, placed, training_device
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.randomness import derived_seed, named_generator
 from fedklpr_flwr.federation.site import Pictures, Site
@@ -91,6 +92,11 @@ def float_state(network: nn.Module) -> dict[str, torch.Tensor]:
     return {
         name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()
     }
+
+
+def state_on_host(network: nn.Module) -> dict[str, torch.Tensor]:
+    """`float_state` as what travels and what is stored needs it: on the CPU, contiguous."""
+    return all_on_host(float_state(network))
 
 
 def personal_names(network: nn.Module, parts: str) -> frozenset[str]:
@@ -185,6 +191,15 @@ def load_personal_model(
         for name, value in (*received.items(), *personal.items()):
             state[name].copy_(value)
     apply_mask(state, dict(masks))
+
+
+def bring_to_device(network: ReidNetwork, settings: Settings) -> None:
+    """Move a network to where this client trains (`training.device`), in place.
+
+    Raises:
+        SettingsError: it says cuda and torch sees no CUDA device.
+    """
+    placed(network, settings.training, training_device(settings.training))
 
 
 def mixed_with_own(

@@ -16,6 +16,7 @@ from fedklpr_flwr.federation.local_round import run_local_round
 from fedklpr_flwr.federation.mask_file import ArrayView
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
+    bring_to_device,
     client_network,
     evaluate_personal_model,
     float_state,
@@ -173,6 +174,7 @@ class SiteClient:
             folder.write(memory, keep=task.base_round)
         mixed = mixed_with_own(received, memory.own, self._settings.personal.own_share)
         load_personal_model(network, mixed, memory.masks, memory.personal)
+        bring_to_device(network, self._settings)
         return _Opened(network, memory, folder, tensors)
 
     def _layout(self, content: bytes, task: Task) -> Layout:

@@ -84,25 +84,28 @@ def merge_clusters(
         )
     if not merges:
         return _numbered(labels)
-    of_picture = labels.numpy()
+    of_picture = labels.numpy(force=True)
     _, inverse, sizes = np.unique(of_picture, return_inverse=True, return_counts=True)
     joined = _Forest(int(of_picture.max()) + 1)
     for first, second in _lightest_edges(
-        features.numpy(), of_picture, sizes[inverse], merges, size_weight
+        features.numpy(force=True), of_picture, sizes[inverse], merges, size_weight
     ):
         joined.join(first, second)
     roots = torch.tensor([joined.root(int(label)) for label in of_picture])
     return _numbered(roots)
 
 
-def repelled_memory(clusters: int, feature_dim: int) -> ClusterMemory:
+def repelled_memory(
+    clusters: int, feature_dim: int, *, device: torch.device | None = None
+) -> ClusterMemory:
     """Make the memory of BUC's repelled loss, CE(10 V f): all zero, V_y <- normalise((V_y + f)/2).
 
     Args:
         clusters: C >= 1.
         feature_dim: D.
+        device: where the memory lies; None = on the host.
     """
-    zeros = torch.zeros(clusters, feature_dim)
+    zeros = torch.zeros(clusters, feature_dim, device=device)
     return ClusterMemory(zeros, temperature=1 / _REPULSION, momentum=_STEP)
 
 

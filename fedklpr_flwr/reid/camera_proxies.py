@@ -134,12 +134,12 @@ class CameraProxyMemory:
 
         Args:
             features: (B,D) float32, rows of unit length.
-            proxies: (B,) int64, no outliers.
+            proxies: (B,) int64, no outliers; on the host.
         """
         self.centroids = moved_rows(self.centroids, features, proxies, self.momentum)
 
     @torch.no_grad()
-    def nearest_correct(self, features: Tensor, proxies: Tensor) -> int:
+    def nearest_correct(self, features: Tensor, proxies: Tensor) -> Tensor:
         """Count the pictures whose nearest of all proxies, of any camera, is their own.
 
         Args:
@@ -147,6 +147,7 @@ class CameraProxyMemory:
             proxies: (B,) int64.
 
         Returns:
-            0 to B; over an epoch's pictures it is the training accuracy that CRR goes by.
+            0-d int64, 0 to B, where the features are; over an epoch's pictures it is the training
+            accuracy that CRR goes by.
         """
-        return int(((features @ self.centroids.T).argmax(dim=1) == proxies).sum())
+        return ((features @ self.centroids.T).argmax(dim=1) == proxies).sum()

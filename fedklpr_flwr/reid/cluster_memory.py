@@ -49,10 +49,10 @@ class ClusterMemory:
 
         Args:
             features: (B,D) float32, rows of unit length.
-            clusters: (B,) int64, no outliers.
+            clusters: (B,) int64, no outliers; on the host.
         """
         self.centroids = moved_rows(self.centroids, features, clusters, self.momentum)
 
-    def nearest_correct(self, features: Tensor, clusters: Tensor) -> int:
-        """Count the pictures whose nearest centroid is their own: 0 to B."""
-        return int(((features.detach() @ self.centroids.T).argmax(dim=1) == clusters).sum())
+    def nearest_correct(self, features: Tensor, clusters: Tensor) -> Tensor:
+        """Count the pictures whose nearest centroid is their own: 0-d int64, 0 to B."""
+        return ((features.detach() @ self.centroids.T).argmax(dim=1) == clusters).sum()

@@ -12,7 +12,7 @@ def extract_features(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     Args:
         network: maps (B,3,H,W) to (B,D), such as `ReidNetwork`; used in evaluation mode and handed
             back in the mode it came in.
-        batches: (B,3,H,W) float32 each.
+        batches: (B,3,H,W) float32 each, on the host or on the network's device.
 
     Returns:
         (N,D) float32, on the network's device; (0,0) where there is no batch.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedklpr_flwr.reid.device_copy import copied_to
+
 _DEVIATION = 0.001
 
 
@@ -49,16 +51,16 @@ class IdentityHead(nn.Module):
         Args:
             features: (B,D) float32, rows of unit length, B at least 1.
             persons: (B,) int64, from 0.
-            generator: of what is dropped.
+            generator: of what is dropped; on the host, wherever the head is.
 
         Returns:
             A scalar; gradients flow to the features and to the head.
         """
         kept = torch.rand(features.shape, generator=generator) >= self.dropout
-        logits = self(features * kept / (1 - self.dropout))
+        logits = self(features * copied_to(kept, features.device) / (1 - self.dropout))
         return functional.cross_entropy(logits, persons)
 
     @torch.no_grad()
-    def correct(self, features: Tensor, persons: Tensor) -> int:
-        """Count the pictures whose largest logit is their own person's: 0 to B."""
-        return int((self(features).argmax(dim=1) == persons).sum())
+    def correct(self, features: Tensor, persons: Tensor) -> Tensor:
+        """Count the pictures whose largest logit is their own person's: 0-d int64, 0 to B."""
+        return (self(features).argmax(dim=1) == persons).sum()

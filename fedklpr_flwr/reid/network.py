@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.reid.device_copy import copied_to
 from fedklpr_flwr.reid.residual_block import ResidualBlock
 from fedklpr_flwr.reid.weights import load_backbone_weights
 
@@ -29,6 +30,13 @@ class ReidNetwork(nn.Module):
     feature = z / |z|, z = BN(backbone(image)); the neck's bias stays zero and takes no gradient,
     so that features are spread around the origin, where the cosine is meaningful.
 
+    Attributes:
+        feature_dim: D.
+        backbone: pictures to (B,D).
+        neck: the batch norm behind it, always in float32.
+        half_precision: True = the backbone computes in bfloat16 where torch's autocast does so; its
+            weights stay float32.
+
     Source: the baseline's model (algorithm.md 4.1); the neck is that of "Bag of Tricks", 2019.
     """
 
@@ -38,20 +46,37 @@ class ReidNetwork(nn.Module):
         self.backbone = backbone
         self.neck = nn.BatchNorm1d(feature_dim)
         self.neck.bias.requires_grad_(False)
+        self.half_precision = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Map pictures to features of length one.
 
         Args:
-            images: (B,3,H,W), float32, normalised with ImageNet's mean and deviation. In training
-                mode B is at least 2, for the batch norms.
+            images: (B,3,H,W), float32, normalised with ImageNet's mean and deviation, on the host
+                or on the network's device. In training mode B is at least 2, for the batch norms.
 
         Returns:
-            (B,D) float32, rows of unit length.
+            (B,D) float32, rows of unit length, on the network's device.
+        """
+        images = self.taken(images)
+        if not self.half_precision:
+            return functional.normalize(self.neck(self.backbone(images)), dim=1)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            pooled = self.backbone(images)
+        return functional.normalize(self.neck(pooled.float()), dim=1)
+
+    def taken(self, images: Tensor) -> Tensor:
+        """Bring pictures to the network's device, in the layout it is fastest with.
+
+        Args:
+            images: (B,3,H,W), on the host or on the device.
+
+        Returns:
+            The same pictures, channels last; themselves where nothing is to be done.
         """
         # Channels last makes oneDNN's convolutions faster on a CPU; the values stay the same.
-        images = images.contiguous(memory_format=torch.channels_last)
-        return functional.normalize(self.neck(self.backbone(images)), dim=1)
+        there = copied_to(images, self.neck.weight.device)
+        return there.contiguous(memory_format=torch.channels_last)
 
 
 def build_network(

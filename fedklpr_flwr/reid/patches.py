@@ -21,7 +21,8 @@ def features_and_map(network: ReidNetwork, images: Tensor) -> tuple[Tensor, Tens
         images: (B,3,H,W) float32.
 
     Returns:
-        (B,D) unit features as `network(images)` gives, and the map (B,C,h,w) before pooling.
+        (B,D) unit features as `network(images)` gives, and the map (B,C,h,w) before pooling, both
+        float32.
     """
     maps: list[Tensor] = []
     stage = _last_stage(network)
@@ -30,7 +31,7 @@ def features_and_map(network: ReidNetwork, images: Tensor) -> tuple[Tensor, Tens
         features: Tensor = network(images)
     finally:
         handle.remove()
-    return features, maps[0]
+    return features, maps[0].float()
 
 
 def stripe_means(feature_map: Tensor, stripes: int) -> Tensor:

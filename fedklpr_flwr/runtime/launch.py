@@ -22,6 +22,7 @@ from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.prepare import Prepared
 from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop, undisturbed
 from fedklpr_flwr.runtime.run_folder import STATUS
+from fedklpr_flwr.runtime.simulated_clients import federation_words
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -83,11 +84,7 @@ def launch(
         "insecure = true\n"
     )
     count = nodes or len(prepared.settings.data.clients)
-    threads = prepared.settings.training.threads
-    federation = [
-        "--federation-config",
-        f"num-supernodes={count} client-resources-num-cpus={threads}",
-    ]
+    federation = ["--federation-config", federation_words(prepared.settings, count)]
     server = _start_superlink(port, home, env)
     try:
         _wait_until_up(server, port, home)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.runtime.command_line import override
+from fedklpr_flwr.runtime.simulated_clients import federation_words
 
 
 def start_commands(settings: Settings, overrides: str, folder: Path, count: int) -> tuple[str, str]:
@@ -28,7 +29,7 @@ def start_commands(settings: Settings, overrides: str, folder: Path, count: int)
     config = f'experiment="{settings.experiment}"'
     if words:
         config += f" overrides={_toml(shlex.join(words))}"
-    nodes = f"num-supernodes={count} client-resources-num-cpus={settings.training.threads}"
+    nodes = federation_words(settings, count)
     by_hand = ["flwr", "run", ".", "--stream", "--federation-config", nodes, "-c", config]
     by_launcher = ["fedklpr", "run", f"experiment={settings.experiment}", *words]
     return shlex.join(by_hand), shlex.join(by_launcher)

@@ -16,6 +16,7 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
 from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.federation.device import evaluation_device, placed
 from fedklpr_flwr.federation.mask_file import ArrayView, MaskFile
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
@@ -65,7 +66,7 @@ class TrainedRun:
                 "is no merged model to search with: name a client, whose own model is whole"
             )
         load_personal_model(network, _tensors(self.state.tensors), {}, {})
-        return network.eval()
+        return self._placed(network)
 
     def personal(self, client: str, pictures: Site) -> ReidNetwork:
         """A client's own model, as it was scored after the last merge.
@@ -94,6 +95,7 @@ class TrainedRun:
         arrays, _ = decode_dense(payload, layout=layout, known_masks=masks)
         received = mixed_with_own(_tensors(arrays), memory.own, settings.personal.own_share)
         load_personal_model(network, received, memory.masks, _of(network, memory.personal))
+        self._placed(network)
         if state.round:
             make_personal(network, pictures, settings)
         return network.eval()
@@ -124,7 +126,11 @@ class TrainedRun:
             )
         network = initial_network(settings, pretrained=False)
         load_personal_model(network, _of(network, tensors), {}, {})
-        return network.eval()
+        return self._placed(network)
+
+    def _placed(self, network: ReidNetwork) -> ReidNetwork:
+        training = self.settings.training
+        return placed(network, training, evaluation_device(training)).eval()
 
     def _memory(self, client: str, network: ReidNetwork) -> ClientMemory:
         """What the client left its last merged round with, as far as its model needs it."""
