@@ -62,7 +62,7 @@ def placed(network: ReidNetwork, training: Training, device: torch.device) -> Re
     network.half_precision = _takes_bfloat16(training.precision, device)
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = training.precision == "tf32"
-        network.to(device, memory_format=torch.channels_last)
+        network.to(device).to(memory_format=torch.channels_last)
     return network
 
 
@@ -101,7 +101,7 @@ def _takes_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         # Emulated bfloat16 on older cards is slower than float32.
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return _gains_on_this_cpu()
 
 

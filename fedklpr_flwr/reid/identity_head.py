@@ -63,4 +63,5 @@ class IdentityHead(nn.Module):
     @torch.no_grad()
     def correct(self, features: Tensor, persons: Tensor) -> Tensor:
         """Count the pictures whose largest logit is their own person's: 0-d int64, 0 to B."""
-        return (self(features).argmax(dim=1) == persons).sum()
+        right: Tensor = self(features).argmax(dim=1) == persons
+        return right.sum()
