@@ -6,7 +6,8 @@ anything else with the key, the value and the allowed range. Rooms 1 to 4 never 
 they get plain values.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 from fedklpr_flwr.federation.allowed import between, one_of
 from fedklpr_flwr.federation.rivals import (
@@ -179,11 +180,26 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """One site: its name, the reader of its pictures, and their folder below data.root."""
+    """One site: its name, the reader of its pictures, and their folder below data.root.
+
+    Attributes:
+        camera: it trains on this camera's pictures alone, 0-based; None = on all.
+        hand: which of the `data.many.clients` hands of its set it has, 0-based; None = all of it.
+    """
 
     name: str
     reader: str
     folder: str | None
+    camera: int | None = between(0, default=None)
+    hand: int | None = between(0, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """How `data.scenario=many` deals each set's persons."""
+
+    clients: int = between(1, default=64)
+    alpha: float = between(1e-3, 1e6, default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +212,16 @@ class Data:
     skip_unreadable: bool
     join: bool
     joined: tuple[Client, ...]
+    scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
+    many: Many = Many()
+
+    def __hash__(self) -> int:
+        """Taken once: settings are the key of caches that every message asks."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, item.name) for item in fields(self)))
 
     @property
     def sites(self) -> tuple[Client, ...]:
