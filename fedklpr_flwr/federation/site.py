@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from fedklpr_flwr.data.benchmarks import LEFT_OUT
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.synthetic import DRAWN
@@ -57,13 +58,15 @@ class Source:
 
     @property
     def left_out_notes(self) -> tuple[str, ...]:
-        """What is missing because files could not be decoded, in words; empty where nothing is."""
+        """Which files `data.skip_unreadable` passed over, in words; empty where none."""
+        passed = tuple(note for note in self.dataset.notes if LEFT_OUT in note)
         if not self.unreadable:
-            return ()
+            return passed
         count = sum(len(images) for images in self.dataset.lists.values())
         names = ", ".join(path.name for path in self.unreadable[:_LISTED])
         more = f", and {len(self.unreadable) - _LISTED} more" * (len(self.unreadable) > _LISTED)
         return (
+            *passed,
             f"{len(self.unreadable)} of {count} pictures cannot be decoded and are left out "
             f"(data.skip_unreadable=true): {names}{more}",
         )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedklpr_flwr.data.benchmarks import LEFT_OUT, READERS
+from fedklpr_flwr.data.benchmarks import READERS
 from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.method import Client, Settings
@@ -68,8 +68,7 @@ def _notes(client: Client, settings: Settings) -> tuple[str, ...]:
     source = open_site(client, settings, cache).source
     if source is None:
         return ()
-    left_out = [note for note in source.dataset.notes if LEFT_OUT in note]
-    return (*left_out, *source.left_out_notes, *source.dataset.search_notes)
+    return (*source.left_out_notes, *source.dataset.search_notes)
 
 
 def _collected(notes: Mapping[str, Sequence[str]]) -> list[str]:
