@@ -6,8 +6,7 @@ anything else with the key, the value and the allowed range. Rooms 1 to 4 never 
 they get plain values.
 """
 
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 
 from fedklpr_flwr.federation.allowed import between, one_of
 from fedklpr_flwr.federation.rivals import (
@@ -214,14 +213,6 @@ class Data:
     joined: tuple[Client, ...]
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
     many: Many = Many()
-
-    def __hash__(self) -> int:
-        """Taken once: settings are the key of caches that every message asks."""
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(tuple(getattr(self, item.name) for item in fields(self)))
 
     @property
     def sites(self) -> tuple[Client, ...]:
