@@ -105,6 +105,7 @@ def test_one_client_can_join_all_hands(tiny_settings, tmp_path):
     assert names(settings) == ["joined"]
     assert [part.name for part in joined.parts] == ["ash-0", "ash-1", "ash-2"]
     assert joined.known_persons == PERSONS["ash"]
+    assert settings_from(settings_to_dict(settings)) == settings
 
 
 @pytest.mark.parametrize(
