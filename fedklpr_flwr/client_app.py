@@ -9,6 +9,7 @@ Flower's simulation calls this in an actor, a SuperNode in a new process for eve
 """
 
 from functools import lru_cache
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
+from flwr.common.logger import log
 
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
@@ -108,7 +110,17 @@ def client_of(context: Context) -> ReidClient:
 @lru_cache(maxsize=64)
 def _site(identity: Client, settings: Settings) -> Site:
     """A client's pictures; opened once a process."""
-    return open_site(identity, settings, user_cache())
+    site = open_site(identity, settings, user_cache())
+    for part in site.parts or (site,):
+        for note in part.source.left_out_notes if part.source else ():
+            _warn_once(f"{part.name}: {note}")
+    return site
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(sentence: str) -> None:
+    """Log a warning, the first time it is given."""
+    log(WARNING, "%s", sentence)
 
 
 def _memory_root(context: Context, settings: Settings) -> Path:

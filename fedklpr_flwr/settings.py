@@ -19,6 +19,7 @@ from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.federation.contradictions import check_pairs
 from fedklpr_flwr.federation.joining import join_clients
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.scenario import spread_clients
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def settings_from(composed: Mapping[str, Any]) -> Settings:
     values["experiment"] = values.pop("experiment_name", None)
     if isinstance(values.get("model"), Mapping) and values["model"].get("weights") == "none":
         values["model"] = {**values["model"], "weights": None}
-    settings = join_clients(_build(Settings, values, ""))
+    settings = join_clients(spread_clients(_build(Settings, values, "")))
     check_pairs(settings)
     return settings
 
@@ -211,6 +212,8 @@ def _build(kind: type[T], value: Any, path: str) -> T:
     for item in dataclasses.fields(kind):  # type: ignore[arg-type]
         where = _join(path, item.name)
         if item.name not in value:
+            if item.default is not dataclasses.MISSING:
+                continue
             raise SettingsError(f"{where} is missing from the configuration")
         built[item.name] = _value(hints[item.name], value[item.name], where, item.metadata)
     return kind(**built)

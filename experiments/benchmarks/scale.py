@@ -1,40 +1,56 @@
-"""Many small clients, all in this process: seconds a round, and memory."""
+"""Many small clients in one process: seconds a round, and the server's memory, by their number."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 from experiments.benchmarks.rows import Row, make_row
-from fedklpr_flwr.commands.simulate import simulate_prepared
-from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.prepare import prepare
-from fedklpr_flwr.settings import experiment_names
 
-EXPERIMENT = "many"
+CLIENTS = (8, 64, 256, 1000)
+ROUNDS = 2
+"""In the second every client prunes, and from then on has a mask and a payload of its own."""
+
+LINEAR, FLAT = 1.5, 1.1
 
 
-def scale_rows(experiment: str = EXPERIMENT) -> list[Row]:
-    """Run a federation of many clients and read its last round.
+def scale_rows(clients: Sequence[int] = CLIENTS, overrides: Sequence[str] = ()) -> list[Row]:
+    """Run experiment=many with each number of clients, each in a process of its own.
 
     Args:
-        experiment: of conf/experiment.
+        clients: numbers of clients, ascending; the first is the anchor of the others.
+        overrides: more of Hydra's.
 
     Returns:
-        Rows {name, value, unit, anchor, ratio, must, ok}; the anchor is the first round, in which
-        nothing is pruned yet.
-
-    Raises:
-        RunError: there is no such experiment.
+        Rows {name, value, unit, anchor, ratio, must, ok}: a number's last round in milliseconds a
+        client (a round linear in clients keeps that), and the process's peak memory, clients and
+        server together.
     """
-    if experiment not in experiment_names():
-        raise RunError(
-            f"fedklpr bench scale runs experiment={experiment}, which is not in conf/experiment; "
-            f"there are: {', '.join(experiment_names())}"
+    found = {count: _last_round(count, overrides) for count in clients}
+    (first_ms, first_mb), rows = found[clients[0]], []
+    for count, (client_ms, peak_mb) in found.items():
+        rows.append(make_row(f"scale_client_ms_{count}", client_ms, "ms", first_ms, LINEAR))
+        rows.append(make_row(f"scale_peak_mb_{count}", peak_mb, "MB", first_mb, FLAT))
+    return rows
+
+
+def _last_round(clients: int, overrides: Sequence[str]) -> tuple[float, float]:
+    """Milliseconds a client of the last round, and the peak in MB."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "run")
+        words = [
+            "experiment=many",
+            f"data.many.clients={clients}",
+            f"federation.rounds={ROUNDS}",
+            *overrides,
+            f"run.dir={folder}",
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "fedklpr_flwr.commands", "simulate", *words],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
-    prepared = prepare([f"experiment={experiment}"])
-    simulate_prepared(prepared)
-    rows = read_rows(prepared.folder / "run.jsonl")
-    rounds = [row for row in rows if row.client is None and row.round > 0]
-    first, last = rounds[0], rounds[-1]
-    seconds = (sum(last.seconds.values()), "s", sum(first.seconds.values()))
-    return [
-        make_row("scale_round_seconds", *seconds),
-        make_row("scale_peak_mb", last.server_peak_mb or 0.0, "MB", first.server_peak_mb or 1.0),
-    ]
+        last = read_rows(folder / "run.jsonl")[-1]
+    return 1000 * sum(last.seconds.values()) / clients, last.server_peak_mb or 0.0

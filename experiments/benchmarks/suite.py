@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.benchmarks.clusters import clusters_rows
+from experiments.benchmarks.loading import loading_rows
 from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import ranking_rows
 from experiments.benchmarks.rows import Row, table_lines, write_rows
@@ -27,10 +28,11 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "clusters": clusters_rows,
     "train": train_rows,
     "startup": startup_rows,
+    "loading": loading_rows,
     "scale": scale_rows,
 }
 
-IN_ALL = ("wire", "merge", "ranking", "clusters", "train", "startup")
+IN_ALL = ("wire", "merge", "ranking", "clusters", "train", "startup", "loading")
 """Those that `make bench` runs; `scale` is a federation of its own."""
 
 

@@ -23,6 +23,7 @@ class Benchmark(StrEnum):
     CLUSTERS = "clusters"
     TRAIN = "train"
     STARTUP = "startup"
+    LOADING = "loading"
     SCALE = "scale"
 
 

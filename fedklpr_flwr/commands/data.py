@@ -2,11 +2,11 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.progress import Progress
 
 from fedklpr_flwr.data.synthetic import SITES, draw_site
@@ -28,7 +28,8 @@ def check(
     """
     from fedklpr_flwr.data.check import check_dataset
 
-    with Progress(transient=True, disable=as_json or not sys.stderr.isatty()) as bar:
+    console = Console(stderr=True)  # what is found goes to stdout, and may be piped
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         report = check_dataset(
             name,

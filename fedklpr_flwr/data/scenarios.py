@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,13 +43,11 @@ def by_camera(dataset: ReidDataset) -> tuple[ReidDataset, ...]:
     for image in dataset.train:
         shares[image.camera_id].append(image)
     return tuple(
-        ReidDataset(
-            f"{dataset.name}-camera{camera}",
-            tuple(shares[camera]),
-            dataset.query,
-            dataset.gallery,
-            dataset.single_shot,
-            (*dataset.notes, f"camera {camera} alone in train"),
+        replace(
+            dataset,
+            name=f"{dataset.name}-camera{camera}",
+            train=tuple(shares[camera]),
+            notes=(*dataset.notes, f"camera {camera} alone in train"),
         )
         for camera in sorted(shares)
     )
@@ -101,13 +100,13 @@ def dirichlet_deal(
     gallery = _deal(dataset.gallery, owner, clients)
     width = len(str(clients - 1))
     return tuple(
-        ReidDataset(
-            f"{dataset.name}-{client:0{width}d}",
-            train[client],
-            query[client],
-            gallery[client],
-            dataset.single_shot,
-            (*dataset.notes, f"dealt to {clients} clients, alpha {alpha}, seed {seed}"),
+        replace(
+            dataset,
+            name=f"{dataset.name}-{client:0{width}d}",
+            train=train[client],
+            query=query[client],
+            gallery=gallery[client],
+            notes=(*dataset.notes, f"dealt to {clients} clients, alpha {alpha}, seed {seed}"),
         )
         for client in range(clients)
     )

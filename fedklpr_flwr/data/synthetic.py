@@ -28,7 +28,10 @@ from fedklpr_flwr.data.drawn.site import SITES
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
 
-__all__ = ["SITES", "VERSION", "draw_site", "list_site", "picture"]
+__all__ = ["DRAWN", "SITES", "VERSION", "draw_site", "list_site", "picture", "site_style"]
+
+DRAWN = "drawn:"
+"""What a reader's name begins with that means a drawn site: drawn:campus, drawn:crowd-64."""
 
 
 def draw_site(

@@ -1,5 +1,6 @@
 """Pairs of choices that cannot go together, refused when a configuration is composed."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from fedklpr_flwr.errors import SettingsError
@@ -131,9 +132,30 @@ def _clients(settings: Settings) -> None:
         )
 
 
+def _scenario(settings: Settings) -> None:
+    data = settings.data
+    if data.scenario != "by_dataset" and settings.deployment:
+        raise SettingsError(
+            f"data.scenario={data.scenario} makes many clients of one place's pictures, which only "
+            "a simulation may do: set data.scenario=by_dataset, or deployment=false"
+        )
+    if data.join and any(client.camera is not None for client in data.sites):
+        raise SettingsError(
+            "data.join=true (method=centralised) with clients of single cameras: a person would be "
+            "somebody else at every camera; set data.scenario=by_dataset, which joins the same "
+            "pictures"
+        )
+    for client in data.sites:
+        if client.hand is not None and client.hand >= data.many.clients:
+            raise SettingsError(
+                f"data.clients: client {client.name} has hand={client.hand}: expected 0 to "
+                f"{data.many.clients - 1}, of data.many.clients={data.many.clients}"
+            )
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")
     unsafe = [name for name in names if not is_client_name(name)]
@@ -151,5 +173,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _personal,
     _neighbours,
     _clients,
+    _scenario,
     _names,
 )

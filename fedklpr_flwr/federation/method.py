@@ -191,11 +191,26 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """One site: its name, the reader of its pictures, and their folder below data.root."""
+    """One site: its name, the reader of its pictures, and their folder below data.root.
+
+    Attributes:
+        camera: it trains on this camera's pictures alone, 0-based; None = on all.
+        hand: which of the `data.many.clients` hands of its set it has, 0-based; None = all of it.
+    """
 
     name: str
     reader: str
     folder: str | None
+    camera: int | None = between(0, default=None)
+    hand: int | None = between(0, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """How `data.scenario=many` deals each set's persons."""
+
+    clients: int = between(1, default=64)
+    alpha: float = between(1e-3, 1e6, default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +223,8 @@ class Data:
     skip_unreadable: bool
     join: bool
     joined: tuple[Client, ...]
+    scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
+    many: Many = Many()
 
     @property
     def sites(self) -> tuple[Client, ...]:

@@ -1,16 +1,21 @@
 """A client's own pictures, decoded and ready: what never leaves the site."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fedklpr_flwr.data.benchmarks import read_dataset
+from fedklpr_flwr.data.benchmarks import LEFT_OUT
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
+from fedklpr_flwr.data.synthetic import DRAWN
 from fedklpr_flwr.federation.joining import JOINED
 from fedklpr_flwr.federation.method import Client, Settings
+from fedklpr_flwr.federation.scenario import read_part
+
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,28 @@ class Source:
         dataset: the pictures' files.
         root: the set's folder.
         stamp: a hash of the files' names, sizes and change times as the pictures were opened.
+        unreadable: the files that were left out because they cannot be decoded.
     """
 
     dataset: ReidDataset
     root: Path
     stamp: str
+    unreadable: tuple[Path, ...] = ()
+
+    @property
+    def left_out_notes(self) -> tuple[str, ...]:
+        """Which files `data.skip_unreadable` passed over, in words; empty where none."""
+        passed = tuple(note for note in self.dataset.notes if LEFT_OUT in note)
+        if not self.unreadable:
+            return passed
+        count = sum(len(images) for images in self.dataset.lists.values())
+        names = ", ".join(path.name for path in self.unreadable[:_LISTED])
+        more = f", and {len(self.unreadable) - _LISTED} more" * (len(self.unreadable) > _LISTED)
+        return (
+            *passed,
+            f"{len(self.unreadable)} of {count} pictures cannot be decoded and are left out "
+            f"(data.skip_unreadable=true): {names}{more}",
+        )
 
 
 @dataclass(frozen=True)
@@ -102,12 +124,19 @@ def load_site(
     Raises:
         DataError: a picture cannot be read.
     """
+    unreadable: list[Path] = []
 
     def pictures(images: Sequence[PersonImage]) -> Pictures:
         pixels, kept = load_pictures(
-            images, height=height, width=width, cache=cache, skip_unreadable=skip_unreadable
+            images,
+            height=height,
+            width=width,
+            cache=cache,
+            workers=_cores(),
+            skip_unreadable=skip_unreadable,
         )
         chosen = [images[index] for index in kept]
+        unreadable.extend(images[index].path for index in sorted({*range(len(images))} - {*kept}))
         return Pictures(
             pixels,
             torch.tensor([image.person_id for image in chosen], dtype=torch.int64),
@@ -115,8 +144,9 @@ def load_site(
         )
 
     files = [image for images in dataset.lists.values() for image in images]
-    source = Source(dataset, root, pictures_stamp(files, root))
+    stamp = pictures_stamp(files, root)
     train, query, gallery = (pictures(images) for images in dataset.lists.values())
+    source = Source(dataset, root, stamp, tuple(unreadable))
     return Site(name, train, query, gallery, source=source)
 
 
@@ -166,14 +196,9 @@ def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     data, model = settings.data, settings.model
     base = Path(data.root) if data.root else cache / "drawn"
     root = base / identity.folder if identity.folder else base
-    drawn = identity.reader.startswith("drawn:")
-    dataset = read_dataset(
-        identity.reader,
-        root,
-        # The drawings are one data set for every seed; a run's seed varies the training alone.
-        seed=0 if drawn else settings.seed,
-        skip_unreadable=data.skip_unreadable,
-    )
+    # The drawings are one data set for every seed; a run's seed varies the training alone.
+    seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
+    dataset = read_part(identity, root, settings, seed=seed)
     return load_site(
         identity.name,
         dataset,
@@ -188,3 +213,10 @@ def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
 def _next_number(numbers: torch.Tensor, otherwise: int) -> int:
     """One more than the largest number; `otherwise` where there is none."""
     return max(otherwise, int(numbers.max()) + 1) if len(numbers) else otherwise
+
+
+def _cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

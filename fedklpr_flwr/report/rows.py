@@ -28,6 +28,8 @@ class Row:
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
         status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
+        cosine_distance: how far local training moved the features of 32 of the client's pictures,
+            mean 1 - cos: the feature drift, which needs no labels to be watched.
         failed: the reason, or false; a merged update may have one too, where its scores were not
             usable. On the round's own line the names of those clients, "ash, birch", or false.
     """
@@ -51,6 +53,7 @@ class Row:
     weight: float = 0.0
     shortened: float | None = None
     divergence: float | None = None
+    cosine_distance: float | None = None
     loss: float | None = None
     kl_loss: float | None = None
     clusters: int = 0
@@ -92,6 +95,7 @@ _MEANS = [
     "map_final",
     "accuracy",
     "divergence",
+    "cosine_distance",
     "loss",
     "kl_loss",
     "cluster_precision",
@@ -213,15 +217,20 @@ def progress_line(row: Row, rounds: int) -> str:
     """One line of live progress from a round's own row."""
     moved, dense = row.bytes_up + row.bytes_down, row.bytes_dense
     saved = f", {1 - moved / dense:.0%} less than dense" if dense else ""
-    accuracy = (
-        f"Rank-1 {row.rank1:.3f}  mAP {row.map:.3f}"
-        if row.rank1 is not None and row.map is not None
-        else "Rank-1 -  mAP -"
-    )
     decided = f" ({row.crr})" if row.crr else ""
     seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
     return (
-        f"round {row.round:>2}/{rounds}  {accuracy}  pruned {row.pruned:.0%}{decided}  "
+        f"round {row.round:>2}/{rounds}  {_health(row)}  pruned {row.pruned:.0%}{decided}  "
         f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
         + (f"  failed: {row.failed}" if row.failed else "")
     )
+
+
+def _health(row: Row) -> str:
+    """The accuracy; where nobody can be searched for, what can be told without labels."""
+    if row.rank1 is not None and row.map is not None:
+        return f"Rank-1 {row.rank1:.3f}  mAP {row.map:.3f}"
+    if row.cosine_distance is None:
+        return "Rank-1 -  mAP -"
+    drift = f"feature drift {row.cosine_distance:.3f}"
+    return f"Rank-1 -  clusters {row.clusters}, outliers {row.outliers}, {drift}"

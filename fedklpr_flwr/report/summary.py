@@ -77,6 +77,11 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
     last = rows[-1] if rows else None
+    if last is not None and last.rank1 is None and last.cosine_distance is not None:
+        lines.append(
+            f"nobody could be searched for; in round {last.round}: {last.clusters} clusters, "
+            f"{last.outliers} outliers, feature drift {last.cosine_distance:.3f}"
+        )
     if last is not None and last.rank1_final is not None:
         lines.append(
             "after the final local fine-tuning, for which nothing is sent: mean Rank-1 "

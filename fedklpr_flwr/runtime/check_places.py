@@ -1,17 +1,19 @@
 """Whether every file and folder that settings name is there, before anything is started."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedklpr_flwr.data.benchmarks import READERS, read_dataset
-from fedklpr_flwr.data.synthetic import SITES
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.data.benchmarks import READERS
+from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
+from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.personal_model import initial_network
+from fedklpr_flwr.federation.scenario import read_part
 from fedklpr_flwr.federation.site import open_site
 from fedklpr_flwr.runtime.places import user_cache
 
-_DRAWN = "drawn:"
+_NAMED = 3
 
 
 def check_places(settings: Settings, *, simulated: bool) -> list[str]:
@@ -39,7 +41,7 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
         initial_network(settings, pretrained=True)
     for client in settings.data.sites:
         _check_reader(client)
-        if simulated and not client.reader.startswith(_DRAWN):
+        if simulated and not client.reader.startswith(DRAWN):
             _check_folder(client, settings.data.root)
     if simulated:
         cache = Path(settings.data.cache) if settings.data.cache else user_cache()
@@ -47,31 +49,60 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
         _check_writable(key, cache)
         if settings.run.memory:
             _check_writable("run.memory", Path(settings.run.memory))
-        return [note for client in settings.data.sites for note in _read_pictures(client, settings)]
+        return _collected({client.name: _notes(client, settings) for client in settings.data.sites})
     return []
 
 
-def _read_pictures(client: Client, settings: Settings) -> list[str]:
-    """Decode a client's pictures; drawings are whole by nature, and drawn where they are used."""
-    if client.reader.startswith(_DRAWN):
-        return []
-    data = settings.data
-    root = Path(str(data.root)) / (client.folder or "")
-    dataset = read_dataset(
-        client.reader, root, seed=settings.seed, skip_unreadable=data.skip_unreadable
-    )
-    open_site(client, settings, user_cache())
-    return [f"{client.name}: {note}" for note in dataset.search_notes]
+def _notes(client: Client, settings: Settings) -> tuple[str, ...]:
+    """Decode a client's pictures, and say what of them is left out or cannot be searched.
+
+    Drawings are whole by nature, and decoded where they are used. A crowd of them is drawn here:
+    of many clients no two shall draw it.
+    """
+    if client.reader.startswith(DRAWN) and client.hand is None:
+        return ()
+    data, cache = settings.data, user_cache()
+    if client.reader.startswith(DRAWN):
+        root = Path(data.root) if data.root else cache / "drawn"
+        return read_part(client, root / (client.folder or ""), settings, seed=0).search_notes
+    source = open_site(client, settings, cache).source
+    if source is None:
+        return ()
+    return (*source.left_out_notes, *source.dataset.search_notes)
+
+
+def _collected(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """One sentence a note, with the first of the clients it is true of."""
+    clients: dict[str, list[str]] = {}
+    for client, said in notes.items():
+        for note in said:
+            clients.setdefault(note, []).append(client)
+    return [f"{_named(names)}: {note}" for note, names in clients.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more clients" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _check_reader(client: Client) -> None:
-    drawn = [f"{_DRAWN}{site}" for site in SITES]
-    if client.reader not in READERS and client.reader not in drawn:
-        kind = drawn if client.reader.startswith(_DRAWN) else [*READERS, f"{_DRAWN}SITE"]
-        raise SettingsError(
-            f"data.clients: client {client.name} has reader={client.reader}, which does not exist; "
-            f"there are: {', '.join(kind)}"
-        )
+    drawn = [f"{DRAWN}{site}" for site in SITES]
+    if client.reader in READERS or client.reader in drawn or _is_crowd(client.reader):
+        return
+    names = [*drawn, f"{DRAWN}crowd-N"]
+    kind = names if client.reader.startswith(DRAWN) else [*READERS, f"{DRAWN}SITE"]
+    raise SettingsError(
+        f"data.clients: client {client.name} has reader={client.reader}, which does not exist; "
+        f"there are: {', '.join(kind)}"
+    )
+
+
+def _is_crowd(reader: str) -> bool:
+    """Whether it is a drawn site all the same: a crowd's name holds its number."""
+    try:
+        return reader.startswith(DRAWN) and bool(site_style(reader.removeprefix(DRAWN)))
+    except DataError:
+        return False
 
 
 def _check_folder(client: Client, root: str | None) -> None:

@@ -27,10 +27,10 @@ class Answer:
 def exchange(
     grid: Grid, messages: Iterable[tuple[str, Message]], deadline_seconds: float
 ) -> Iterator[Answer]:
-    """Push every message, then yield each client's answer as soon as it is there.
+    """Push every message, and yield each client's answer as soon as it is there.
 
-    Nothing is collected: the caller takes what it needs of a reply and lets it go, so memory does
-    not grow with the clients.
+    Nothing is collected: the caller takes what it needs of a reply and lets it go, and replies are
+    looked for after every message sent, so neither messages nor replies pile up with the clients.
 
     Args:
         grid: Flower's grid.
@@ -42,15 +42,14 @@ def exchange(
         ids = list(grid.push_messages([message]))
         if ids:
             waiting[ids[0]] = client
+            yield from _take(waiting, grid.pull_messages(list(waiting)))
         else:
             yield Answer(client, None, "Flower did not take the message")
     end = time.monotonic() + deadline_seconds
     pause = 0.01
     while waiting:
         replies = list(grid.pull_messages(list(waiting)))
-        for reply in replies:
-            if reply.metadata.reply_to_message_id in waiting:
-                yield _answer(waiting.pop(reply.metadata.reply_to_message_id), reply)
+        yield from _take(waiting, replies)
         if not replies and time.monotonic() >= end:
             break  # only after a look: what has come is taken, whatever the deadline
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
@@ -58,6 +57,13 @@ def exchange(
             time.sleep(pause)
     for client in waiting.values():
         yield Answer(client, None, f"no answer within {deadline_seconds:g} s", late=True)
+
+
+def _take(waiting: dict[str, str], replies: Iterable[Message]) -> Iterator[Answer]:
+    """The answers to messages that wait; whoever answered waits no longer."""
+    for reply in replies:
+        if reply.metadata.reply_to_message_id in waiting:
+            yield _answer(waiting.pop(reply.metadata.reply_to_message_id), reply)
 
 
 def _answer(client: str, reply: Message) -> Answer:

@@ -35,7 +35,8 @@ from fedklpr_flwr.wire.layout import Layout
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
 _LOCAL_SCORES = ("rank1_local", "map_local")
 _SAID = (
-    *("crr", "accuracy", "divergence", "loss", "kl_loss", "clusters", "outliers", "idle"),
+    *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
+    *("clusters", "outliers", "idle"),
     *CLUSTER_FIGURES,
 )
 

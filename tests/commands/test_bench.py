@@ -21,13 +21,6 @@ def test_only_wire_and_merge_have_something_to_prepare():
         bench(Benchmark.STARTUP, prepare=True)
 
 
-def test_scale_says_which_experiment_it_lacks():
-    from experiments.benchmarks.scale import scale_rows
-
-    with pytest.raises(RunError, match="experiment=none_such"):
-        scale_rows("none_such")
-
-
 def _suite_here():
     from fedklpr_flwr.commands.bench import _CHECKOUT
 

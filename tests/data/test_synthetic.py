@@ -293,3 +293,19 @@ def test_a_site_of_tiny_pictures_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(DataError, match="seed -3"):
         draw_site("hall", tmp_path, seed=-3)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_crowd_has_people_for_so_many_clients_and_a_smaller_one_is_its_beginning() -> None:
+    small, large = (list_site(f"crowd-{clients}", Path("x")) for clients in (2, 50))
+    assert {image.person_id for image in small.train} == set(range(1, 9))
+    assert {image.person_id for image in large.gallery} == set(range(201, 301))
+    assert len(large.train) == 50 * 4 * 4
+    assert len(large.query) == len(large.gallery) == 50 * 2 * 2
+    assert np.array_equal(picture("crowd-2", 3, 1, 0, 0), picture("crowd-50", 3, 1, 0, 0))
+    assert not np.array_equal(picture("crowd-2", 3, 1, 0, 0), picture("yard", 3, 1, 0, 0))
+
+
+@pytest.mark.parametrize("name", ["crowd", "crowd-0", "crowd-07", "crowd-x", "crowd-100000"])
+def test_a_crowd_that_cannot_be_is_refused_with_what_can(name: str) -> None:
+    with pytest.raises(DataError, match=rf"'{name}'.*crowd-N"):
+        list_site(name, Path("x"))

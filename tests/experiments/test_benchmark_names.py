@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.clusters import clusters_rows
+from experiments.benchmarks.loading import loading_rows
 from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import Size, ranking_rows
+from experiments.benchmarks.scale import scale_rows
 from experiments.benchmarks.startup import TO_FIRST_BATCH, startup_rows
 from experiments.benchmarks.suite import BENCHMARKS, IN_ALL
 from experiments.benchmarks.train import Load, train_rows
@@ -104,6 +106,22 @@ def test_train_gives_its_rows():
 @pytest.mark.slow
 def test_startup_gives_its_row():
     assert judged(startup_rows(repeats=1)) == {"startup_seconds"}
+
+
+@pytest.mark.slow
+def test_loading_gives_its_rows_and_reading_the_cache_is_faster_than_decoding():
+    rows = {row["name"]: row for row in loading_rows(pictures=200, large=40, repeats=1)}
+    assert judged(rows.values()) == {"loading_speedup", "loading_large_speedup"}
+    assert rows["loading_speedup"]["value"] > rows["loading_first_speedup"]["value"]
+
+
+@pytest.mark.slow
+def test_scale_gives_two_rows_a_number_of_clients_and_the_first_is_the_anchor():
+    rows = scale_rows((2, 3), ("federation.min_clients=2",))
+    names = {f"scale_{what}_{n}" for what in ("client_ms", "peak_mb") for n in (2, 3)}
+    assert judged(rows) == names
+    assert {row["ratio"] for row in rows if row["name"].endswith("_2")} == {1.0}
+    assert {row["anchor"] for row in rows} == {row["value"] for row in rows[:2]}
 
 
 def test_default_sizes_are_those_of_the_names():

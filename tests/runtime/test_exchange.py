@@ -87,6 +87,31 @@ def test_what_is_there_already_is_taken_even_without_time_to_wait():
     assert ask(grid_of("a", "b"), seconds=0)["3"].reply is not None
 
 
+class CountingGrid(InProcessGrid):
+    """Counts the messages that wait at once."""
+
+    most = 0
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        self.most = max(self.most, len(self._waiting))
+        return ids
+
+
+def test_neither_messages_nor_replies_pile_up_with_the_clients():
+    grid = CountingGrid(say_name, {}, [{"client": f"c{n}"} for n in range(50)])
+    made = []
+
+    def messages():
+        for node in grid.get_node_ids():
+            made.append(node)
+            yield str(node), Message(RecordDict(), node, "query")
+
+    taken = [len(made) for _ in exchange(grid, messages(), 5.0)]
+    assert grid.most == 1
+    assert taken == list(range(1, 51)), "an answer is handed on before the next message is made"
+
+
 # ---------------------------------------------------------------------------- the roster
 
 

@@ -214,3 +214,14 @@ def test_the_cache_is_where_the_user_says_or_where_the_system_keeps_caches(monke
     monkeypatch.delenv("FEDKLPR_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert user_cache() == tmp_path / "xdg" / "fedklpr"
+
+
+def test_a_crowd_is_drawn_before_its_clients_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "cache"))
+    words = ["experiment=many", "data.many.clients=4", f"run.dir={tmp_path}/run"]
+    prepared = prepare(words)
+    prepared.release()
+    assert len(list((tmp_path / "cache" / "drawn").rglob("*.png"))) == 4 * (4 + 2) * 4
+    assert len(prepared.settings.data.clients) == 4
+    unseen = [note for note in prepared.notes if "nothing can be searched" in note]
+    assert len(unseen) <= 1, "clients of one note share a sentence"

@@ -60,6 +60,9 @@ CARDS: dict[str, DatasetCard] = {
     "csv": picture_list.CARD,
 }
 
+LEFT_OUT = "files left out"
+"""What a note says of files that `skip_unreadable` passed over."""
+
 _DRAWN = "drawn:"
 # How many of the files left out the notes name; `check_dataset` names all.
 _LISTED = 20
@@ -102,7 +105,7 @@ def read_dataset(
     if not tree.problems:
         return dataset
     listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in tree.problems[:_LISTED])
-    note = f"{len(tree.problems)} files left out: {listed}"
+    note = f"{len(tree.problems)} {LEFT_OUT}: {listed}"
     return replace(dataset, notes=(*dataset.notes, note))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,13 +15,15 @@ from fedklpr_flwr.data.drawn.canvas import Canvas, Dice, FloatArray
 from fedklpr_flwr.data.drawn.person import PersonLook, draw_look
 from fedklpr_flwr.data.drawn.pose import Pose, turned
 from fedklpr_flwr.data.drawn.scene import SCENE_WIDTHS, draw_scene, paint_obstacle
-from fedklpr_flwr.data.drawn.site import SITES, SiteStyle
+from fedklpr_flwr.data.drawn.site import SITES, SiteStyle, crowd
 from fedklpr_flwr.errors import DataError
 
 VERSION = 1  # raised whenever a pixel changes; part of the seeds and of the folder's name
 
 # Networks are fed 2 : 1 pictures, crops of people are narrower: resizing makes people stout.
 _STRETCH = 1.3
+
+_CROWD = re.compile(r"crowd-([1-9]\d{0,4})")
 
 # What the dice are thrown for: part of a stream's name.
 _PERSON, _CAMERA, _PLACE, _SCENE, _PASSAGE, _SHOT, _PLAN = range(7)
@@ -67,11 +70,17 @@ def picture(
     return develop(canvas.pixels, passage.camera, passage.light * dice.between(0.95, 1.05), dice)
 
 
+@lru_cache(maxsize=32)
 def site_style(site: str) -> SiteStyle:
     """The style of a site, or a DataError that names the sites there are."""
-    if site not in SITES:
-        raise DataError(f"no drawn site {site!r}; choose one of {', '.join(SITES)}")
-    return SITES[site]
+    if site in SITES:
+        return SITES[site]
+    if match := _CROWD.fullmatch(site):
+        return crowd(int(match[1]))
+    raise DataError(
+        f"no drawn site {site!r}; choose one of {', '.join(SITES)}, or crowd-N (people for N "
+        "clients, N up to 99999)"
+    )
 
 
 def check_drawable(seed: int, height: int, width: int) -> None:

@@ -171,3 +171,22 @@ SITES: dict[str, SiteStyle] = {
         Filming(occlusion=0.4),
     ),
 }  # fmt: skip
+
+CROWD_TRAIN, CROWD_TEST = 4, 2
+"""Persons a client of a crowd, to train on and to test with, on average."""
+
+
+def crowd(clients: int) -> SiteStyle:
+    """The style of a crowd: as many people as so many small clients need.
+
+    A smaller crowd's people are the first of a larger one's.
+
+    Args:
+        clients: how many clients it is to be dealt to, >= 1.
+    """
+    return SiteStyle(
+        9, "no benchmark: people for many small clients", 2,
+        CROWD_TRAIN * clients, CROWD_TEST * clients, (2, 2), (2, 2),
+        Fashion(_EVERYDAY_UPPER, _EVERYDAY_LOWER),
+        Filming(),
+    )  # fmt: skip
