@@ -15,6 +15,7 @@ from fedklpr_flwr.algorithm.divergence import (
 from fedklpr_flwr.federation.personal_model import features_of
 from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.device_copy import copied_to
+from fedklpr_flwr.reid.fused import fuse_batchnorm
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
@@ -24,7 +25,7 @@ class Received:
 
     Attributes:
         network: the received model seen through the client's mask.
-        parameters: its parameters by name.
+        parameters: its parameters by name, for the penalty that reads them; else none.
         cached: its features (N, D) of the plain view of every training picture, or None. All lie
             on the network's device.
     """
@@ -42,7 +43,9 @@ class Received:
         return features
 
 
-def receive(network: ReidNetwork, batchnorm: str, plain: Pictures | None) -> Received:
+def receive(
+    network: ReidNetwork, batchnorm: str, plain: Pictures | None, penalty: str = "kl"
+) -> Received:
     """A frozen copy of a network as it is before training.
 
     Args:
@@ -51,15 +54,19 @@ def receive(network: ReidNetwork, batchnorm: str, plain: Pictures | None) -> Rec
             them.
         plain: pictures whose features are taken once and used for the whole round
             (`kl.reference=cached`), or None.
+        penalty: of DRIFT_PENALTIES, what the copy is for.
     """
     reference = deepcopy(network).requires_grad_(False).eval()
+    parameters = dict(reference.named_parameters()) if penalty == "proximal" else {}
+    if batchnorm == "eval":
+        fuse_batchnorm(reference)
     cached = None if plain is None else features_of(reference, plain)
     if batchnorm == "train":
         for module in reference.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.train()
                 module.momentum = 0.0
-    return Received(reference, dict(reference.named_parameters()), cached)
+    return Received(reference, parameters, cached)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,12 @@ class LocalTraining:
         weight = drift_weight(settings, plan.round_number)
         with self._clock.phase("measure"):
             plain = self._site.train if weight and settings.kl.reference == "cached" else None
-            received = receive(self._network, settings.kl.teacher_batchnorm, plain)
+            received = receive(
+                self._network,
+                settings.kl.teacher_batchnorm,
+                plain,
+                settings.method.drift_penalty if weight else "none",
+            )
         optimizer = adam(self._network, settings.training, plan.rate(1))
         accuracy = None
         for epoch in range(1, plan.epochs + 1):

@@ -9,6 +9,7 @@ they get plain values.
 from dataclasses import dataclass
 
 from fedklpr_flwr.federation.allowed import between, one_of
+from fedklpr_flwr.federation.merge_choices import Defence, Klaw, Klpwa, Praw
 from fedklpr_flwr.federation.rivals import (
     BottomUp,
     Classifier,
@@ -82,37 +83,6 @@ class Drift:
     from_round: int = between(1)
     reference: str = one_of("received", "cached")
     teacher_batchnorm: str = one_of("eval", "train")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Klaw:
-    """How a client's divergence (what it learnt) becomes a weight."""
-
-    direction: str = one_of("gain", "alignment")
-    batch: str = one_of("seeded32", "first32")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Praw:
-    """How a client's pruning ratio becomes a weight."""
-
-    formula: str = one_of("inverse_density", "pruned", "density")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Klpwa:
-    """How the two weights become one."""
-
-    combine: str = one_of("product", "mean")
-    cap: float | None = between(0.01, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defence:
-    """What one hostile or broken client cannot do to the others."""
-
-    norm_bound: float | None = between(1.0)
-    trim: float = between(0.0, 0.49)
 
 
 @dataclass(frozen=True, kw_only=True)

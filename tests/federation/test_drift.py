@@ -1,5 +1,8 @@
 """Claims about fedklpr_flwr.federation.drift: the pull towards the received model."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -29,19 +32,21 @@ def test_every_choice_of_the_settings_has_a_penalty():
 @pytest.mark.parametrize("penalty", DRIFT_PENALTIES)
 def test_a_model_that_has_not_moved_is_not_pulled(penalty, network, tiny_site):
     network.eval()
-    received = receive(network, "eval", None)
+    received = receive(network, "eval", None, penalty)
     step = step_of(network, received, tiny_site.train, torch.arange(6))
     assert DRIFT_PENALTIES[penalty](step).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_the_received_model_is_a_frozen_copy(network, tiny_site):
-    received = receive(network, "eval", None)
+    received = receive(network, "eval", None, "proximal")
     before = {name: value.clone() for name, value in received.parameters.items()}
     with torch.no_grad():
         for value in network.parameters():
             value += 1.0
     assert all(torch.equal(value, before[n]) for n, value in received.parameters.items())
+    assert received.parameters
     assert not any(value.requires_grad for value in received.parameters.values())
+    assert not any(value.requires_grad for value in received.network.parameters())
 
 
 @pytest.mark.parametrize("batchnorm", ["eval", "train"])
@@ -73,7 +78,7 @@ def test_cached_features_are_those_of_the_plain_view(network, tiny_site):
 
 
 def test_kl_and_proximal_measure_what_their_formulas_say(network, tiny_site):
-    received = receive(network, "eval", None)
+    received, initial = receive(network, "eval", None), deepcopy(network)
     with torch.no_grad():
         network.backbone.layer1.conv1.weight *= 1.5
     network.eval()
@@ -82,6 +87,8 @@ def test_kl_and_proximal_measure_what_their_formulas_say(network, tiny_site):
     kl = kl_regularization_loss(step.features, reference, 0.1)
     assert DRIFT_PENALTIES["kl"](step).item() == pytest.approx(kl.item())
     assert kl.item() > 0
+    received = receive(initial, "eval", None, "proximal")
+    step = replace(step, received=received)
     proximal = proximal_loss(step.parameters, received.parameters)
     assert DRIFT_PENALTIES["proximal"](step).item() == pytest.approx(proximal.item())
     moved = float((network.backbone.layer1.conv1.weight / 3).detach().square().sum())
