@@ -9,6 +9,7 @@ they get plain values.
 from dataclasses import dataclass
 
 from fedklpr_flwr.federation.allowed import between, one_of
+from fedklpr_flwr.federation.dealing import Many
 from fedklpr_flwr.federation.rivals import (
     BottomUp,
     Classifier,
@@ -191,14 +192,6 @@ class Client:
     folder: str | None
     camera: int | None = between(0, default=None)
     hand: int | None = between(0, default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Many:
-    """How `data.scenario=many` deals each set's persons."""
-
-    clients: int = between(1, default=64)
-    alpha: float = between(1e-3, 1e6, default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
