@@ -16,3 +16,7 @@ class Many:
 
     clients: int = between(1, default=64)
     alpha: float = between(1e-3, 1e6, default=1.0)
+
+
+DEFAULT = Many()
+"""Of run folders that were written before there were scenarios."""

@@ -9,7 +9,7 @@ they get plain values.
 from dataclasses import dataclass
 
 from fedklpr_flwr.federation.allowed import between, one_of
-from fedklpr_flwr.federation.dealing import Many
+from fedklpr_flwr.federation.dealing import DEFAULT, Many
 from fedklpr_flwr.federation.rivals import (
     BottomUp,
     Classifier,
@@ -205,7 +205,7 @@ class Data:
     join: bool
     joined: tuple[Client, ...]
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
-    many: Many = Many()
+    many: Many = DEFAULT
 
     @property
     def sites(self) -> tuple[Client, ...]:
