@@ -9,6 +9,7 @@ they get plain values.
 from dataclasses import dataclass
 
 from fedklpr_flwr.federation.allowed import between, one_of
+from fedklpr_flwr.federation.dealing import DEFAULT, Many
 from fedklpr_flwr.federation.merge_choices import Defence, Klaw, Klpwa, Praw
 from fedklpr_flwr.federation.rivals import (
     BottomUp,
@@ -176,14 +177,6 @@ class Client:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Many:
-    """How `data.scenario=many` deals each set's persons."""
-
-    clients: int = between(1, default=64)
-    alpha: float = between(1e-3, 1e6, default=1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Data:
     """Which sites take part in a simulation, and where their pictures lie."""
 
@@ -194,7 +187,7 @@ class Data:
     join: bool
     joined: tuple[Client, ...]
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
-    many: Many = Many()
+    many: Many = DEFAULT
 
     @property
     def sites(self) -> tuple[Client, ...]:
