@@ -56,7 +56,7 @@ class ModelDensity:
     def over_all(self, kind: str) -> float:
         """`mean` or `held` over all layers together."""
         total = sum(one.numbers for one in self.layers)
-        return sum(getattr(one, kind) * one.numbers for one in self.layers) / total
+        return sum(float(getattr(one, kind)) * one.numbers for one in self.layers) / total
 
 
 def model_density(folder: Path) -> ModelDensity | None:

@@ -216,6 +216,8 @@ def test_a_run_that_wrote_no_round_is_a_page_with_its_reason(tmp_path):
     page = page_of(tmp_path)
     assert "the run failed after no round: no node came" in page.text
     assert "there is no run.jsonl" in page.text
+    assert "No round is told of yet" in page.text
+    assert page.named("svg") == []
 
 
 @pytest.mark.parametrize("half", ['{"round": 2, "cli', '{"round": 2, "client": null}'])

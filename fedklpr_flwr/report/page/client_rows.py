@@ -101,8 +101,10 @@ def _timeline_row(
         parts.append(line(frame.left, frame.y(level), frame.right, frame.y(level), "level"))
     known = [(row.round, row.accuracy) for row in rows if row.accuracy is not None]
     parts.append(path([(frame.x(x), frame.y(y)) for x, y in known], "line thin"))
-    step = -(-len(rows) // 50)
-    return [*parts, *(_decision(frame, row) for row in rows[::-1][::step])]
+    # Small enough for many rounds and clients: a mark that is left out could be the failure.
+    apart = (frame.right - frame.left) / (frame.x_high - frame.x_low)
+    size = min(3.6, max(1.5, 0.42 * apart), (frame.bottom - frame.top) / 6)
+    return [*parts, *(_decision(frame, row, size) for row in rows)]
 
 
 def _pruned_area(frame: Frame, rows: Sequence[Row]) -> Markup:
@@ -113,7 +115,7 @@ def _pruned_area(frame: Frame, rows: Sequence[Row]) -> Markup:
     return path([*points, (points[-1][0], frame.bottom)], "pruned-area", closed=True)
 
 
-def _decision(frame: Frame, row: Row) -> Markup:
+def _decision(frame: Frame, row: Row, size: float) -> Markup:
     word = decision_of(row)
     shape, kind, meaning = DECISIONS[word]
     said = (
@@ -123,7 +125,9 @@ def _decision(frame: Frame, row: Row) -> Markup:
     if isinstance(row.failed, str):
         said += f"; {row.failed}"
     height = frame.bottom - 4 if row.accuracy is None else frame.y(row.accuracy)
-    return mark(shape, frame.x(row.round), height, kind, said, size=2.2 if word == "off" else 3.6)
+    return mark(
+        shape, frame.x(row.round), height, kind, said, size=0.6 * size if word == "off" else size
+    )
 
 
 def cluster_line(label: str, counts: Sequence[tuple[int, int]], persons: int | None) -> Markup:

@@ -9,6 +9,7 @@ from fedklpr_flwr.report.page.sections import (
     clients_section,
     clusters_section,
     failures_section,
+    nothing,
     plain_table,
     recovery_section,
     seconds_sections,
@@ -47,6 +48,10 @@ def whole_page(run: ToldRun, seen: Seen, *, moment: str = "", refresh: int | Non
 
 
 def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
+    head = [*title_lines(run, moment), _people_note(seen), partial_note(run), figures(run)]
+    if not run.summaries:
+        why = "No round is told of yet: figures and charts come with the first."
+        return [*head, nothing("Rounds", why, wide=True), _settings(run)]
     cards = (
         accuracy_section(run),
         bytes_section(run),
@@ -62,10 +67,7 @@ def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
         ranked_section(seen),
     )
     return [
-        *title_lines(run, moment),
-        _people_note(seen),
-        partial_note(run),
-        figures(run),
+        *head,
         element("div", *cards, class_="cards"),
         *wide,
         _rounds(run),
