@@ -1,7 +1,6 @@
 """What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.report.run_record import flat_settings
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
-_MOST = 1e18
+_MOST = 1e18  # also refuses what is not finite
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ _MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None
 
 def _is_number(value: Any) -> bool:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and abs(value) < _MOST
+    return plain and abs(value) < _MOST
 
 
 def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:

@@ -227,6 +227,7 @@ def test_a_half_written_line_and_its_round_are_left_out_and_told(tmp_path, half)
     append(folder, half)
     page = page_of(folder)
     assert "half-written" in page.text
+    assert "0.900" not in page.text or half.endswith("}")
     assert ("round 2 is not whole" in page.text) == (not half.endswith("}"))
 
 
