@@ -7,7 +7,7 @@ from pathlib import Path
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.personal_model import initial_network
-from fedklpr_flwr.federation.site import Site, open_site
+from fedklpr_flwr.federation.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries
 from fedklpr_flwr.runtime.places import user_cache
@@ -45,6 +45,7 @@ class SiteSeen:
         client: whose model searched.
         persons: true persons among its training pictures; None = not known.
         queries: its ranked lists.
+        round: the last merge that its model has in it; 0 = the initial model.
         why: why there are none; empty where there are.
     """
 
@@ -52,6 +53,7 @@ class SiteSeen:
     client: str
     persons: int | None = None
     queries: tuple[RankedQuery, ...] = ()
+    round: int = 0
     why: str = ""
 
 
@@ -160,20 +162,10 @@ def _seen(
     except FedKlprError as error:
         why = str(error)
     for part in site.parts or (site,):
-        yield _part_seen(client.name, part, before, after, look, why)
-
-
-def _part_seen(
-    client: str,
-    part: Site,
-    before: ReidNetwork | None,
-    after: ReidNetwork | None,
-    look: Look,
-    why: str,
-) -> SiteSeen:
-    persons = part.known_persons or None
-    if after is None:
-        return SiteSeen(part.name, client, persons, why=why)
-    queries = ranked_queries(before, after, part, count=look.queries, seed=look.seed)
-    nothing = "" if queries else "it has no query that can be found in its gallery"
-    return SiteSeen(part.name, client, persons, queries, nothing)
+        persons = part.known_persons or None
+        if run is None or after is None:
+            yield SiteSeen(part.name, client.name, persons, why=why)
+            continue
+        lists = ranked_queries(before, after, part, count=look.queries, seed=look.seed)
+        nothing = "" if lists else "it has no query that can be found in its gallery"
+        yield SiteSeen(part.name, client.name, persons, lists, run.state.round, nothing)

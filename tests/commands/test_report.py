@@ -97,4 +97,4 @@ def test_a_whole_smoke_run_has_a_page_and_is_served(tmp_path):
                 assert answer.read().decode() == page
         finally:
             serving.terminate()
-    assert serving.returncode == 0
+            assert serving.wait(timeout=60) == 0

@@ -194,6 +194,7 @@ def test_a_run_without_scores_labels_or_masks_says_so(tmp_path):
 def test_a_run_that_evaluated_only_the_initial_model_is_a_page(tmp_path):
     page = page_of(write_run(tmp_path / "run", "federation.rounds=5", rank1=THREE[:1]))
     assert "No round was trained yet." in page.text
+    assert "merged in every round" not in page.text
     assert "it tells of round 0 of 5" in page.text
 
 

@@ -122,6 +122,7 @@ def test_a_verdict_has_a_sign_and_a_word_beside_its_colour(undisturbed):
     assert {title for title, _ in verdicts} == {"same person", "somebody else"}
     assert "✓" in page.text
     assert "✗" in page.text
+    assert "after round 2" in page.text
     assert len(page.classes("right")) + len(page.classes("wrong")) == len(page.classes("badge"))
 
 

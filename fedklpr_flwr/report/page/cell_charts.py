@@ -132,7 +132,7 @@ def density_bars(label: str, layers: Sequence[LayerDensity]) -> Markup:
     names = [shortened(one.short_name, 24) for one in layers]
     left, high = 10 + LETTER * max(map(len, names)), 17.0
     bottom = 22 + high * len(layers)
-    frame = Frame(left, WIDTH - 40.0, 22.0, bottom, 0.0, 1.0, 0, 1)
+    frame = Frame(left, WIDTH - 46.0, 22.0, bottom, 0.0, 1.0, 0, 1)
     parts = []
     for value in (0.0, 0.5, 1.0):
         parts.append(line(frame.x(value), 18, frame.x(value), bottom, "grid"))

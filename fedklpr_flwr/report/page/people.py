@@ -58,16 +58,19 @@ def ranked_section(seen: Seen) -> Markup:
 def _site(site: SiteSeen) -> Markup:
     if not site.queries:
         return element("div", element("h3", site.name), element("p", site.why, class_="empty"))
-    return element("div", element("h3", site.name), *(_query(one) for one in site.queries))
+    # A run that was cut off may have merged a round more than run.jsonl tells of.
+    after = f"after round {site.round}" if site.round else "the initial model"
+    return element("div", element("h3", site.name), *(_query(one, after) for one in site.queries))
 
 
-def _query(query: RankedQuery) -> Markup:
+def _query(query: RankedQuery, after: str) -> Markup:
     asked = element(
         "figure",
         _picture(query.pixels, "query"),
         element("figcaption", f"camera {query.camera}"),
     )
-    lists = [_list("before", query.before) if query.before else None, _list("after", query.after)]
+    before = _list("before training", query.before) if query.before else None
+    lists = (before, _list(after, query.after))
     return element(
         "div",
         element("div", element("p", "query", class_="small"), asked, class_="asked"),

@@ -156,10 +156,8 @@ def seconds_sections(run: ToldRun) -> list[Markup]:
     for row in (row for rows in run.trained.values() for row in rows if row.seconds):
         shares = {phase: seconds / reported[row.round] for phase, seconds in row.seconds.items()}
         clients.setdefault(row.round, Counter()).update(shares)
-    wall = (
-        "By the server's clock; train and evaluate are the wait for all clients, sending included."
-    )
-    own = "What a client's own work takes, mean over the clients that reported."
+    wall = "By the server's clock; train and evaluate are the wait for all clients, sending included. Bars in the key's order, from below."
+    own = "What a client's own work takes, mean over those that reported. Bars in the key's order, from below."
     return [
         _seconds("Seconds per phase, server", wall, server),
         _seconds("Seconds per phase, clients", own, clients),
@@ -228,8 +226,8 @@ def _clusters(name: str, rows: Sequence[Row], persons: int | None) -> list[Child
 def failures_section(run: ToldRun) -> Markup:
     """Who was not merged, how often, and what was said."""
     title = "Failures by client"
-    if not run.by_client:
-        return nothing(title, "No round is told of yet.", wide=True)
+    if not run.trained:
+        return nothing(title, "No round was trained yet.", wide=True)
     bad = {
         name: rows
         for name, rows in run.by_client.items()
