@@ -156,8 +156,10 @@ def seconds_sections(run: ToldRun) -> list[Markup]:
     for row in (row for rows in run.trained.values() for row in rows if row.seconds):
         shares = {phase: seconds / reported[row.round] for phase, seconds in row.seconds.items()}
         clients.setdefault(row.round, Counter()).update(shares)
-    wall = "By the server's clock; train and evaluate are the wait for all clients, sending included. Bars in the key's order, from below."
-    own = "What a client's own work takes, mean over those that reported. Bars in the key's order, from below."
+    wall = (
+        "By the server's clock; train and evaluate are the wait for all clients, sending included."
+    )
+    own = "What a client's own work takes, mean over those that reported."
     return [
         _seconds("Seconds per phase, server", wall, server),
         _seconds("Seconds per phase, clients", own, clients),
@@ -169,6 +171,7 @@ def _seconds(title: str, said: str, bars: Mapping[int, Mapping[str, float]]) -> 
         return nothing(title, "No seconds were reported.")
     found = {phase for bar in bars.values() for phase in bar}
     phases = [*(p for p in _PHASES if p in found), *sorted(found - {*_PHASES})]
+    said += " The bars are stacked from below in this order."
     return section(title, said, series_key(phases), stacked_bars(title, bars, phases))
 
 
