@@ -6,11 +6,12 @@ from itertools import pairwise
 import pytest
 
 from fedklpr_flwr.report.page.cell_charts import Cell, heat_map, stacked_bars
-from fedklpr_flwr.report.page.chart_frame import SERIES, Frame, mark, ticks
-from fedklpr_flwr.report.page.client_rows import DECISIONS
+from fedklpr_flwr.report.page.chart_frame import SERIES, WIDTH, Frame, mark, ticks
+from fedklpr_flwr.report.page.client_rows import DECISIONS, recovery_timeline
 from fedklpr_flwr.report.page.line_chart import MANY, line_chart, spread, styled
 from fedklpr_flwr.report.page.markup import element
 from fedklpr_flwr.report.page.wording import duration, megabytes, percent, shortened
+from fedklpr_flwr.report.rows import Row
 
 
 def test_text_and_attributes_are_escaped_and_markup_is_not():
@@ -83,6 +84,16 @@ def test_the_largest_weight_has_the_strongest_colour_and_none_is_struck_out():
     assert shades == [0.92, 0.35]
     assert chart.count('class="struck"') == 1
     assert ">.75<" in chart
+
+
+def test_the_stairs_of_pruning_show_the_last_round_too():
+    rows = [Row(1, "a", accuracy=0.5, pruned=0.0), Row(2, "a", accuracy=0.5, pruned=1.0)]
+    chart = recovery_timeline("x", {"a": rows}, None)
+    (stairs,) = re.findall(r'<path d="([^"]*)" class="pruned-area"', chart)
+    points = [tuple(map(float, point.split())) for point in re.findall(r"[\d.]+ [\d.]+", stairs)]
+    top = min(y for _, y in points)
+    first, last = (x for x, y in points if y == top)
+    assert last - first == pytest.approx((WIDTH - 46 - points[0][0]) / 2, abs=0.2)
 
 
 def test_figures_are_written_as_readers_want_them():

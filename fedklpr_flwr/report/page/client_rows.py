@@ -108,11 +108,13 @@ def _timeline_row(
 
 
 def _pruned_area(frame: Frame, rows: Sequence[Row]) -> Markup:
-    """The pruned share as stairs: what was pruned in a round holds until the next."""
-    points = [(frame.x(rows[0].round), frame.bottom)]
+    """The pruned share as stairs, each step as wide as its round and cut at the frame."""
+    points = [(frame.left, frame.bottom)]
     for row in rows:
-        points += [(frame.x(row.round), points[-1][1]), (frame.x(row.round), frame.y(row.pruned))]
-    return path([*points, (points[-1][0], frame.bottom)], "pruned-area", closed=True)
+        start, y = max(frame.left, frame.x(row.round - 0.5)), frame.y(row.pruned)
+        points += [(start, points[-1][1]), (start, y)]
+    end = min(frame.right, frame.x(rows[-1].round + 0.5))
+    return path([*points, (end, points[-1][1]), (end, frame.bottom)], "pruned-area", closed=True)
 
 
 def _decision(frame: Frame, row: Row, size: float) -> Markup:
