@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, evaluate, run, simulate
+from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -21,6 +21,7 @@ cli.command("simulate")(simulate.simulate)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
+cli.command("report")(report.report)
 cli.add_typer(data.cli, name="data")
 
 

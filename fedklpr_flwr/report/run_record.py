@@ -100,7 +100,7 @@ def read_run(folder: Path) -> RunRecord:
     if not whole:
         raise RunError(f"{folder}: no round is whole yet")
     kept = tuple(row for row in rows if row.round in whole)
-    record = RunRecord(folder, _settings(folder / "config.yaml"), kept, _status(folder))
+    record = RunRecord(folder, flat_settings(folder / "config.yaml"), kept, _status(folder))
     try:
         _ = record.method, record.experiment, record.seed, record.rounds, record.sites
     except (KeyError, ValueError, TypeError) as error:
@@ -163,7 +163,12 @@ def _status(folder: Path) -> str:
         return "unknown"
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def flat_settings(path: Path) -> dict[str, Any]:
+    """Every setting of a config.yaml by its dotted key, of whatever version; lists as JSON.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -1,0 +1,84 @@
+"""The top of the page: what was run, how it stands, and the figures one asks for first."""
+
+from fedklpr_flwr.report.page.markup import Child, Markup, element
+from fedklpr_flwr.report.page.wording import duration, fraction, megabytes, percent
+from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.summary import totals
+from fedklpr_flwr.report.told_run import ToldRun
+
+
+def title_lines(run: ToldRun, moment: str) -> list[Markup]:
+    """The run's name, and what it is in one line."""
+    keys = {
+        "method.name": "method {}",
+        "experiment_name": "experiment {}",
+        "seed": "seed {}",
+        "model.backbone": "{}",
+    }
+    said = [text.format(run.settings[key]) for key, text in keys.items() if key in run.settings]
+    clients = len(run.by_client)
+    if clients:
+        said.append("1 client" if clients == 1 else f"{clients} clients")
+    said.append(f"rows up to {moment}" if moment else "no rows yet")
+    return [element("h1", run.name), element("p", " · ".join(said), class_="what")]
+
+
+def partial_note(run: ToldRun) -> Markup | None:
+    """What makes the page partial; None where all rounds are there."""
+    if not run.remarks:
+        return None
+    items = [element("li", remark) for remark in run.remarks]
+    return element("div", element("strong", "This report is partial:"), _list(items), class_="note")
+
+
+def _list(items: list[Markup]) -> Markup:
+    return element("ul", *items)
+
+
+def figures(run: ToldRun) -> Markup | None:
+    """Mean Rank-1 and mAP, bytes against dense, the pruned share, rounds and time."""
+    if not run.summaries:
+        return None
+    first, last = run.summaries[0], run.summaries[-1]
+    sums = totals(run.rows)
+    of = f" of {run.rounds}" if run.rounds is not None else ""
+    seconds = sum(sum(row.seconds.values()) for row in run.summaries)
+    sent = (
+        "nothing would be sent dense"
+        if not sums.dense
+        else (
+            f"{percent(abs(sums.saved))} {'less' if sums.saved >= 0 else 'more'} than dense, "
+            f"{megabytes(sums.dense)}"
+        )
+    )
+    return element(
+        "div",
+        _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
+        _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
+        _figure(megabytes(sums.payload), "sent up and down", sent),
+        _figure(percent(last.pruned), "pruned", last.crr.replace("_", " ") or None),
+        _figure(f"{last.round}{of}", "rounds merged", run.status),
+        _figure(duration(seconds), "time in rounds", _per_round(seconds, last.round)),
+        class_="figures",
+    )
+
+
+def _figure(value: str, of: str, said: Child) -> Markup:
+    return element(
+        "div",
+        element("span", of),
+        element("b", value),
+        element("span", said, class_="of") if said is not None else None,
+        class_="figure",
+    )
+
+
+def _from(first: Row, last: Row, key: str) -> str | None:
+    began = getattr(first, key)
+    if began is None or first.round == last.round:
+        return None
+    return f"from {fraction(began)}"
+
+
+def _per_round(seconds: float, rounds: int) -> str | None:
+    return f"{duration(seconds / rounds)} a round" if rounds else None

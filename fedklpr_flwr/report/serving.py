@@ -1,0 +1,109 @@
+"""The report of a run while it goes on: a page on this machine alone, made anew as rows come."""
+
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.report.html_report import html_report, moment_of
+from fedklpr_flwr.report.page.whole import POLICY, whole_page
+from fedklpr_flwr.report.site_look import Look, Seen
+from fedklpr_flwr.report.told_run import read_told_run
+
+LOOPBACK = "127.0.0.1"
+REFRESH_SECONDS = 5
+_FILES = ("run.jsonl", "status.json", "state.json", "config.yaml")
+_LATER = "Pictures are looked at when the run has ended; this page then shows them."
+
+
+class LivePage:
+    """The page of a run folder, kept until a file that it is made of changes."""
+
+    def __init__(self, folder: Path, look: Look) -> None:
+        self._folder, self._look = folder, look
+        self._lock = threading.Lock()
+        self._stamp: list[tuple[int, int] | None] | None = None
+        self._page = ""
+
+    def html(self) -> str:
+        """The page; while the run goes on it asks a browser to come again, and shows no people.
+
+        Raises:
+            FedKlprError: no page can be made of the folder.
+        """
+        with self._lock:  # several browsers wait for one page instead of making it each
+            stamp = [_stamp(self._folder / name) for name in _FILES]
+            if stamp != self._stamp:
+                self._page, self._stamp = self._made(), stamp
+            return self._page
+
+    def _made(self) -> str:
+        run = read_told_run(self._folder)
+        if run.status != "running":
+            return html_report(self._folder, self._look)
+        moment = moment_of(self._folder)
+        return whole_page(run, Seen(why=_LATER), moment=moment, refresh=REFRESH_SECONDS)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def page_server(page: LivePage, port: int) -> ThreadingHTTPServer:
+    """A server of one page on loopback; `serve_forever` runs it, `server_port` says where.
+
+    Args:
+        page: what it shows.
+        port: 0 takes a free one.
+
+    Raises:
+        RunError: the port is taken.
+    """
+
+    class Handler(_Handler):
+        shown = page
+
+    try:
+        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+    except OSError as error:
+        raise RunError(
+            f"--port {port} cannot be opened: {error.strerror}; 0 takes a free one"
+        ) from error
+
+
+class _Handler(BaseHTTPRequestHandler):
+    shown: LivePage
+    server: ThreadingHTTPServer
+
+    def do_GET(self) -> None:
+        """Answer with the page, and to a name that is not this machine's with nothing."""
+        # A foreign web page can point its own name at 127.0.0.1: such a request names it here.
+        port = self.server.server_port
+        if self.headers.get("Host", "") not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
+            self._answer(HTTPStatus.FORBIDDEN, "this page is for this machine alone", "plain")
+        elif self.path.partition("?")[0] != "/":
+            self._answer(HTTPStatus.NOT_FOUND, "there is one page: /", "plain")
+        else:
+            try:
+                self._answer(HTTPStatus.OK, self.shown.html(), "html")
+            except FedKlprError as error:
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), "plain")
+
+    def _answer(self, status: HTTPStatus, said: str, kind: str) -> None:
+        content = said.encode("utf-8", "replace")
+        self.send_response(status)
+        self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing: the terminal is for the address."""

@@ -1,0 +1,168 @@
+"""What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.report.run_record import flat_settings
+
+_MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
+_MOST = 1e18  # also refuses what is not finite
+
+
+@dataclass(frozen=True)
+class ToldRun:
+    """A run as far as its folder tells of it.
+
+    Attributes:
+        folder: where it lies.
+        settings: every setting by its dotted key; empty where config.yaml cannot be read.
+        rows: the rows of its whole rounds.
+        status: of status.json: running, finished or failed; unknown without that file.
+        remarks: what makes it partial, a sentence each; none = all its rounds are there.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    status: str
+    remarks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def rounds(self) -> int | None:
+        """Rounds it was to run; None where that is not known."""
+        return _rounds(self.settings)
+
+    @cached_property
+    def summaries(self) -> tuple[Row, ...]:
+        """The rounds' own rows, in order."""
+        return tuple(sorted((r for r in self.rows if r.client is None), key=lambda r: r.round))
+
+    @cached_property
+    def by_client(self) -> dict[str, tuple[Row, ...]]:
+        """Each client's rows in order of the rounds, clients by name."""
+        found: dict[str, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda row: (row.client or "", row.round)):
+            if row.client is not None:
+                found.setdefault(row.client, []).append(row)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @property
+    def trained(self) -> dict[str, tuple[Row, ...]]:
+        """The same without round 0, in which nothing is trained."""
+        later = {n: tuple(r for r in rows if r.round) for n, rows in self.by_client.items()}
+        return {name: rows for name, rows in later.items() if rows}
+
+
+def read_told_run(folder: Path) -> ToldRun:
+    """A run folder, as much of it as there is.
+
+    Raises:
+        RunError: it is no run folder, or its run.jsonl is damaged before its last line.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder: expected a run folder, as fedklpr run leaves it")
+    if not any((folder / name).is_file() for name in _MARKS):
+        raise RunError(f"{folder} holds no run: expected a folder with {', '.join(_MARKS)}")
+    remarks: list[str] = []
+    rows = _whole_rows(folder / "run.jsonl", remarks)
+    settings = _settings(folder, remarks)
+    status = _status(folder, rows, _rounds(settings), remarks)
+    return ToldRun(folder, settings, rows, status, tuple(remarks))
+
+
+def _rounds(settings: Mapping[str, Any]) -> int | None:
+    found = settings.get("federation.rounds")
+    return found if isinstance(found, int) else None
+
+
+def _whole_rows(path: Path, remarks: list[str]) -> tuple[Row, ...]:
+    """The rows of whole rounds, and a remark for what is left out."""
+    if not path.is_file():
+        remarks.append("there is no run.jsonl: the run wrote no round")
+        return ()
+    rows = read_rows(path)
+    for row in rows:
+        _check(path, row)
+    if path.read_bytes()[-1:] not in (b"", b"\n"):
+        remarks.append("the last line of run.jsonl is half-written and left out")
+    whole = {row.round for row in rows if row.client is None}
+    if open_rounds := sorted({row.round for row in rows} - whole):
+        remarks.append(f"round {open_rounds[0]} is not whole in run.jsonl and left out")
+    # A row that stands there twice counts once, as it was written last.
+    once = {(row.round, row.client): row for row in rows if row.round in whole}
+    return tuple(once.values())
+
+
+def _check(path: Path, row: Row) -> None:
+    """Refuse what no version writes: a text where a number belongs, for one."""
+    for key, value in asdict(row).items():
+        wanted = _expected(key, value)
+        if wanted:
+            raise RunError(
+                f"{path}: the row of round {row.round!r:.20} and client {row.client!r:.80} has "
+                f"{key}={value!r:.80}, expected {wanted}: the file is damaged, or another version "
+                "wrote it"
+            )
+
+
+def _expected(key: str, value: Any) -> str:
+    """What a field should hold; empty where it does."""
+    if key == "round":
+        right, wanted = isinstance(value, int) and _is_number(value) and value >= 0, "a round"
+    elif key in ("client", "crr", "status"):
+        right, wanted = isinstance(value, str) or (key == "client" and value is None), "a text"
+    elif key in ("idle", "pictures_changed", "failed"):
+        right = isinstance(value, bool) or (key == "failed" and isinstance(value, str))
+        wanted = "true or false"
+    elif key == "seconds":
+        right = isinstance(value, dict) and all(map(_is_number, value.values()))
+        wanted = "seconds by phase"
+    else:
+        right, wanted = _is_number(value) or (value is None and key in _MAY_LACK), "a number"
+    return "" if right else wanted
+
+
+_MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None}
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and abs(value) < _MOST
+
+
+def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
+    try:
+        return flat_settings(folder / "config.yaml")
+    except RunError as error:
+        remarks.append(f"what was run is not known: {error}")
+        return {}
+
+
+def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
+    """The run's status, and a remark where it has not finished all its rounds."""
+    try:
+        said = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        status, message = str(said["status"]), str(said.get("message", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        status, message = "unknown", ""
+    last = max((row.round for row in rows), default=None)
+    done = "no round" if last is None else f"round {last}"
+    of = f" of {rounds}" if rounds is not None else ""
+    if status == "failed":
+        remarks.insert(0, f"the run failed after {done}{of}" + (f": {message}" if message else ""))
+    elif status == "running":
+        remarks.insert(0, f"the run is going on, or was cut off: it tells of {done}{of} so far")
+    elif last is None or (rounds is not None and last < rounds):
+        remarks.insert(0, f"it tells of {done}{of}; status.json says {status}")
+    return status

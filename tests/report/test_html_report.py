@@ -1,0 +1,286 @@
+"""Claims about the HTML report: one page, nothing from outside, and the truth of partial runs."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from pages import Page
+from run_folders import MEGA, write_run
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.report.page.style import STYLE
+from fedklpr_flwr.report.page.whole import whole_page
+from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row
+from fedklpr_flwr.report.site_look import Seen, SiteSeen
+from fedklpr_flwr.report.told_run import read_told_run
+
+THREE = ({"ash": 0.2, "birch": 0.4}, {"ash": 0.5, "birch": 0.7}, {"ash": 0.6, "birch": 0.8})
+NOTHING = ({"ash": None, "birch": None}, {"ash": None, "birch": None})
+
+
+def page_of(folder, seen=None):
+    return Page(whole_page(read_told_run(folder), seen or Seen()))
+
+
+def rewrite(folder, change):
+    """All clients merged, their rows of rounds from 1 on changed, the rounds' own made anew."""
+    old = read_rows(folder / "run.jsonl")
+    (folder / "run.jsonl").unlink()
+    for number in sorted({row.round for row in old}):
+        rows = [replace(row, status="merged") for row in old if row.round == number and row.client]
+        rows = [change(row) for row in rows] if number else rows
+        append_rows(folder / "run.jsonl", [*rows, round_row(rows, 1.0, {"train": 2.0})])
+    return folder
+
+
+def append(folder, text):
+    with (folder / "run.jsonl").open("a") as file:
+        file.write(text)
+
+
+# ---------------------------------------------------------------------------- one page, alone
+
+
+def test_the_page_asks_for_nothing_outside_of_itself(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=THREE))
+    assert page.asks_for == []
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"} == set()
+    assert not re.search(r"url\(|@import|https?:", STYLE)
+    (policy,) = [a["content"] for a in page.named("meta") if "Policy" in a.get("http-equiv", "")]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_that_are_markup_are_text(tmp_path):
+    evil = "<script>alert(1)</script>"
+    folder = write_run(tmp_path / evil.replace("/", "_"), rank1=({evil: 0.1}, {evil: 0.2}))
+    reason = '"><img src=http://evil onerror=x>'
+    rewrite(folder, lambda row: replace(row, status="failed", failed=reason, crr="<b>"))
+    (folder / "status.json").write_text(json.dumps({"status": "failed", "message": reason}))
+    page = page_of(folder)
+    assert page.named("script") == []
+    assert page.named("img") == []
+    assert reason in page.text
+    assert page.table("last reason")[0]["client"] == evil
+
+
+def test_half_of_a_surrogate_pair_can_be_written(tmp_path):
+    from fedklpr_flwr.report.html_report import write_page
+
+    folder = write_run(tmp_path / "run", rank1=({"\ud800": 0.1}, {"\ud800": 0.2}))
+    write_page(whole_page(read_told_run(folder), Seen()), tmp_path / "page.html")
+    Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path):
+    from fedklpr_flwr.report.html_report import write_page
+
+    with pytest.raises(RunError, match="choose a file with --out"):
+        write_page("", tmp_path / "none" / "page.html")
+
+
+# ---------------------------------------------------------------------------- its figures
+
+
+def test_the_headline_has_accuracies_bytes_and_rounds(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=THREE))
+    for words in ("0.700", "from 0.300", "2 of 2", "finished", "9.0 s", "4.5 s a round"):
+        assert words in page.text
+    # Sent: 2 x 1 MB in round 0, then 2 x 3 MB twice; dense: 2 x 4 MB three times.
+    assert "14.0 MB" in page.text
+    assert "42% less than dense, 24.0 MB" in page.text
+    assert "partial" not in page.text
+
+
+def test_bytes_are_added_up_over_the_rounds(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=THREE))
+    for megabytes, rank1 in ((2, 0.3), (8, 0.6), (14, 0.7)):
+        assert f"as sent: {rank1:.3f} at {megabytes} (MB" in page.text
+    assert "if dense: 0.700 at 24 (MB" in page.text
+
+
+def test_a_merges_weights_stand_in_its_cells_and_who_was_not_merged_has_none(tmp_path):
+    folder = write_run(tmp_path / "run", rank1=THREE)
+
+    def weighed(row):
+        if row.client == "ash" and row.round == 2:
+            return replace(row, status="late", failed="no reply in 10 s")
+        return replace(row, weight=0.25, klaw=0.4, praw=0.6)
+
+    page = page_of(rewrite(folder, weighed))
+    assert "birch, round 2: 0.250 (KLAW 0.400, PRAW 0.600)" in page.text
+    assert "ash, round 2: late" in page.text
+    assert len(page.classes("heat")) == 3
+    assert len(page.classes("struck")) == 1
+
+
+def test_decisions_are_told_with_accuracy_and_reason(tmp_path):
+    def decided(row):
+        crr = {1: "held_level", 2: "pruned"}[row.round]
+        return replace(row, crr=crr, accuracy=0.1 * row.round)
+
+    page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), decided))
+    assert "round 1: held: its accuracy is below crr.level; CRR's accuracy 0.100" in page.text
+    assert "round 2: pruned a step further; CRR's accuracy 0.200, pruned 50%" in page.text
+    assert "crr.level=" in page.text
+
+
+def test_the_level_is_drawn_only_where_recovery_decides(tmp_path):
+    folder = write_run(tmp_path / "run", "method.pruning=always", rank1=THREE)
+    page = page_of(folder)
+    assert "crr.level" not in page.text.partition("All settings")[0]
+    assert page.classes("level") == []
+
+
+def test_seconds_are_stacked_by_phase_also_by_one_that_is_new(tmp_path):
+    def timed(row):
+        return replace(row, seconds={"train": 4.0, "dream": 2.0})
+
+    page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), timed))
+    assert "round 2, dream: 2.0 s" in page.text
+    assert "round 2, train: 4.0 s" in page.text
+
+
+def test_clusters_stand_beside_the_persons_who_are_there(tmp_path):
+    def clustered(row):
+        found = 9 if row.client == "ash" else 5
+        return replace(row, clusters=found, cluster_precision=0.5, outliers=3)
+
+    folder = rewrite(write_run(tmp_path / "run", rank1=THREE), clustered)
+    seen = Seen((SiteSeen("ash", "ash", 6), SiteSeen("birch", "birch", None, why="elsewhere")))
+    ash, birch = page_of(folder, seen).table("persons")
+    assert (ash["clusters"], ash["persons"], ash["outliers"]) == ("9", "6", "3")
+    assert (ash["precision"], ash["recall"]) == ("0.500", "–")
+    assert (birch["clusters"], birch["persons"]) == ("5", "–")
+
+
+def test_failures_are_counted_by_client_with_the_last_reason(tmp_path):
+    def faulty(row):
+        if row.client == "birch":
+            return row
+        failed = {1: ("failed", "out of memory"), 2: ("absent", "node is away")}[row.round]
+        return replace(row, status=failed[0], failed=failed[1])
+
+    folder = rewrite(write_run(tmp_path / "run", rank1=THREE), faulty)
+    (ash,) = page_of(folder).table("last reason")
+    assert [ash[key] for key in ("merged", "failed", "late", "absent")] == ["1", "1", "0", "1"]
+    assert ash["last reason"] == "round 2: node is away"
+
+
+def test_many_clients_are_faint_lines_with_the_best_the_worst_and_the_mean_named(tmp_path):
+    names = [f"gate-{n:02d}" for n in range(12)]
+    rounds = [{name: (0.1 + 0.01 * n) * (t + 1) for n, name in enumerate(names)} for t in (0, 1)]
+    page = page_of(write_run(tmp_path / "run", rank1=rounds))
+    assert len(page.classes("many")) == 10
+    for said in ("gate-11 0.420", "gate-00 0.200", "mean 0.310"):
+        assert said in page.text
+
+
+# ---------------------------------------------------------------------------- partial and empty
+
+
+def test_one_client_and_one_round_are_a_whole_page(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=({"ash": 0.2}, {"ash": 0.5}), names=("ash",)))
+    assert "1 client" in page.text
+    assert "partial" not in page.text
+
+
+def test_a_run_without_scores_labels_or_masks_says_so(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=NOTHING))
+    for words in ("no site has both queries and a gallery", "Nothing was clustered", "mask"):
+        assert words in page.text
+
+
+def test_a_run_that_evaluated_only_the_initial_model_is_a_page(tmp_path):
+    page = page_of(write_run(tmp_path / "run", "federation.rounds=5", rank1=THREE[:1]))
+    assert "No round was trained yet." in page.text
+    assert "merged in every round" not in page.text
+    assert "it tells of round 0 of 5" in page.text
+
+
+def test_a_run_that_failed_half_way_is_partial_with_its_reason(tmp_path):
+    folder = write_run(tmp_path / "run", "federation.rounds=9", rank1=THREE)
+    (folder / "status.json").write_text('{"status": "failed", "message": "too few replies"}')
+    page = page_of(folder)
+    assert "This report is partial:" in page.text
+    assert "the run failed after round 2 of 9: too few replies" in page.text
+    assert "0.700" in page.text
+
+
+def test_a_run_that_goes_on_is_partial(tmp_path):
+    folder = write_run(tmp_path / "run", "federation.rounds=9", rank1=THREE, status="running")
+    assert "is going on, or was cut off: it tells of round 2 of 9 so far" in page_of(folder).text
+
+
+def test_a_run_that_wrote_no_round_is_a_page_with_its_reason(tmp_path):
+    (tmp_path / "status.json").write_text('{"status": "failed", "message": "no node came"}')
+    page = page_of(tmp_path)
+    assert "the run failed after no round: no node came" in page.text
+    assert "there is no run.jsonl" in page.text
+    assert "No round is told of yet" in page.text
+    assert page.named("svg") == []
+
+
+@pytest.mark.parametrize("half", ['{"round": 2, "cli', '{"round": 2, "client": null}'])
+def test_a_half_written_line_and_its_round_are_left_out_and_told(tmp_path, half):
+    folder = write_run(tmp_path / "run", "federation.rounds=2")
+    append_rows(folder / "run.jsonl", [Row(2, "ash", rank1=0.9, bytes_up=MEGA)])
+    append(folder, half)
+    page = page_of(folder)
+    assert "half-written" in page.text
+    assert "0.900" not in page.text or half.endswith("}")
+    assert ("round 2 is not whole" in page.text) == (not half.endswith("}"))
+
+
+def test_a_line_that_is_damaged_before_the_last_is_one_sentence(tmp_path):
+    folder = write_run(tmp_path / "run")
+    append(folder, "{rubbish}\n" + '{"round": 2, "client": null}\n')
+    with pytest.raises(RunError, match=r"run.jsonl, line \d+ is damaged"):
+        read_told_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rank1", '"high"'),
+        ("rank1", "1e999"),
+        ("weight", "null"),
+        ("bytes_up", "true"),
+        ("round", "-1"),
+        ("client", "3"),
+        ("seconds", '{"train": "long"}'),
+        ("seconds", "[]"),
+        ("failed", "7"),
+        ("idle", '"no"'),
+    ],
+)
+def test_what_no_version_writes_is_refused_with_its_key(tmp_path, key, value):
+    folder = write_run(tmp_path / "run")
+    row = {"round": "1", "client": "null", key: value}
+    append(folder, "{" + ", ".join(f'"{name}": {said}' for name, said in row.items()) + "}\n")
+    with pytest.raises(RunError, match=f"{key}=.*expected"):
+        read_told_run(folder)
+
+
+def test_rows_and_settings_of_another_version_are_shown_as_far_as_they_go(tmp_path):
+    folder = write_run(tmp_path / "run")
+    append(folder, '{"round": 2, "client": null, "rank1": 0.9, "colour": "red"}\n')
+    (folder / "config.yaml").write_text("seed: 3\nfederation:\n  rounds: many\n")
+    page = page_of(folder)
+    assert "0.900" in page.text
+    assert "seed 3" in page.text
+
+
+def test_settings_that_cannot_be_read_are_a_remark(tmp_path):
+    folder = write_run(tmp_path / "run")
+    (folder / "config.yaml").unlink()
+    page = page_of(folder)
+    assert "what was run is not known" in page.text
+    assert "0.600" in page.text
+
+
+def test_a_folder_that_holds_no_run_is_one_sentence(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        read_told_run(tmp_path)
+    with pytest.raises(RunError, match="is not a folder"):
+        read_told_run(tmp_path / "none")
