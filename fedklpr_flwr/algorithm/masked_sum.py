@@ -28,25 +28,22 @@ class Scratch:
     """One block's arrays, reused from block to block: making them anew costs page faults.
 
     Attributes:
-        products: (size,) float32, one client's w_k theta_k.
+        spread: (size,) float32, one client's values at their places.
         numerator: (size,) float32.
         denominator: (size,) float32.
-        bits: (size,) uint8, one client's bit of the code.
         code: (size,) uint8.
     """
 
-    products: Array
+    spread: Array
     numerator: Array
     denominator: Array
-    bits: Array
     code: Array
 
     @classmethod
     def of(cls, size: int) -> "Scratch":
         """Makes room for blocks of the given size."""
-        products, numerator, denominator = np.empty((3, size), np.float32)
-        bits, code = np.empty((2, size), np.uint8)
-        return cls(products, numerator, denominator, bits, code)
+        spread, numerator, denominator = np.empty((3, size), np.float32)
+        return cls(spread, numerator, denominator, np.empty(size, np.uint8))
 
 
 def summed_blocks(
@@ -94,7 +91,7 @@ def _denominators(parts: Sequence[Part]) -> Array:
     """Gives sum_k w_k m_k of each of the 256 codes, float32."""
     codes = np.arange(256)
     table = np.zeros(256)
-    for number, part in enumerate(parts):
+    for number, part in enumerate(reversed(parts)):
         table += part.weight * (codes >> number & 1)
     return table.astype(np.float32)
 
@@ -107,35 +104,27 @@ def _sum_block(
     scratch: Scratch,
     plain: bool,
 ) -> tuple[Array, Array]:
-    """Gives a block's numerators, and uint8 codes with bit k set where client k holds.
+    """Gives a block's numerators, and uint8 codes: the last client's bit is the lowest.
 
     `positions` says which of its values is each client's next, and is moved on.
     """
     size = stop - start
-    numerator, code, bits = scratch.numerator[:size], scratch.code[:size], scratch.bits[:size]
-    products = scratch.products[:size]
+    numerator, code = scratch.numerator[:size], scratch.code[:size]
     numerator[:] = 0
     code[:] = 0
     for number, part in enumerate(parts):
         mask = part.held(start, stop)
-        bit = np.uint8(1 << number)
-        if mask is None or plain:
-            np.bitwise_or(code, bit, out=code)
-        else:
-            np.multiply(mask.view(np.uint8), bit, out=bits)
-            np.bitwise_or(code, bits, out=code)
+        np.add(code, code, out=code)
+        np.bitwise_or(code, 1 if mask is None or plain else mask.view(np.uint8), out=code)
         if mask is None or part.dense:
             values = part.values.block(positions[number], start, slice(0, size))
             positions[number] += size
-            np.multiply(values, part.weight, out=products)
         else:
-            # Spread out, then scaled and added in whole blocks: numpy's one-pass add.at never lets
-            # go of Python's lock, so two threads would be slower with it than one.
             places = np.flatnonzero(mask)
-            values = part.values.block(positions[number], start, places)
+            values = scratch.spread[:size]
+            values[:] = 0
+            values[places] = part.values.block(positions[number], start, places)
             positions[number] += places.size
-            products[:] = 0
-            products[places] = values
-            np.multiply(products, part.weight, out=products)
-        np.add(numerator, products, out=numerator)
+        np.multiply(values, part.weight, out=scratch.spread[:size])
+        np.add(numerator, scratch.spread[:size], out=numerator)
     return numerator, code

@@ -36,6 +36,10 @@ class ValueSource(Protocol):
         """
         ...
 
+    def release(self) -> None:
+        """No value will be asked for any more."""
+        ...
+
 
 class ArrayValues:
     """Values that lie in memory.
@@ -52,6 +56,9 @@ class ArrayValues:
         """See ValueSource."""
         count = places.stop - places.start if isinstance(places, slice) else places.size
         return self._values[first : first + count]
+
+    def release(self) -> None:
+        """See ValueSource."""
 
 
 @dataclass(frozen=True)

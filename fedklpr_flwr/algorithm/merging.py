@@ -110,7 +110,7 @@ class MergeAccumulator:
         if self._sums is None:
             self._sums = np.zeros(self._previous.size), np.zeros(self._previous.size)
         self._share(partial(self._add_waiting, *self._sums))
-        self._waiting = []
+        self._let_go()
 
     def result(self) -> Array:
         """Gives the merged tensor, of the previous one's shape and dtype.
@@ -120,8 +120,14 @@ class MergeAccumulator:
         """
         merged = np.empty_like(self._previous).reshape(-1)
         self._share(partial(self._divide, merged))
-        self._waiting, self._sums = [], None
+        self._let_go()
+        self._sums = None
         return merged.reshape(self._previous.shape)
+
+    def _let_go(self) -> None:
+        for part in self._waiting:
+            part.values.release()
+        self._waiting = []
 
     def _share(self, work: Callable[[tuple[int, int]], None]) -> None:
         """Let the crew work on spans of whole blocks."""

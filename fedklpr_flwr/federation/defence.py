@@ -101,3 +101,7 @@ class ShortenedValues:
         base = self.sent[start:][places]
         apart = self.values.block(first, start, places) - base
         return base + np.float32(self.factor) * apart
+
+    def release(self) -> None:
+        """See ValueSource."""
+        self.values.release()

@@ -5,7 +5,7 @@ without any tensor's values ever lying in memory as a whole.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class KeptValues:
         reference: float32 (tensor's size,), what the values were told as a difference to; None =
             they were not.
         steps: float32 (size,), each value's scale, for INT8 only.
+        release: called when nobody will ask any more.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class KeptValues:
         form: int,
         reference: np.ndarray | None,
         steps: np.ndarray | None,
+        release: Callable[[], None],
     ) -> None:
         self.size = size
+        self.release = release
         self._name, self._form, self._steps = name, form, steps
         self._planes, self._reference = planes, reference
         self._widths = plane_widths(form, reference is not None)

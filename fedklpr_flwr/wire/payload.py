@@ -214,7 +214,7 @@ class Payload:
             for number, width in enumerate(plane_widths(form, delta))
         ]
         reference = self._reference_of(spec) if delta else None
-        return KeptValues(spec.name, kept, planes, form, reference, steps)
+        return KeptValues(spec.name, kept, planes, form, reference, steps, self._forget_pages)
 
     def _steps(self, position: int, mask: np.ndarray | None) -> np.ndarray:
         spec = self.layout[position]
