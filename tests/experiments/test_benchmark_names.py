@@ -100,7 +100,12 @@ def test_clusters_gives_its_rows():
 def test_train_gives_its_rows():
     load = Load("small", height=64, proxies=2, pictures=2, prototypes=6)
     rows = train_rows(load, repeats=1, table=False)
-    assert judged(rows) == {"kl_overhead", "kl_cached_overhead", "channels_last_speedup"}
+    assert judged(rows) == {
+        "kl_overhead",
+        "kl_cached_overhead",
+        "channels_last_speedup",
+        "auto_precision_speedup",
+    }
 
 
 @pytest.mark.slow
