@@ -25,6 +25,7 @@ from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.downlink import Downlink
 from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
 from fedklpr_flwr.runtime.open_round import OpenRound
+from fedklpr_flwr.runtime.quarantine import Quarantine
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runtime.start_commands import start_commands
 
@@ -55,6 +56,7 @@ class FedKlprStrategy(Strategy):
         self.settings, self.folder, self.state = settings, folder, state
         self.roster = Roster.empty(state.run)
         self.downlink = Downlink(state, folder, settings)
+        self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
         self._overrides = overrides
         layout = shared_layout(settings, state.round)
@@ -196,9 +198,15 @@ class FedKlprStrategy(Strategy):
                 f"Round {self.state.round} is kept; go on from it with "
                 f"{resume_word(self.folder.path)}"
             )
+        for client in self._quarantine.note(chosen, book.arrivals):
+            rounds = self._quarantine.rounds
+            told = (
+                "round %d: %s has failed %d rounds in a row and is asked no more; mend it, then %s"
+            )
+            log(WARNING, told, book.number, client, rounds, resume_word(self.folder.path))
 
     def _evaluate(self, grid: Grid) -> None:
-        book, here = self._book, sorted(self.roster.nodes)
+        book, here = self._book, self._admitted()
         with book.phase("evaluate"):
             self._ask(grid, "evaluate", here, book.take_scores)
         if not book.scored:
@@ -241,7 +249,7 @@ class FedKlprStrategy(Strategy):
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
-        here = sorted(self.roster.nodes)
+        here = self._admitted()
         fraction = self.settings.federation.fraction
         if fraction >= 1.0:
             return here
@@ -249,6 +257,13 @@ class FedKlprStrategy(Strategy):
         wanted = max(self.settings.federation.min_clients, round(fraction * len(here)))
         order = torch.randperm(len(here), generator=generator).tolist()
         return sorted(here[index] for index in order[:wanted])
+
+    def _admitted(self) -> list[str]:
+        """The clients that are here and not in quarantine, whose lines say so."""
+        for client in filter(self._quarantine.holds, self.roster.nodes):
+            if self._book.row(client).status == "absent":
+                self._book.row(client).failed = "in quarantine: it failed too many rounds in a row"
+        return sorted(c for c in self.roster.nodes if not self._quarantine.holds(c))
 
     def _known(self) -> dict[str, ClientState]:
         """Who has a line in every round: all that ever came, and all that a simulation expects."""

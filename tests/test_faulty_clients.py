@@ -405,3 +405,18 @@ def test_a_node_that_speaks_for_no_client_is_left_alone(federate, undisturbed):
     run = federate(*PRUNES, nodes=3)
     assert run.model == undisturbed.model
     assert {row.client for row in run.rows} == {*PAIR, None}
+
+
+def test_who_fails_too_often_in_a_row_is_named_and_asked_no_more(federate, flower_log):
+    broken = interfering(fails, client="birch")
+    run = federate(ALONE, "federation.rounds=3", "defence.quarantine=2", app=broken)
+    assert [run.row(number, "birch").status for number in (1, 2, 3)] == [
+        "failed",
+        "failed",
+        "absent",
+    ]
+    last = run.row(3, "birch")
+    assert "in quarantine" in last.failed
+    assert (last.bytes_message_down, run.row(3, None).failed) == (0, "birch")
+    assert "birch has failed 2 rounds in a row and is asked no more" in flower_log.text
+    assert run.row(3, "ash").status == "merged"

@@ -34,3 +34,4 @@ class Defence:
 
     norm_bound: float | None = between(1.0)
     trim: float = between(0.0, 0.49)
+    quarantine: int | None = between(1)
