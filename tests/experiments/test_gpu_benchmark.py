@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from experiments.benchmarks.gpu import QUICK, Bench, copy_rate, items, measure
+from experiments.benchmarks.gpu import items, measure
+from experiments.benchmarks.gpu_bench import QUICK, Bench, copy_rate
 
 
 @pytest.fixture
