@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,6 +112,8 @@ def pictures_fingerprint(images: Sequence[PersonImage]) -> str:
     total = hashlib.sha256()
     for image in images:
         try:
+            if not stat.S_ISREG(image.path.stat().st_mode):
+                raise OSError("no regular file")  # a pipe would be waited for without end
             content = hashlib.sha256(image.path.read_bytes()).hexdigest()
         except OSError as error:
             raise DataError(

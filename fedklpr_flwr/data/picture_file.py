@@ -1,6 +1,7 @@
 """One picture file becomes pixels, or an error that names the file and what is wrong with it."""
 
 import io
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,9 @@ def picture_bytes(path: Path) -> bytes:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        # A pipe or a device would be waited for without end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _unreadable(path, "no regular file")
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error

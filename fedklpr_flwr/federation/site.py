@@ -63,7 +63,8 @@ class Source:
         if not self.unreadable:
             return passed
         count = sum(len(images) for images in self.dataset.lists.values())
-        names = ", ".join(path.name for path in self.unreadable[:_LISTED])
+        listed = self.unreadable[:_LISTED]  # below the root: names alone repeat in many sets
+        names = ", ".join(str(path).removeprefix(f"{self.root}/") for path in listed)
         more = f", and {len(self.unreadable) - _LISTED} more" * (len(self.unreadable) > _LISTED)
         return (
             *passed,

@@ -1,5 +1,6 @@
 """One picture file: every kind becomes RGB, every broken one an error that names it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,10 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
 def test_the_bytes_of_a_good_picture_come_back_as_they_are(tmp_path):
     path = smooth_jpeg(tmp_path / "good.jpg", size=(20, 40))
     assert picture_bytes(path) == path.read_bytes()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "cam1_0001.jpg"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="no regular file"):
+        decode_picture(pipe, height=8, width=4)

@@ -4,9 +4,10 @@ Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg.
 Layout without: ROOT/train/CAMERA/anything.jpg; every person is unknown (-1).
 query and gallery, always with persons, may be missing: a site without them trains, and its ranks
 stay empty. train may be missing: such a site is searched in alone.
-train is read as without persons if a picture in it has a name without CAMERA_ in front, if all its
-folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called after one
-and the same word (frame_0001.jpg).
+train is read as without persons if half of its pictures or more have names without CAMERA_ in
+front, if all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are
+called after one and the same word (frame_0001.jpg). A note says how it was read; read with persons,
+a picture without CAMERA_ is a problem.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
@@ -55,13 +56,22 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     if "train" not in there:
         return numbered_dataset("folder", rows, ())
     if _has_persons(tree):
-        return numbered_dataset("folder", [*_known(tree, "train"), *rows], ())
+        train = _known(tree, "train")
+        persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
+        note = (
+            f"train read as train/PERSON/CAMERA_anything.jpg: {len(persons)} persons, "
+            f"{len(cameras)} cameras"
+        )
+        return numbered_dataset("folder", [*train, *rows], (note,))
     train = [
         PictureRow(path, "", camera.name, "train")
         for camera in tree.folders(tree.root / "train")
         for path in tree.pictures(camera)
     ]
-    note = "train read as train/CAMERA/anything.jpg: its persons are unknown"
+    note = (
+        f"train read as train/CAMERA/anything.jpg: {len({row.camera for row in train})} cameras, "
+        "its persons are unknown"
+    )
     return numbered_dataset("folder", [*train, *rows], (note,))
 
 
@@ -91,10 +101,11 @@ def _has_persons(tree: PictureTree) -> bool:
     # A second look at the same files must not note their faults twice.
     look = PictureTree(tree.root)
     names = [path.name for folder in folders for path in look.pictures(folder)]
-    prefixes = {match[1] if (match := _PREFIX.fullmatch(name)) else None for name in names}
-    if None in prefixes:
+    matches = [match for name in names if (match := _PREFIX.fullmatch(name))]
+    if names and 2 * len(matches) <= len(names):
         return False
-    return len(prefixes) != 1 or any(_is_camera(prefix) for prefix in prefixes if prefix)
+    prefixes = {match[1] for match in matches}
+    return len(prefixes) != 1 or any(_is_camera(prefix) for prefix in prefixes)
 
 
 def _is_camera(word: str) -> bool:

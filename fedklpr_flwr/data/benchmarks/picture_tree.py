@@ -9,8 +9,10 @@ from pathlib import Path
 from fedklpr_flwr.errors import DataError
 
 PICTURE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+UNREAD_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl", ".raw"})
+"""Pictures that are not read, and must not be missing in silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,12 @@ class PictureTree:
             folder: A folder under the root.
 
         Returns:
-            The pictures, without those that are links out of the root (noted as problems).
+            The pictures, without those that are links out of the root or of a kind that is not
+            read (noted as problems).
         """
+        for path in self._entries(folder):
+            if path.suffix.lower() in UNREAD_SUFFIXES and not path.name.startswith("."):
+                self.note(path, f"expected a JPEG, PNG or the like, got {path.suffix}: convert it")
         # Names that begin with a dot are not pictures: macOS leaves ._NAME.jpg beside NAME.jpg.
         return [
             path

@@ -88,7 +88,32 @@ def test_a_picture_out_of_place_is_an_error_and_never_silently_lost(plant, tmp_p
 def test_persons_in_train_and_query_are_told(plant, tmp_path):
     names = [*LABELLED, "query/anna/door_7.jpg", "gallery/anna/hall_7.jpg"]
     dataset = read_dataset("folder", plant(tmp_path, names))
-    assert "1 persons are in both train and query" in dataset.notes[0]
+    assert any("1 persons are in both train and query" in note for note in dataset.notes)
+
+
+def test_how_train_was_read_is_told_with_numbers(plant, tmp_path):
+    names = ["train/north/2026-01-01_0001.jpg", "train/south/2026-01-02_0001.jpg"]
+    (note,) = read_dataset("folder", plant(tmp_path, names)).notes[:1]
+    assert "train/PERSON/CAMERA_anything.jpg: 2 persons, 2 cameras" in note
+
+
+def test_one_misnamed_picture_is_refused_and_does_not_make_a_set_unlabelled(plant, tmp_path):
+    root = plant(tmp_path, [*LABELLED, "train/ben/IMG0001.jpg"])
+    with pytest.raises(DataError, match="IMG0001"):
+        read_dataset("folder", root)
+    dataset = read_dataset("folder", root, skip_unreadable=True)
+    assert sorted({image.person_id for image in dataset.train}) == [1, 2]
+    assert any("IMG0001" in note for note in dataset.notes)
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_no_silent_loss(plant, tmp_path):
+    root = plant(tmp_path, [*LABELLED, "train/ben/door_0005.jfif"])
+    (root / "train" / "ben" / "door_0003.HEIC").write_bytes(b"a phone's")
+    with pytest.raises(DataError, match=r"door_0003\.HEIC"):
+        read_dataset("folder", root)
+    dataset = read_dataset("folder", root, skip_unreadable=True)
+    assert "door_0005.jfif" in [image.path.name for image in dataset.train]
+    assert any("door_0003.HEIC" in note for note in dataset.notes)
 
 
 def table(root, *lines, header="path,person,camera,split"):
