@@ -120,7 +120,7 @@ def test_no_step_waits_for_the_gpu(method, precision, site):
     network = client_network(settings, site, pretrained=False)
     masks = half_masks(network, settings)
     bring_to_device(network, settings)
-    received = receive(network, "eval", None)
+    received = receive(network, "eval", None, settings.method.drift_penalty)
     features = features_of(network, site.train)
     generator = named_generator(0, "test")
     start = EpochStart(network, site.train, features, site.train.persons, settings, generator)

@@ -122,12 +122,12 @@ def test_an_objective_reads_nothing_back_and_mixes_no_devices(loss, start):
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_penalty_reads_nothing_back_and_mixes_no_devices(penalty, cached, start, tiny_site):
     network, _, images = start("clusters")
-    received = receive(network, "eval", tiny_site.train if cached else None)
+    received = receive(network, "eval", tiny_site.train if cached else None, penalty)
     pretended = Pretended()
     pretended.move_network(network)
     pretended.move_network(received.network)
     reference = pretended.there(received.cached) if cached else None
-    frozen = dict(received.network.named_parameters())
+    frozen = {name: pretended.there(value) for name, value in received.parameters.items()}
     received = type(received)(received.network, frozen, reference)
     with pretended, torch.no_grad():
         there = network.taken(images)
