@@ -25,7 +25,6 @@ from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.site import Site, open_site
 from fedklpr_flwr.federation.site_client import SiteClient, Task
-from fedklpr_flwr.runtime.heap import kept_heap
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.records import (
     PAYLOAD,
@@ -51,14 +50,12 @@ class ReidClient(NumPyClient):
 
     def fit(self, parameters: Arrays, config: Scalars) -> tuple[Arrays, int, Scalars]:
         """Train one round; returns the update's payload, the number of pictures, and scalars."""
-        with kept_heap():
-            payload, said = self._site.train(Task(**config), parameters[0].tobytes())
+        payload, said = self._site.train(Task(**config), parameters[0].tobytes())
         return [np.frombuffer(payload, np.uint8)], int(said.get("examples", 0)), said
 
     def evaluate(self, parameters: Arrays, config: Scalars) -> tuple[float, int, Scalars]:
         """Keep and score the merged model; the loss is 1 - mAP, 0 without a test set."""
-        with kept_heap():
-            said = self._site.evaluate(Task(**config), parameters[0].tobytes())
+        said = self._site.evaluate(Task(**config), parameters[0].tobytes())
         return 1.0 - float(said.get("map", 1.0)), 1, said
 
 
