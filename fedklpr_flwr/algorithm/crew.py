@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class Crew(Generic[Room]):
-    """So many threads; one thread is the caller's own.
+    """So many threads; with one, the work is done by the caller.
 
     Args:
         threads: >= 1.

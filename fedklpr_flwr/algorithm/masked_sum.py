@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.merge_part import Array, Part
+from fedklpr_flwr.algorithm.merge_part import Array, Part, Reader
 
 BLOCK = 131_072
 """Coordinates summed at once: a multiple of 8, so that packed masks can be cut there.
@@ -62,10 +62,10 @@ def summed_blocks(
         The block's coordinates, its float32 numerators and its float32 denominators.
     """
     table = _denominators(parts)
-    positions = [part.values_before(start) for part in parts]
+    readers = [Reader(part, start) for part in parts]
     for begin in range(start, stop, BLOCK):
         end = min(begin + BLOCK, stop)
-        numerator, code = _sum_block(parts, positions, begin, end, scratch, plain)
+        numerator, code = _sum_block(parts, readers, begin, end, scratch, plain)
         denominator = scratch.denominator[: end - begin]
         # A code is never out of range; without `clip` numpy would check each one.
         np.take(table, code, out=denominator, mode="clip")
@@ -98,33 +98,26 @@ def _denominators(parts: Sequence[Part]) -> Array:
 
 def _sum_block(
     parts: Sequence[Part],
-    positions: list[int],
+    readers: Sequence[Reader],
     start: int,
     stop: int,
     scratch: Scratch,
     plain: bool,
 ) -> tuple[Array, Array]:
-    """Gives a block's numerators, and uint8 codes: the last client's bit is the lowest.
-
-    `positions` says which of its values is each client's next, and is moved on.
-    """
+    """Gives a block's numerators, and uint8 codes: the last client's bit is the lowest."""
     size = stop - start
     numerator, code = scratch.numerator[:size], scratch.code[:size]
     numerator[:] = 0
     code[:] = 0
-    for number, part in enumerate(parts):
-        mask = part.held(start, stop)
+    for part, reader in zip(parts, readers, strict=True):
+        mask, places, values = reader.next_block(start, stop)
         np.add(code, code, out=code)
         np.bitwise_or(code, 1 if mask is None or plain else mask.view(np.uint8), out=code)
-        if mask is None or part.dense:
-            values = part.values.block(positions[number], start, slice(0, size))
-            positions[number] += size
-        else:
-            places = np.flatnonzero(mask)
-            values = scratch.spread[:size]
-            values[:] = 0
-            values[places] = part.values.block(positions[number], start, places)
-            positions[number] += places.size
+        if not isinstance(places, slice):
+            spread = scratch.spread[:size]
+            spread[:] = 0
+            spread[places] = values
+            values = spread
         np.multiply(values, part.weight, out=scratch.spread[:size])
         np.add(numerator, scratch.spread[:size], out=numerator)
     return numerator, code

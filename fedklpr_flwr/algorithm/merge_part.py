@@ -104,25 +104,20 @@ class Reader:
     def __init__(self, part: Part, start: int) -> None:
         self._part, self._next = part, part.values_before(start)
 
-    def next_values(self, start: int, stop: int) -> tuple[Array | slice, Array]:
-        """Gives the places of the block's held coordinates, less `start`, and their values.
+    def next_block(self, start: int, stop: int) -> tuple[Array | None, Array | slice, Array]:
+        """Gives a block's mask (None = all held), and values with their places, less `start`.
 
         Blocks must be asked for in order, without gaps.
         """
-        part = self._part
-        mask = part.held(start, stop)
-        if mask is None:
-            places: Array | slice = slice(0, stop - start)
-            return places, self._take(start, places, stop - start)
-        places = np.flatnonzero(mask)
-        if part.dense:
-            return places, self._take(start, slice(0, stop - start), stop - start)[places]
-        return places, self._take(start, places, places.size)
-
-    def _take(self, start: int, places: Array | slice, count: int) -> Array:
-        values = self._part.values.block(self._next, start, places)
+        part, mask = self._part, self._part.held(start, stop)
+        count = stop - start
+        places: Array | slice = slice(0, count)
+        if mask is not None and not part.dense:
+            places = np.flatnonzero(mask)
+            count = places.size
+        values = part.values.block(self._next, start, places)
         self._next += count
-        return values
+        return mask, places, values
 
 
 def checked_part(

@@ -36,9 +36,11 @@ def trimmed_span(
         stacked = np.full((len(parts), end - begin), np.inf, np.float32)
         held = np.zeros(end - begin, np.int64)
         for row, reader in zip(stacked, readers, strict=True):
-            places, values = reader.next_values(begin, end)
+            mask, places, values = reader.next_block(begin, end)
             row[places] = values
-            held[places] += 1
+            if mask is not None:
+                row[~mask] = np.inf
+            held += 1 if mask is None else mask
         stacked.sort(axis=0)  # who does not hold it comes last, as an infinity
         left_out = np.floor(trim * held).astype(np.int64)
         ranks = np.arange(len(parts))[:, None]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedklpr_flwr.algorithm import masked_sum, merging, trimmed_mean
+from fedklpr_flwr.algorithm.merge_part import ArrayValues
 from fedklpr_flwr.algorithm.merging import MergeAccumulator, merge_model, merge_tensor
 from fedklpr_flwr.algorithm.weighting import pruning_weights
 from fedklpr_flwr.errors import MergeError
@@ -311,6 +312,20 @@ def test_at_most_eight_contributions_are_held():
     np.testing.assert_allclose(merged, 1, rtol=1e-6)
     # The group of eight, the one that did not fit it any more, and the one just made.
     assert most <= masked_sum.GROUP + 2
+
+
+@pytest.mark.parametrize("how", merging.MERGES)
+@pytest.mark.parametrize("clients", [3, 20])
+def test_every_source_is_let_go_once_it_is_added_up(how, clients):
+    let_go = []
+
+    class Source(ArrayValues):
+        def release(self):
+            let_go.append(self)
+
+    sources = [Source(f32(1, 2, 3)) for _ in range(clients)]
+    merge_tensor("a", f32(0, 0, 0), [(0.1, None, source) for source in sources], how=how)
+    assert let_go == sources
 
 
 def test_many_clients_do_not_pile_up_rounding():
