@@ -89,7 +89,8 @@ class FedKlprStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One part of the merged model a client, cut by that client's mask."""
-        tasks = self.downlink.messages("evaluate", self._book, self.roster.nodes, self.roster.nodes)
+        here = self._admitted()
+        tasks = self.downlink.messages("evaluate", self._book, self.roster.nodes, here)
         return (message for _, message in tasks)
 
     def aggregate_train(
@@ -259,10 +260,7 @@ class FedKlprStrategy(Strategy):
         return sorted(here[index] for index in order[:wanted])
 
     def _admitted(self) -> list[str]:
-        """The clients that are here and not in quarantine, whose lines say so."""
-        for client in filter(self._quarantine.holds, self.roster.nodes):
-            if self._book.row(client).status == "absent":
-                self._book.row(client).failed = "in quarantine: it failed too many rounds in a row"
+        """The clients that are here and not in quarantine."""
         return sorted(c for c in self.roster.nodes if not self._quarantine.holds(c))
 
     def _known(self) -> dict[str, ClientState]:
@@ -271,6 +269,9 @@ class FedKlprStrategy(Strategy):
         return {**{client.name: ClientState(0, "") for client in expected}, **self.state.clients}
 
     def _write_rows(self) -> Row:
+        for client in filter(self._quarantine.holds, self.roster.nodes):
+            if self._book.row(client).status == "absent":
+                self._book.row(client).failed = "in quarantine: it failed too many rounds in a row"
         rows = self._book.close(self._known())
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)

@@ -69,12 +69,14 @@ def shortening(lengths: Mapping[str, Lengths], bound: float | None) -> dict[str,
     return {client: (of[0], of[1]) for client, of in pairs if min(of) < 1}
 
 
-def bounded(divergences: Sequence[float], bound: float | None) -> NDArray[np.float64]:
-    """Divergences, none above `bound` times their median: a client reports its own."""
+def bounded(
+    divergences: Sequence[float], active: NDArray[np.bool_], bound: float | None
+) -> NDArray[np.float64]:
+    """Divergences, none above `bound` times the active clients' median: each reports its own."""
     values = np.asarray(divergences, np.float64)
-    if bound is None or len(values) < FEWEST:
+    if bound is None or np.count_nonzero(active) < FEWEST:
         return values
-    return np.minimum(values, bound * np.median(values))
+    return np.minimum(values, bound * np.median(values[active]))
 
 
 @dataclass(frozen=True)

@@ -115,11 +115,13 @@ def inspect_update(
     """
     masks: dict[str, torch.Tensor] = {}
     kept, bound, meter = 0, 0.0, LengthMeter()
+    bounds_lengths = norm_bound(settings) is not None
     for tensor in open_update(payload, layout, known_masks, sent, settings):
         _check_size(tensor.values, tensor.spec)
         kept += int(tensor.values.size)
         bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
-        meter.add(tensor.values, tensor.mask, sent[tensor.spec.name])
+        if bounds_lengths:
+            meter.add(tensor.values, tensor.mask, sent[tensor.spec.name])
         if tensor.spec.prunable:
             mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
             masks[tensor.spec.name] = torch.from_numpy(mask)
@@ -202,7 +204,7 @@ def weigh(
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
     klaw = divergence_weights(
-        bounded([report.divergence for report in reports], norm_bound(settings)),
+        bounded([report.divergence for report in reports], active, norm_bound(settings)),
         settings.klaw.direction,
         active=active,
     )

@@ -41,9 +41,16 @@ def test_where_nobody_else_moved_nobody_may():
 
 
 def test_a_reported_divergence_counts_for_no_more_than_the_bound():
-    assert bounded([1.0, 2.0, 1e9], 3.0).tolist() == [1.0, 2.0, 6.0]
-    assert bounded([1.0, 1e9], 3.0).tolist() == [1.0, 1e9]
-    assert bounded([1.0, 2.0, 1e9], None).tolist() == [1.0, 2.0, 1e9]
+    three, two = np.ones(3, np.bool_), np.ones(2, np.bool_)
+    assert bounded([1.0, 2.0, 1e9], three, 3.0).tolist() == [1.0, 2.0, 6.0]
+    assert bounded([1.0, 1e9], two, 3.0).tolist() == [1.0, 1e9]
+    assert bounded([1.0, 2.0, 1e9], three, None).tolist() == [1.0, 2.0, 1e9]
+
+
+def test_idle_clients_draw_no_median_to_zero():
+    active = np.array([True, False, True, False, False, True, False])
+    said = [1.0, 0.0, 2.0, 0.0, 0.0, 1e9, 0.0]
+    assert bounded(said, active, 3.0).tolist() == [1.0, 0.0, 2.0, 0.0, 0.0, 6.0, 0.0]
 
 
 def test_shortened_values_lie_between_what_was_sent_and_what_came():

@@ -193,6 +193,10 @@ def test_the_inspection_says_how_far_an_update_lies_from_what_was_sent(arrive, t
     mask = mask_of(1, 0, 0, 0, 0, 1)
     arrival = arrive("a", {n: array + 2 for n, array in BEFORE.items()}, mask)
     found = inspect_update(
-        arrival.payload, LAYOUT, FULL, BEFORE, tiny_settings("pruning.target=.9")
+        arrival.payload,
+        LAYOUT,
+        FULL,
+        BEFORE,
+        tiny_settings("pruning.target=.9", "defence.norm_bound=3"),
     )
     assert found.lengths == pytest.approx((8**0.5, 8**0.5))
