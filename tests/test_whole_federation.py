@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import load
+from safetensors.numpy import load_file
 from tiny_federation import (
     ALONE,
     CAMERAS,
@@ -97,7 +97,7 @@ def test_bytes_are_counted_as_they_are_sent(federate):
         return reply
 
     run = federate(ONE_ROUND, app=interfering(weigh, phase=None))
-    dense = 4 * sum(array.size for array in load(run.model).values())
+    dense = 4 * sum(array.size for array in load_file(run.folder / "global.safetensors").values())
     for name in PAIR:
         row = run.row(1, name)
         assert sent["train", 1, name] == (0, row.bytes_up), "the model was there already"

@@ -20,7 +20,14 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.runtime.prepare import Prepared
-from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, stop, undisturbed
+from fedklpr_flwr.runtime.processes import (
+    FLOWER_HOME,
+    end_processes_of,
+    end_server,
+    end_with_parent,
+    stop,
+    undisturbed,
+)
 from fedklpr_flwr.runtime.run_folder import STATUS
 from fedklpr_flwr.runtime.simulated_clients import federation_words
 
@@ -71,7 +78,7 @@ def launch(
     Raises:
         RunError: Flower could not be started, or did not take the app.
     """
-    home = prepared.folder / ".flower"
+    home = prepared.folder / FLOWER_HOME
     env = {**os.environ, **OFF}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     if superlink is not None:
@@ -94,6 +101,7 @@ def launch(
         raise
     finally:
         with undisturbed():
+            end_server(prepared.folder)
             stop(server)
             end_processes_of(home)
             _correct_status(prepared.folder)

@@ -15,7 +15,7 @@ from fedklpr_flwr.runtime.check_places import check_places
 from fedklpr_flwr.runtime.command_line import override, resume_word, split_arguments
 from fedklpr_flwr.runtime.folder_lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder
-from fedklpr_flwr.runtime.processes import end_processes_of
+from fedklpr_flwr.runtime.processes import FLOWER_HOME, end_processes_of, end_server
 from fedklpr_flwr.runtime.resuming import check_resumed
 from fedklpr_flwr.settings import compose_settings
 
@@ -74,7 +74,8 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         folder = Path(str(settings.run.dir))
     lock = hold(folder, COMMAND)
     try:
-        end_processes_of(folder / ".flower")  # left by a command that was killed
+        end_server(folder)
+        end_processes_of(folder / FLOWER_HOME)  # left by a command that was killed
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
         _check_fits(settings, folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}

@@ -7,13 +7,19 @@ for by its name.
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+
+from fedklpr_flwr.runtime.run_folder import STATUS
+
+FLOWER_HOME = ".flower"
+"""A run's own FLWR_HOME, in its run folder."""
 
 _STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
@@ -72,11 +78,38 @@ def end_processes_of(home: Path) -> int:
     """
     found = processes_of(home)
     _send(found, signal.SIGTERM)
-    end = time.monotonic() + _STOP_SECONDS
-    while (left := processes_of(home)) and time.monotonic() < end:
-        time.sleep(0.1)
-    _send(left, signal.SIGKILL)
+    _send(_left(home), signal.SIGKILL)
     return len(found)
+
+
+def end_server(folder: Path) -> None:
+    """Kill a run's server app, if it still runs, and wait until it is gone.
+
+    It goes before its clients: a server that sees them die would take that for their failure, and
+    merge the round without them. Its run folder is whole at any moment.
+
+    Args:
+        folder: the run folder.
+    """
+    try:
+        status = json.loads((folder / STATUS).read_text())
+        running = status["pid"] if status["status"] == "running" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # it never began, or what it said cannot be read
+    home = folder / FLOWER_HOME
+    if running in processes_of(home):
+        _send([running], signal.SIGKILL)
+        _left(home, {running})
+
+
+def _left(home: Path, among: Container[int] | None = None) -> list[int]:
+    """The processes of a run that do not end in time; `among` these, or all."""
+    end = time.monotonic() + _STOP_SECONDS
+    while True:
+        left = [pid for pid in processes_of(home) if among is None or pid in among]
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.05)
 
 
 def _send(processes: Iterable[int], sign: signal.Signals) -> None:

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_federation import sha256_of
 
 from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.processes import processes_of
+from fedklpr_flwr.runtime.processes import FLOWER_HOME, processes_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,13 +52,13 @@ def wait_for(process, text):
 
 
 def outcome(folder):
-    """The model, the masks and the rows, apart from what the clock and the transport say."""
+    """Model and masks by hash, and the rows, apart from what the clock and the transport say."""
     rows = [
         {key: value for key, value in vars(row).items() if key not in SECONDS}
         for row in read_rows(folder / "run.jsonl")
     ]
-    masks = [file.read_bytes() for file in sorted(folder.glob("clients/*/mask.safetensors"))]
-    return (folder / "global.safetensors").read_bytes(), masks, rows
+    files = [folder / "global.safetensors", *sorted(folder.glob("clients/*/mask.safetensors"))]
+    return [sha256_of(file) for file in files], rows
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +78,10 @@ def test_a_launched_run_leaves_no_process_and_can_go_on(sign, tmp_path, never_st
     assert process.returncode != 0
     if sign != signal.SIGKILL:  # who is killed says nothing, and its processes end a little later
         assert f"fedklpr run resume={folder}" in said
-        assert processes_of(folder / ".flower") == []
+        assert processes_of(folder / FLOWER_HOME) == []
         assert '"failed"' in (folder / "status.json").read_text()
     finish("run" if sign == signal.SIGKILL else "simulate", f"resume={folder}")
-    assert processes_of(folder / ".flower") == []
+    assert processes_of(folder / FLOWER_HOME) == []
     assert outcome(folder) == never_stopped
 
 

@@ -1,5 +1,6 @@
 """Claims about fedklpr_flwr.runtime.processes: what a run started ends with it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from fedklpr_flwr.runtime.processes import end_processes_of, processes_of, stop
+from fedklpr_flwr.runtime.processes import (
+    FLOWER_HOME,
+    end_processes_of,
+    end_server,
+    processes_of,
+    stop,
+)
+from fedklpr_flwr.runtime.run_folder import STATUS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 
@@ -117,3 +125,33 @@ def test_a_second_signal_does_not_interrupt_the_ending():
         process.send_signal(sign)
     assert process.stdout.readline() == b"ended\n"
     process.wait(5)
+
+
+def test_a_runs_server_ends_before_its_clients_do(tmp_path):
+    """Else it would take their end for a failure, and merge the round without them."""
+    home = tmp_path / FLOWER_HOME
+    server, client = (start(WAIT, env={**os.environ, "FLWR_HOME": str(home)}) for _ in range(2))
+    other = start(WAIT)
+    try:
+        say(tmp_path, "finished", server.pid)
+        end_server(tmp_path)
+        say(tmp_path, "running", other.pid)
+        end_server(tmp_path)
+        assert (server.poll(), other.poll()) == (None, None), "ended, or another's process"
+        say(tmp_path, "running", server.pid)
+        end_server(tmp_path)
+        assert server.wait(5) == -signal.SIGKILL
+        assert client.poll() is None
+    finally:
+        for process in (server, client, other):
+            stop(process)
+
+
+@pytest.mark.parametrize("status", ["", "[]", '{"status": "running"}'])
+def test_a_run_whose_status_cannot_be_read_has_no_server_to_end(status, tmp_path):
+    (tmp_path / STATUS).write_text(status)
+    end_server(tmp_path)
+
+
+def say(folder, status, pid):
+    (folder / STATUS).write_text(json.dumps({"status": status, "message": "", "pid": pid}))
