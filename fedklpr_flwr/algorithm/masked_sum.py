@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedklpr_flwr.algorithm.block_arithmetic import Arithmetic
 from fedklpr_flwr.algorithm.merge_part import Array, Part, Reader
 
 BLOCK = 131_072
@@ -28,66 +29,52 @@ class Scratch:
     """One block's arrays, reused from block to block: making them anew costs page faults.
 
     Attributes:
-        spread: (size,) float32, one client's values at their places.
+        room: (size,) float32, for whatever is between.
         numerator: (size,) float32.
-        denominator: (size,) float32.
-        code: (size,) uint8.
+        code: (size,) uint8, who holds each coordinate.
     """
 
-    spread: Array
+    room: Array
     numerator: Array
-    denominator: Array
     code: Array
 
     @classmethod
     def of(cls, size: int) -> "Scratch":
         """Makes room for blocks of the given size."""
-        spread, numerator, denominator = np.empty((3, size), np.float32)
-        return cls(spread, numerator, denominator, np.empty(size, np.uint8))
+        return cls(*np.empty((2, size), np.float32), np.empty(size, np.uint8))
 
 
 def summed_blocks(
-    parts: Sequence[Part], start: int, stop: int, scratch: Scratch, *, plain: bool
+    parts: Sequence[Part],
+    start: int,
+    stop: int,
+    scratch: Scratch,
+    compute: Arithmetic,
+    *,
+    plain: bool,
 ) -> Iterator[tuple[slice, Array, Array]]:
-    """Gives sum_k w_k m_k theta_k and sum_k w_k m_k of a span of coordinates, block by block.
+    """Gives sum_k w_k m_k theta_k of a span of coordinates, and who holds them, block by block.
 
     Args:
         parts: at most GROUP clients.
         start: the span's first coordinate, a multiple of BLOCK.
         stop: the coordinate after its last.
         scratch: room for a block; what is given lies in it, until the next is asked for.
+        compute: how values are added.
         plain: count every coordinate as held, a pruned one as zero.
 
     Yields:
-        The block's coordinates, its float32 numerators and its float32 denominators.
+        The block's coordinates, its float32 numerators, and its uint8 codes: the denominator
+        sum_k w_k m_k of a coordinate is `denominators(parts)[code]`.
     """
-    table = _denominators(parts)
     readers = [Reader(part, start) for part in parts]
     for begin in range(start, stop, BLOCK):
         end = min(begin + BLOCK, stop)
-        numerator, code = _sum_block(parts, readers, begin, end, scratch, plain)
-        denominator = scratch.denominator[: end - begin]
-        # A code is never out of range; without `clip` numpy would check each one.
-        np.take(table, code, out=denominator, mode="clip")
-        yield slice(begin, end), numerator, denominator
+        sums = _sum_block(parts, readers, begin, end, scratch, compute, plain)
+        yield slice(begin, end), *sums
 
 
-def divide_block(numerator: Array, denominator: Array, previous: Array, merged: Array) -> None:
-    """Writes numerator / denominator where the denominator is positive, previous elsewhere.
-
-    Args:
-        numerator: (n,) float.
-        denominator: (n,) float, >= 0; changed in place.
-        previous: (n,) the values from before the round.
-        merged: (n,) of the same dtype; written.
-    """
-    carried = np.flatnonzero(denominator == 0)
-    denominator[carried] = 1.0
-    np.divide(numerator, denominator, out=merged, casting="same_kind")
-    merged[carried] = previous[carried]
-
-
-def _denominators(parts: Sequence[Part]) -> Array:
+def denominators(parts: Sequence[Part]) -> Array:
     """Gives sum_k w_k m_k of each of the 256 codes, float32."""
     codes = np.arange(256)
     table = np.zeros(256)
@@ -102,6 +89,7 @@ def _sum_block(
     start: int,
     stop: int,
     scratch: Scratch,
+    compute: Arithmetic,
     plain: bool,
 ) -> tuple[Array, Array]:
     """Gives a block's numerators, and uint8 codes: the last client's bit is the lowest."""
@@ -111,13 +99,6 @@ def _sum_block(
     code[:] = 0
     for part, reader in zip(parts, readers, strict=True):
         mask, places, values = reader.next_block(start, stop)
-        np.add(code, code, out=code)
-        np.bitwise_or(code, 1 if mask is None or plain else mask.view(np.uint8), out=code)
-        if not isinstance(places, slice):
-            spread = scratch.spread[:size]
-            spread[:] = 0
-            spread[places] = values
-            values = spread
-        np.multiply(values, part.weight, out=scratch.spread[:size])
-        np.add(numerator, scratch.spread[:size], out=numerator)
+        bits = None if plain else mask
+        compute.add(numerator, code, bits, places, values, part.weight, scratch.room[:size])
     return numerator, code

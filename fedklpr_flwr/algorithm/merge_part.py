@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedklpr_flwr.compiled import places_of
 from fedklpr_flwr.errors import MergeError
 
 Array = NDArray[Any]
@@ -113,7 +114,7 @@ class Reader:
         count = stop - start
         places: Array | slice = slice(0, count)
         if mask is not None and not part.dense:
-            places = np.flatnonzero(mask)
+            places = places_of(mask)
             count = places.size
         values = part.values.block(self._next, start, places)
         self._next += count

@@ -7,13 +7,20 @@ A pruned coordinate does not dilute the others' mean (paper: sparse activation s
 taken in the order given, so the result is the same to the bit however many threads there are.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
+from fedklpr_flwr.algorithm.block_arithmetic import arithmetic, divide_block
 from fedklpr_flwr.algorithm.crew import Crew
-from fedklpr_flwr.algorithm.masked_sum import BLOCK, GROUP, Scratch, divide_block, summed_blocks
+from fedklpr_flwr.algorithm.masked_sum import (
+    BLOCK,
+    GROUP,
+    Scratch,
+    denominators,
+    summed_blocks,
+)
 from fedklpr_flwr.algorithm.merge_part import Array, Part, ValueSource, checked_part
 from fedklpr_flwr.algorithm.trimmed_mean import trimmed_span
 from fedklpr_flwr.errors import MergeError
@@ -71,6 +78,7 @@ class MergeAccumulator:
         self._plain = how == "plain_mean"
         self._trim = trim if how == "trimmed_mean" else None
         self._waiting: list[Part] = []
+        self._compute = arithmetic(previous.size)
         self._crew = crew or Crew(1, lambda: Scratch.of(min(BLOCK, previous.size)))
         # Running sums over the whole tensor exist only with more clients than fit one group.
         self._sums: tuple[Array, Array] | None = None
@@ -140,22 +148,27 @@ class MergeAccumulator:
         if self._trim is not None:
             trimmed_span(self._waiting, previous, merged, *span, self._trim)
             return
-        with self._crew.room() as room:
-            for at, numerator, denominator in summed_blocks(
-                self._waiting, *span, room, plain=self._plain
-            ):
-                if self._sums is not None:
-                    numerator = self._sums[0][at] + numerator
-                    denominator = self._sums[1][at] + denominator
-                divide_block(numerator, denominator, previous[at], merged[at])
+        table = denominators(self._waiting)
+        with self._crew.room() as scratch:
+            for at, numerator, code in self._blocks(span, scratch):
+                room = scratch.room[: code.size]
+                if self._sums is None:
+                    self._compute.divide(numerator, code, table, previous[at], merged[at], room)
+                else:
+                    tops, bottoms = (sums[at] for sums in self._sums)
+                    divide_block(tops + numerator, bottoms + table[code], previous[at], merged[at])
 
     def _add_waiting(self, tops: Array, bottoms: Array, span: tuple[int, int]) -> None:
-        with self._crew.room() as room:
-            for at, numerator, denominator in summed_blocks(
-                self._waiting, *span, room, plain=self._plain
-            ):
+        table = denominators(self._waiting)
+        with self._crew.room() as scratch:
+            for at, numerator, code in self._blocks(span, scratch):
                 tops[at] += numerator
-                bottoms[at] += denominator
+                bottoms[at] += table[code]
+
+    def _blocks(
+        self, span: tuple[int, int], scratch: Scratch
+    ) -> Iterator[tuple[slice, Array, Array]]:
+        return summed_blocks(self._waiting, *span, scratch, self._compute, plain=self._plain)
 
 
 def merge_tensor(

@@ -6,6 +6,7 @@ and a client's mask is a file read the same way.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -166,7 +167,13 @@ def run_merge_round(
     counted = [a for a in ordered if notes.weight[a.client] > 0]
     lengths = {a.client: a.lengths for a in counted}
     notes = replace(notes, shortened=shortening(lengths, norm_bound(settings)))
-    payloads = [open_update(a.payload, layout, a.known_masks, sent, settings) for a in counted]
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:  # a payload's checksum is counted without the lock
+        payloads = list(
+            pool.map(
+                lambda a: open_update(a.payload, layout, a.known_masks, sent, settings), counted
+            )
+        )
 
     def contribution(arrival: Arrival, payload: Payload, name: str) -> Contribution:
         """One client's part in a tensor; `inspect_update` has checked its payload."""
@@ -189,7 +196,7 @@ def run_merge_round(
         contributors,
         how=settings.method.merge,
         trim=settings.defence.trim,
-        threads=os.cpu_count() or 1,
+        threads=threads,
     )
     return {**previous, **merged}, notes
 

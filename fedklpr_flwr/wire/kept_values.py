@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.forms import INT8, check_finite, from_symbols, to_symbols
+from fedklpr_flwr.wire.compiled_join import join_compiled
+from fedklpr_flwr.wire.forms import FLOAT32, INT8, check_finite, from_symbols, to_symbols
 from fedklpr_flwr.wire.planes import apply_difference, join_planes, plane_widths
 
 BLOCK = 131_072
@@ -62,6 +64,12 @@ class KeptValues:
             WireError: an int8 symbol that no sender writes.
         """
         count = places.stop - places.start if isinstance(places, slice) else places.size
+        if self._form == FLOAT32 and self.size >= WORTH_COMPILING // 2:
+            values = np.empty(count, np.float32)
+            if join_compiled(
+                self._cut(first, first + count), self._reference, start, places, values
+            ):
+                return values
         base = None if self._reference is None else self._reference[start:][places]
         return self._decode(first, first + count, base)
 
@@ -100,10 +108,12 @@ class KeptValues:
             )
         return values
 
-    def _decode(self, first: int, stop: int, base: np.ndarray | None) -> np.ndarray:
+    def _cut(self, first: int, stop: int) -> list[np.ndarray]:
         pairs = zip(self._planes, self._widths, strict=True)
-        planes = [plane[first * width : stop * width] for plane, width in pairs]
-        symbols = join_planes(planes, self._form, base is not None)
+        return [plane[first * width : stop * width] for plane, width in pairs]
+
+    def _decode(self, first: int, stop: int, base: np.ndarray | None) -> np.ndarray:
+        symbols = join_planes(self._cut(first, stop), self._form, base is not None)
         steps = None if self._steps is None else self._steps[first:stop]
         if base is not None:
             symbols = apply_difference(symbols, to_symbols(base, self._form, steps, self._name))
