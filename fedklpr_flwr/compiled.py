@@ -6,11 +6,11 @@ is worth it; where it is not installed, numpy does the same to the bit.
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-Loop = TypeVar("Loop", bound=Callable)
+Loop = Callable[..., Any]
 
 WORTH_COMPILING = 262_144
 """Numbers that a tensor must have."""

@@ -31,10 +31,11 @@ def arithmetic(size: int) -> Arithmetic:
     Args:
         size: the tensor's coordinates.
     """
-    loops = compiled(_add_all), compiled(_add_at), compiled(_divide)
-    if size < WORTH_COMPILING or None in loops:
+    if size < WORTH_COMPILING:
         return BY_NUMPY
-    add_all, add_at, divide = loops
+    add_all, add_at, divide = compiled(_add_all), compiled(_add_at), compiled(_divide)
+    if add_all is None or add_at is None or divide is None:
+        return BY_NUMPY
 
     def add(
         numerator: Array,

@@ -41,7 +41,8 @@ class Scratch:
     @classmethod
     def of(cls, size: int) -> "Scratch":
         """Makes room for blocks of the given size."""
-        return cls(*np.empty((2, size), np.float32), np.empty(size, np.uint8))
+        room, numerator = np.empty((2, size), np.float32)
+        return cls(room, numerator, np.empty(size, np.uint8))
 
 
 def summed_blocks(
