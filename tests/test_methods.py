@@ -6,7 +6,7 @@ from tiny_federation import PERSONS, interfering
 from wiretap import PAIR, Wiretap, memory_folder, memory_of
 
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.federation.local_round import divergence_batch
+from fedklpr_flwr.federation.knowledge import divergence_batch
 from fedklpr_flwr.federation.personal_model import (
     evaluate_personal_model,
     initial_network,

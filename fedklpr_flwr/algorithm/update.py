@@ -145,6 +145,15 @@ def read_scores(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, fl
     }
 
 
+def read_count(values: Mapping[str, Any], name: str) -> int:
+    """Reads a whole number that came over the network; 0 where it is not said.
+
+    Raises:
+        MergeError: it is not a whole number >= 0.
+    """
+    return _count({name: 0, **values}, name)
+
+
 def _number(
     values: Mapping[str, Any], name: str, low: float = -_LARGEST, high: float = _LARGEST
 ) -> float:

@@ -4,6 +4,7 @@
                                                    residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
     <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
+    <root>/<run>/<client>/releases                 how many noised updates have left
     <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
 
 A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
@@ -33,6 +34,7 @@ from fedklpr_flwr.federation.site import Site
 
 _FORMAT = "fedklpr-memory-1"
 _FINAL = "final.safetensors"
+_RELEASES = "releases"
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,22 @@ class MemoryFolder:
     def pictures_changed(self, site: Site, round_number: int) -> bool:
         """Whether the pictures are others than this client last worked with; see note_pictures."""
         return note_pictures(self.folder, site, round_number)
+
+    def count_release(self, merged: int) -> int:
+        """Note that one more noised update leaves, before it does.
+
+        Args:
+            merged: the last round in which an update of this client was merged: so many have left
+                at least, should this count be lost.
+
+        Returns:
+            How many have left with this one.
+        """
+        path = self.folder / _RELEASES
+        told = path.read_text(encoding="ascii") if path.exists() else "0"
+        count = max(int(told) if told.isdigit() else 0, merged) + 1
+        write_atomically(path, str(count).encode())
+        return count
 
     def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
         """Keep the model as it is after the final local fine-tuning, which followed that round."""

@@ -153,6 +153,15 @@ def _scenario(settings: Settings) -> None:
             )
 
 
+def _privacy(settings: Settings) -> None:
+    weights = settings.method.aggregation_weights
+    if settings.privacy.kind == "local_dp" and weights not in ("uniform", "praw"):
+        raise SettingsError(
+            f"method.aggregation_weights={weights} is made of figures that privacy=local_dp "
+            "withholds: set it to uniform or praw"
+        )
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -174,5 +183,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _neighbours,
     _clients,
     _scenario,
+    _privacy,
     _names,
 )

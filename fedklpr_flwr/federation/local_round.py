@@ -12,26 +12,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fedklpr_flwr.algorithm.divergence import (
-    cosine_distance,
-    default_temperature,
-    knowledge_gain,
-)
 from fedklpr_flwr.algorithm.update import ClientUpdate, TrainingReport
 from fedklpr_flwr.federation.accuracy import hold_out
 from fedklpr_flwr.federation.client_memory import ClientMemory
 from fedklpr_flwr.federation.client_pruning import ClientPruning
 from fedklpr_flwr.federation.clock import Clock
+from fedklpr_flwr.federation.knowledge import Knowledge
 from fedklpr_flwr.federation.local_training import LocalTraining, Trained
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
     evaluate_personal_model,
-    features_of,
+    float_state,
     personal_names,
     state_on_host,
 )
-from fedklpr_flwr.federation.randomness import named_generator
-from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.federation.privacy import add_noise, is_private, withheld
+from fedklpr_flwr.federation.site import Site
 from fedklpr_flwr.federation.training_plan import round_plan
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores
@@ -76,49 +72,38 @@ def run_local_round(
     pruning = ClientPruning(network, home, memory, settings, round_number, initial)
     with clock.phase("prune"):
         pruning.before_training()
-    batch = divergence_batch(home, settings)
+    received = _leaving(network, settings, copied=True) if is_private(settings) else None
     with clock.phase("measure"):
-        before = features_of(network, batch)
+        knowledge = Knowledge(network, home, settings)
     training = LocalTraining(network, home, heldout, pruning, plan, clock, memory.labels)
     trained = training.run()
+    if received is not None:
+        leaving = _leaving(network, settings)
+        add_noise(leaving, received, pruning.masks, settings, site.name, round_number)
     with clock.phase("prune"):
         pruning.after_training(trained.accuracy, training.accuracy_through)
     with clock.phase("measure"):
-        after = features_of(network, batch)
+        gained = knowledge.gained()
     with clock.phase("evaluate"):
         scores = evaluate_personal_model(network, site)
-    report = _report(network, home, pruning, trained, before, after, clock, settings)
+    report = _report(home, pruning, trained, gained, clock, settings)
     update, left = _divide(network, site.name, pruning, report, settings, round_number)
     return LocalResult(update, replace(left, labels=trained.kept), scores)
 
 
-def divergence_batch(site: Site, settings: Settings) -> Pictures:
-    """The pictures that KLAW is measured on: 32 training pictures, the same in every round."""
-    count = len(site.train)
-    if settings.klaw.batch == "first32":
-        chosen = torch.arange(min(32, count))
-    else:
-        generator = named_generator(settings.seed, site.name, "klaw batch")
-        chosen = torch.randperm(count, generator=generator)[:32].sort().values
-    return site.train.subset(chosen)
-
-
 def _report(
-    network: ReidNetwork,
     site: Site,
     pruning: ClientPruning,
     trained: Trained,
-    before: torch.Tensor,
-    after: torch.Tensor,
+    gained: tuple[float, float],
     clock: Clock,
     settings: Settings,
 ) -> TrainingReport:
-    temperature = settings.kl.temperature or default_temperature(network.feature_dim)
     stats = trained.stats
-    return TrainingReport(
+    report = TrainingReport(
         examples=len(site.train),
-        divergence=knowledge_gain(after, before, temperature) if len(before) else 0.0,
-        cosine_distance=cosine_distance(after, before) if len(before) else 0.0,
+        divergence=gained[0],
+        cosine_distance=gained[1],
         pruned=pruning.ratio,
         accuracy=trained.accuracy,
         clusters=trained.labels.clusters,
@@ -130,6 +115,19 @@ def _report(
         seconds=clock.seconds,
         **trained.figures,
     )
+    return withheld(report) if is_private(settings) else report
+
+
+def _leaving(
+    network: ReidNetwork, settings: Settings, *, copied: bool = False
+) -> dict[str, torch.Tensor]:
+    """What of the network leaves the site: its own tensors, or copies."""
+    personal = personal_names(network, settings.method.personal_parts)
+    return {
+        name: tensor.clone() if copied else tensor
+        for name, tensor in float_state(network).items()
+        if name not in personal
+    }
 
 
 def _divide(

@@ -38,6 +38,7 @@ from fedklpr_flwr.federation.defence import (
 )
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
 from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
@@ -241,3 +242,9 @@ def weigh(
         return {client: float(share) for client, share in zip(clients, shares, strict=True)}
 
     return MergeNotes(by_client(klaw), by_client(praw), by_client(weight))
+
+
+def dense_bytes(settings: Settings) -> int:
+    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
+    everything = replace(settings.method, personal_parts="none")
+    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))

@@ -233,6 +233,18 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What is done to an update before it leaves its site."""
+
+    kind: str = one_of("none", "local_dp", default="none")
+    clip: float = between(1e-6, default=1.0)
+    noise: float = between(1e-3, default=1.0)
+    delta: float = between(1e-15, 0.1, default=1e-5)
+    randomness: str = one_of("system", "seed", default="system")
+    scores: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All of one run: composed from conf/, checked, the same on the server and every client."""
 
@@ -265,3 +277,4 @@ class Settings:
     wire: Wire
     federation: Federation
     report: Report
+    privacy: Privacy = Privacy()

@@ -27,16 +27,16 @@ from fedklpr_flwr.federation.personal_model import (
     mixed_with_own,
     shared_layout,
 )
+from fedklpr_flwr.federation.privacy import is_private
 from fedklpr_flwr.federation.site import Site
-from fedklpr_flwr.federation.update_coding import encode_update
+from fedklpr_flwr.federation.update_coding import carried_layout, encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.wire.codec import decode_dense
-from fedklpr_flwr.wire.layout import Layout
-from fedklpr_flwr.wire.payload import carries
 
 Scalars = dict[str, Any]
 
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp")
+_ALL_SCORES = (*_SCORES, "rank1_local", "map_local", "rank1_final", "map_final")
 
 NEEDS_SYNC = "needs_sync"
 """A reply's status where the client lacks the model or the mask that the task builds on."""
@@ -122,6 +122,8 @@ class SiteClient:
         }
         if result.scores is not None:
             said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
+        if is_private(self._settings):
+            said = {**self._cleared(said), "releases": folder.count_release(task.base_round)}
         return update, said
 
     def evaluate(self, task: Task, payload: bytes) -> Scalars:
@@ -138,7 +140,15 @@ class SiteClient:
             said |= {key: getattr(scores, key) for key in _SCORES}
         if task.last and self._settings.training.final_epochs:
             said |= self._fine_tune(opened, task)
-        return said
+        return self._cleared(said)
+
+    def _cleared(self, said: Scalars) -> Scalars:
+        """What may be said of the pictures: with noised updates no accuracy, unless asked for."""
+        if not is_private(self._settings):
+            return said
+        scores = self._settings.privacy.scores
+        kept = {key: value for key, value in said.items() if scores or key not in _ALL_SCORES}
+        return {**kept, "pictures_changed": False}
 
     def _fine_tune(self, opened: _Opened, task: Task) -> Scalars:
         """The long training after the last merge; the model stays here, its scores go out."""
@@ -158,7 +168,7 @@ class SiteClient:
         if not content or (memory is None and not task.full):
             return None
         known = None if memory is None or task.full else ArrayView(memory.masks)
-        layout = self._layout(content, task)
+        layout = carried_layout(content, self._settings, task.base_round)
         tensors, masks = decode_dense(content, layout=layout, known_masks=known)
         if payload:
             folder.store_received(payload)
@@ -176,13 +186,6 @@ class SiteClient:
         load_personal_model(network, mixed, memory.masks, memory.personal)
         bring_to_device(network, self._settings)
         return _Opened(network, memory, folder, tensors)
-
-    def _layout(self, content: bytes, task: Task) -> Layout:
-        """What a payload carries: all that ever travels, or only what is still shared."""
-        whole = shared_layout(self._settings)
-        if carries(content, whole):
-            return whole
-        return shared_layout(self._settings, task.base_round)
 
     def _memory(
         self, folder: MemoryFolder, task: Task, network: ReidNetwork

@@ -17,12 +17,25 @@ import torch
 
 from fedklpr_flwr.federation.mask_file import ArrayView, Masks
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.wire.codec import encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout
-from fedklpr_flwr.wire.payload import Payload
+from fedklpr_flwr.wire.payload import Payload, carries
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, torch.Tensor]
+
+
+def carried_layout(content: bytes, settings: Settings, base_round: int) -> Layout:
+    """What a payload from the server carries: all that ever travels, or only what is still shared.
+
+    Args:
+        content: the payload.
+        settings: the run's settings.
+        base_round: the last round in which the client's update was merged.
+    """
+    whole = shared_layout(settings)
+    return whole if carries(content, whole) else shared_layout(settings, base_round)
 
 
 def encode_update(

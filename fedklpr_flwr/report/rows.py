@@ -24,6 +24,8 @@ class Row:
             merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
         shortened: to what share of its length an update that stood out was shortened, else null
             (`defence.norm_bound`).
+        epsilon: of all that this client has sent up to here, with privacy=local_dp and settings
+            that leak nothing; else null; the largest.
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
@@ -63,6 +65,7 @@ class Row:
     cluster_recall: float | None = None
     camera_split: float | None = None
     pictures_changed: bool = False
+    epsilon: float | None = None
     bytes_up: int = 0
     bytes_down: int = 0
     bytes_message_up: int = 0
@@ -119,6 +122,7 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
     for name in _MEANS:
         values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
         setattr(summary, name, sum(values) / len(values) if values else None)
+    summary.epsilon = max((row.epsilon for row in rows if row.epsilon is not None), default=None)
     summary.idle = all(row.idle for row in rows)
     summary.pictures_changed = any(row.pictures_changed for row in rows)
     trained = [row for row in rows if row.round and row.status == "merged"]

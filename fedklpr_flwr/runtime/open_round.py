@@ -12,18 +12,24 @@ from typing import Any
 from flwr.app import Message
 from flwr.common.logger import log
 
-from fedklpr_flwr.algorithm.update import CLUSTER_FIGURES, TrainingReport, read_scores
+from fedklpr_flwr.algorithm.update import (
+    CLUSTER_FIGURES,
+    TrainingReport,
+    read_count,
+    read_scores,
+)
 from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import (
     Arrival,
     Inspection,
+    dense_bytes,
     inspect_update,
     run_merge_round,
 )
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.federation.privacy import epsilon
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
 from fedklpr_flwr.federation.update_coding import Arrays, quantise_downlink
 from fedklpr_flwr.report.rows import Row, round_row, row_from
@@ -177,6 +183,7 @@ class OpenRound:
         for key in _SAID:
             setattr(row, key, getattr(report, key))
         row.pruned, row.seconds = report.pruned, dict(report.seconds)
+        row.epsilon = epsilon(read_count(said, "releases"), self._settings)
         row.status, row.failed = "merged", False
         self._note_pictures(row, said)
 
@@ -233,12 +240,6 @@ class OpenRound:
             trained = self.number > 0 and row.status == "merged"
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
-
-
-def dense_bytes(settings: Settings) -> int:
-    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
-    everything = replace(settings.method, personal_parts="none")
-    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))
 
 
 def peak_megabytes() -> float:

@@ -11,6 +11,7 @@ from typing import IO
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.privacy import privacy_notes
 from fedklpr_flwr.runtime.check_places import check_places
 from fedklpr_flwr.runtime.command_line import override, resume_word, split_arguments
 from fedklpr_flwr.runtime.folder_lock import COMMAND, SERVER, hold
@@ -65,7 +66,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         folder = Path(settings.resume).resolve()
         experiment, overrides = _resumed(folder, arguments)
         settings = compose_settings(experiment, overrides)
-    notes = check_places(settings, simulated=simulated)
+    notes = [*check_places(settings, simulated=simulated), *privacy_notes(settings)]
     if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))

@@ -9,7 +9,8 @@ from fedklpr_flwr.algorithm.divergence import cosine_distance, default_temperatu
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prune_smallest, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.federation.client_memory import ClientMemory, fresh_memory
-from fedklpr_flwr.federation.local_round import divergence_batch, run_local_round
+from fedklpr_flwr.federation.knowledge import divergence_batch
+from fedklpr_flwr.federation.local_round import run_local_round
 from fedklpr_flwr.federation.personal_model import (
     features_of,
     float_state,
