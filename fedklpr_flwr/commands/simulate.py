@@ -1,12 +1,15 @@
 """`fedklpr simulate`: the same federation in one process, without Ray; equal to the bit."""
 
 import logging
+from collections.abc import Callable
 
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
 
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.prepare import Prepared, prepare
+
+Answering = Callable[[Message, Context], Message]
 
 
 def simulate(
@@ -26,15 +29,20 @@ def simulate(
     show_result(prepared.folder)
 
 
-def simulate_prepared(prepared: Prepared) -> None:
-    """Run a prepared federation in this process."""
+def simulate_prepared(prepared: Prepared, app: Answering | None = None) -> None:
+    """Run a prepared federation in this process.
+
+    Args:
+        prepared: the checked run.
+        app: what answers messages in place of the ClientApp, for clients that misbehave.
+    """
     from fedklpr_flwr import client_app, server_app
     from fedklpr_flwr.runtime.in_process import InProcessGrid
 
     logging.getLogger("flwr").handlers[:] = [_PlainHandler()]
     nodes = len(prepared.settings.data.clients)
     grid = InProcessGrid(
-        client_app.app,
+        app or client_app.app,
         prepared.run_config,
         [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
     )

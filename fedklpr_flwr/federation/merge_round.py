@@ -142,6 +142,11 @@ def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
             f"values of {spec.name}: expected none beyond {largest:g}, got {found:g}; the update "
             "is damaged, or its training went astray"
         )
+    if spec.name.endswith("running_var") and values.min(initial=0.0) < 0:
+        raise WireError(
+            f"values of {spec.name}: a variance is never below zero, got {values.min():g}; every "
+            "site's network would give no number any more"
+        )
 
 
 def run_merge_round(

@@ -171,6 +171,20 @@ def test_an_update_of_huge_finite_numbers_is_refused(name, largest, arrive, tiny
             inspect(value)
 
 
+def test_a_variance_below_zero_is_refused(tmp_path, tiny_settings):
+    before = {"bn.running_var": np.ones(3, np.float32)}
+    layout = layout_of(before, [])
+    for value, good in ((0.0, True), (-0.01, False)):
+        tensors = {"bn.running_var": np.array([1, value, 2], np.float32)}
+        payload = tmp_path / "payload"
+        payload.write_bytes(encode(tensors, {}, layout=layout))
+        if good:
+            inspect_update(payload, layout, {}, before, tiny_settings())
+        else:
+            with pytest.raises(WireError, match=r"a variance is never below zero, got -0\.01"):
+                inspect_update(payload, layout, {}, before, tiny_settings())
+
+
 def test_an_update_that_stands_out_moves_the_merge_no_further_than_the_bound(arrive, tiny_settings):
     def moved(by):
         return {name: array + np.float32(by) for name, array in BEFORE.items()}
