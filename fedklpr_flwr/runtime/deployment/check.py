@@ -1,12 +1,12 @@
 """What is wrong with a deployment's folder, or soon will be: expiry, file modes, mixed-up files."""
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
-import tomllib
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -55,7 +55,7 @@ def check_folder(folder: Path, now: datetime | None = None) -> list[Finding]:
     certificates = sorted(folder.rglob("*.crt"))
     if not certificates:
         raise SettingsError(
-            f"{folder} has no certificate: expected a folder that fedklpr deploy init wrote, or its "
+            f"{folder} has no certificate: expected a folder that fedklpr deploy init wrote, its "
             "office/, or one of its sites/"
         )
     moment = now or datetime.now(UTC)

@@ -1,9 +1,9 @@
 """A deployment's folder: all its files at once, or none.
 
-    SITES.yaml            what it was made of
-    authority/            signs certificates; stays with whoever made it
-    office/               carried to the SuperLink's machine
-    sites/NAME/           carried to the box of that name
+SITES.yaml            what it was made of
+authority/            signs certificates; stays with whoever made it
+office/               carried to the SuperLink's machine
+sites/NAME/           carried to the box of that name
 """
 
 import os
@@ -104,8 +104,8 @@ def read_secrets(folder: Path) -> Secrets:
         }
     except OSError as error:
         raise RunError(
-            f"{error.filename} cannot be read: {error.strerror}; renewing needs the whole folder as "
-            "`fedklpr deploy init` wrote it, with authority/ and sites/"
+            f"{error.filename} cannot be read: {error.strerror}; renewing needs the whole folder "
+            "that fedklpr deploy init wrote, with authority/ and sites/"
         ) from error
     return Secrets(authority, nodes)
 
@@ -124,8 +124,7 @@ def _check_replaceable(out: Path, replace: bool) -> None:
 
 def _files(sites: Sites, source: bytes, out: Path, secrets: Secrets) -> dict[str, _File]:
     nodes = {
-        site.name: secrets.nodes.get(site.name)
-        or make_node_key(f"{sites.federation}/{site.name}")
+        site.name: secrets.nodes.get(site.name) or make_node_key(f"{sites.federation}/{site.name}")
         for site in sites.sites
     }
     authority = _File(secrets.authority.certificate, PUBLIC)

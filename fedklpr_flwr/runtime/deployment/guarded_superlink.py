@@ -26,8 +26,8 @@ FOR_BOXES = "/v1/fleet/"
 """The paths that other machines may ask for."""
 
 _REFUSAL = (
-    "This SuperLink answers other machines on its Fleet interface alone: run flwr and fedklpr on the "
-    "SuperLink's own machine, by its connection to 127.0.0.1."
+    "This SuperLink answers other machines on its Fleet interface alone: run flwr and fedklpr on "
+    "its own machine."
 )
 
 
@@ -39,8 +39,11 @@ class OfficeOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with status 403."""
-        if scope["type"] != "http" or may_ask(scope):
+        if scope["type"] == "lifespan" or may_ask(scope):
             await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
             return
         body = json.dumps({"detail": _REFUSAL}).encode()
         headers = [(b"content-type", b"application/json")]

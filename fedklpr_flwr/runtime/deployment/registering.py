@@ -36,9 +36,7 @@ def register_keys(office: Path) -> dict[str, str]:
     home = office.absolute() / "flower"
     name, address = _settle(home / "config.toml", office.absolute() / "ca.crt")
     _wait_until_up(address)
-    return {
-        key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))
-    }
+    return {key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))}
 
 
 def _settle(path: Path, authority: Path) -> tuple[str, str]:
@@ -49,11 +47,13 @@ def _settle(path: Path, authority: Path) -> tuple[str, str]:
         address, written = str(found[name]["address"]), str(found[name]["root-certificates"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"{path} holds no connection ({error}): expected the folder office/ that fedklpr deploy "
-            "init wrote"
+            f"{path} holds no connection ({error}): expected the folder office/ that fedklpr "
+            "deploy init wrote"
         ) from error
     if written != str(authority):
-        text = path.read_text(encoding="utf-8").replace(toml_text(written), toml_text(str(authority)))
+        text = path.read_text(encoding="utf-8").replace(
+            toml_text(written), toml_text(str(authority))
+        )
         write_atomically(path, text.encode())
     return name, address
 

@@ -57,11 +57,11 @@ trap 'stopped=yes; kill -TERM "$node" 2>/dev/null || true' TERM INT
 wait "$node" || true
 [ -z "$stopped" ] || {{ wait "$node" || true; exit 0; }}
 cat >&2 <<'WHY'
-{name}: the SuperNode ended.
-  "Failed to activate SuperNode" above: the SuperLink does not know this box's key (run register.sh on
-  the SuperLink's machine), or takes the box for online for a minute after a crash (start again).
+{name}: the SuperNode ended. If it says above
+  "Failed to activate SuperNode": the SuperLink does not know this box's key: run register.sh on the
+      SuperLink's machine; or this box crashed, and is let in again a minute later.
   "SuperNode terminated gracefully": the SuperLink was started anew and knows nobody: register.sh.
-  The service of systemd starts it again every 20 s until it is let in.
+Start it again, or let systemd do so: its service tries every 20 s until it is let in.
 WHY
 exit 1
 """
@@ -156,7 +156,9 @@ def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
         place=place,
         user=part.user,
         unit=unit_name(sites, part),
-        more="" if boxes else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
+        more=""
+        if boxes
+        else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
         state=_STATE_LINES.format(work.removeprefix(_STATE)) if work.startswith(_STATE) else "",
     )
 
