@@ -3,24 +3,27 @@
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from deployed import COMMAND, Deployed, wait_for
-from tiny_federation import run_tiny_federation, tiny_overrides
+from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, tiny_overrides
 
 from fedklpr_flwr.report.rows import read_rows
 from fedklpr_flwr.runtime.deployment.certificates import make_node_key, sign_server
 from fedklpr_flwr.runtime.deployment.folder import read_secrets
 from fedklpr_flwr.runtime.launch import free_port
-from fedklpr_flwr.runtime.processes import stop
+from fedklpr_flwr.runtime.processes import processes_of, stop
 
 pytestmark = pytest.mark.slow
 
 DRAWN = ("airport", "street", "yard")
-PAIR = ("ash", "birch")
 WAIT = "federation.wait_seconds=120"
 GUARDED = (sys.executable, "-m", "fedklpr_flwr.runtime.deployment.guarded_superlink")
 
@@ -96,6 +99,25 @@ def test_a_plain_text_client_is_refused_and_told_what_to_do(street):
         plain.write_text(before)
 
 
+def test_another_machine_is_answered_on_the_boxes_interface_alone(street):
+    """This machine by its other address: neither loopback nor where the SuperLink listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but loopback's")
+        other = probe.getsockname()[0]
+    context = ssl.create_default_context(cafile=str(street.folder / "sites/yard/ca.crt"))
+    answers = {}
+    for address in ("127.0.0.1", other):
+        way = httpx.HTTPTransport(verify=context, local_address=address)
+        with httpx.Client(transport=way, base_url=f"https://127.0.0.1:{street.port}") as client:
+            for path in ("control/list-nodes", "runtime/list-tasks", "fleet/pull-messages"):
+                answers[address, path] = client.post(f"/v1/{path}").status_code
+    refused = {key for key, status in answers.items() if status == 403}
+    assert refused == {(other, "control/list-nodes"), (other, "runtime/list-tasks")}
+
+
 def known_nodes(deployed: Deployed) -> list[str]:
     env = {**os.environ, "FLWR_HOME": str(deployed.folder / "office" / "flower")}
     command = ["flwr", "supernode", "list", deployed.name, "--format", "json"]
@@ -126,9 +148,9 @@ def test_an_expired_certificate_stops_the_superlink_and_the_boxes_with_what_to_d
 
 
 def test_two_federations_on_one_machine_do_not_disturb_each_other(sites, tmp_path, cache):
-    """The same site names and pictures, two seeds: each ends with its own simulation's model."""
-    keys = {name: {"root": str(sites / name)} for name in PAIR}
-    chosen = {name: ("federation.rounds=1", f"seed={n}") for n, name in enumerate(("one", "two"))}
+    """One site's name and pictures in both, two seeds: each ends with its own simulation's model."""
+    keys = {"ash": {"root": str(sites / "ash")}}
+    chosen = {name: (ONE_ROUND, ALONE, f"seed={n}") for n, name in enumerate(("one", "two"))}
     with (
         Deployed(tmp_path / "a", "one", keys, cache) as one,
         Deployed(tmp_path / "b", "two", keys, cache) as two,
@@ -136,12 +158,11 @@ def test_two_federations_on_one_machine_do_not_disturb_each_other(sites, tmp_pat
         for deployed in (one, two):
             deployed.start("office")
             deployed.register()
-            for name in PAIR:
-                deployed.start(f"sites/{name}")
+            deployed.start("sites/ash")
         running = [
             deployed.launch(
                 "experiment=smoke",
-                *tiny_overrides(sites, PAIR),
+                *tiny_overrides(sites, ["ash"]),
                 *chosen[deployed.name],
                 WAIT,
                 f"run.dir={deployed.base / 'run'}",
@@ -154,7 +175,7 @@ def test_two_federations_on_one_machine_do_not_disturb_each_other(sites, tmp_pat
         models = {}
         for deployed in (one, two):
             words = (*chosen[deployed.name], "deployment=true")
-            alone = run_tiny_federation(sites, deployed.base / "alone", *words, names=PAIR)
+            alone = run_tiny_federation(sites, deployed.base / "alone", *words, names=["ash"])
             models[deployed.name] = (deployed.base / "run" / "global.safetensors").read_bytes()
             assert models[deployed.name] == alone.model
         assert models["one"] != models["two"]
@@ -174,3 +195,10 @@ def test_a_superlink_started_anew_lets_its_boxes_in_again(tmp_path, cache):
         assert box.wait(90) == 1
         assert "the SuperLink was started anew and knows nobody: register.sh" in log.read_text()
         wait_for(deployed.start("sites/yard"), "SuperNode ID")
+        again = deployed.processes[-1]
+        again.terminate()  # as systemd does, to the script alone
+        assert again.wait(60) == 0
+        end = time.monotonic() + 30
+        while left := processes_of(tmp_path / "work" / "yard" / "flower"):
+            assert time.monotonic() < end, f"the script left {left} behind"
+            time.sleep(0.2)
