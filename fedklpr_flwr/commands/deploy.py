@@ -72,7 +72,10 @@ def renew(folder: Deployment) -> None:
     if new := sorted(names - secrets.nodes.keys()):
         print(f"new: {', '.join(new)}: carry their folders, below sites/, to their boxes")
     if gone := sorted(secrets.nodes.keys() - names):
-        print(f"gone: {', '.join(gone)}: shut out once the SuperLink is started anew")
+        print(
+            f"gone: {', '.join(gone)}: shut out once their keys are gone from office/keys/ on the "
+            "SuperLink's machine (rsync --delete) and it is started anew"
+        )
 
 
 @cli.command("check")

@@ -59,7 +59,7 @@ def check_folder(folder: Path, now: datetime | None = None) -> list[Finding]:
             "office/, or one of its sites/"
         )
     moment = now or datetime.now(UTC)
-    findings = []
+    findings: list[Finding] = []
     for path in certificates:
         findings += _certificate(path, str(path.relative_to(folder)), moment)
     for path in sorted(folder.rglob("*.key")):

@@ -139,7 +139,7 @@ class _Loader(yaml.SafeLoader):
         twice = [key for key, count in keys.items() if count > 1]
         if twice:
             raise yaml.YAMLError(f"the key {twice[0]} comes twice{node.start_mark}")
-        return super().construct_mapping(node, deep)
+        return dict(super().construct_mapping(node, deep))
 
 
 def _check_server(sites: Sites) -> None:
