@@ -108,7 +108,7 @@ def settings_from(composed: Mapping[str, Any]) -> Settings:
     values["experiment"] = values.pop("experiment_name", None)
     if isinstance(values.get("model"), Mapping) and values["model"].get("weights") == "none":
         values["model"] = {**values["model"], "weights": None}
-    settings = join_clients(spread_clients(_build(Settings, values, "")))
+    settings = join_clients(spread_clients(build(Settings, values, "")))
     check_pairs(settings)
     return settings
 
@@ -196,8 +196,17 @@ def _unknown_key(key: str) -> str | None:
     return None
 
 
-def _build(kind: type[T], value: Any, path: str) -> T:
-    """A dataclass from a mapping, each field checked against its type and its metadata."""
+def build(kind: type[T], value: Any, path: str) -> T:
+    """A dataclass from a mapping, each field checked against its type and its metadata.
+
+    Args:
+        kind: the dataclass; a field may be a scalar, another dataclass, or a tuple of either.
+        value: what a YAML file says.
+        path: where in it, for errors; empty at the top.
+
+    Raises:
+        SettingsError: a missing or unknown key, a wrong type, or a value out of range.
+    """
     if not isinstance(value, Mapping):
         raise SettingsError(f"{path} is {value!r}: expected a group of keys")
     hints = typing.get_type_hints(kind)
@@ -229,7 +238,7 @@ def _value(kind: Any, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
             return None
         kind = next(part for part in kind.__args__ if part is not type(None))
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, path)
+        return build(typing.cast(type, kind), value, path)
     if typing.get_origin(kind) is tuple:
         item_kind = typing.get_args(kind)[0]
         if not isinstance(value, list | tuple):

@@ -167,6 +167,13 @@ class FedKlprStrategy(Strategy):
                 f"{found} of {count} clients came within federation.wait_seconds="
                 f"{chosen.wait_seconds:g}, {nodes} SuperNodes are there. "
             )
+            if self.settings.deployment:
+                here = ", ".join(sorted(self.roster.nodes)) or "nobody"
+                return (
+                    f"{came}Here: {here}. Start the SuperNodes of the others, or wait for fewer by "
+                    "federation.start_clients, then go on with fedklpr run --superlink NAME "
+                    f"{resume_word(self.folder.path)}"
+                )
             commands = f"\n  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
             if nodes < count:
                 return f"{came}Start as many SuperNodes as there are sites:{commands}"

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, simulate
+from fedklpr_flwr.commands import bench, compare, data, deploy, evaluate, report, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -23,6 +23,7 @@ cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
 cli.command("report")(report.report)
 cli.add_typer(data.cli, name="data")
+cli.add_typer(deploy.cli, name="deploy")
 
 
 @cli.callback()

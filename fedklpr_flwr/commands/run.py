@@ -12,6 +12,7 @@ from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.report.rows import Row, progress_line, read_rows
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runtime.command_line import resume_word
+from fedklpr_flwr.runtime.deployment.reach import check_connection
 from fedklpr_flwr.runtime.launch import launch
 from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
 
@@ -34,6 +35,8 @@ def run(
     Example: fedklpr run experiment=drawn seed=1 pruning.rate=0.2
     """
     words = list(overrides or [])
+    if superlink is not None:
+        check_connection(superlink)
     if superlink is not None and not any(word.startswith("deployment=") for word in words):
         words.append("deployment=true")
     prepared = prepare(words, simulated=superlink is None)

@@ -1,0 +1,139 @@
+"""`fedklpr deploy`: from a list of sites to keys, certificates, start scripts and services."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.runtime.deployment.check import (
+    Finding,
+    Kind,
+    check_folder,
+    check_pictures,
+)
+from fedklpr_flwr.runtime.deployment.folder import (
+    SITES_FILE,
+    is_deployment,
+    make_folder,
+    read_secrets,
+)
+from fedklpr_flwr.runtime.deployment.reach import tls_fault
+from fedklpr_flwr.runtime.deployment.registering import register_keys
+from fedklpr_flwr.runtime.deployment.sites_file import Sites, read_sites
+
+cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
+
+Deployment = Annotated[Path, typer.Argument(help="a folder that deploy init wrote")]
+
+
+@cli.command("init")
+def init(
+    sites: Annotated[Path, typer.Argument(help="SITES.yaml: docs/deployment.md lists its keys")],
+    out: Annotated[Path | None, typer.Option(help="the folder; default: the federation's name")] = (
+        None
+    ),
+    force: Annotated[
+        bool, typer.Option("--force", help="replace an earlier deployment, its keys included")
+    ] = False,
+) -> None:
+    """Write keys, certificates, start scripts and services of a federation.
+
+    Example: fedklpr deploy init SITES.yaml
+    """
+    found = read_sites(sites)
+    folder = out or Path(found.federation)
+    replaced = _sites_of(folder) if is_deployment(folder) else None
+    make_folder(found, sites.read_bytes(), folder, replace=force)
+    if replaced is not None:
+        print(
+            f"replaced the deployment in {folder}: its authority, and the keys of "
+            f"{', '.join(replaced)}, are void; carry all folders anew"
+        )
+    _tell(found, folder)
+
+
+@cli.command("renew")
+def renew(folder: Deployment) -> None:
+    """Make a deployment's folder anew from its SITES.yaml, keeping its authority and keys.
+
+    For a certificate that expires, another host, one site more or less. Boxes that were there
+    before need nothing new, unless their own lines in SITES.yaml changed.
+
+    Example: fedklpr deploy renew street-cameras
+    """
+    if not is_deployment(folder):
+        raise SettingsError(f"{folder} is no folder that fedklpr deploy init wrote")
+    found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
+    source = (folder / SITES_FILE).read_bytes()
+    make_folder(found, source, folder, kept=secrets, replace=True)
+    names = {site.name for site in found.sites}
+    print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")
+    if new := sorted(names - secrets.nodes.keys()):
+        print(f"new: {', '.join(new)}: carry their folders, below sites/, to their boxes")
+    if gone := sorted(secrets.nodes.keys() - names):
+        print(
+            f"gone: {', '.join(gone)}: shut out once their keys are gone from office/keys/ on the "
+            "SuperLink's machine (rsync --delete) and it is started anew"
+        )
+
+
+@cli.command("check")
+def check(
+    folder: Deployment,
+    server: Annotated[
+        str | None, typer.Option(help="HOST:PORT: this is the site's own box, try its SuperLink")
+    ] = None,
+) -> None:
+    """Say what expires when, and what keeps a folder from being used; then exit status 1.
+
+    Example: fedklpr deploy check street-cameras
+    """
+    findings = check_folder(folder)
+    if server is not None:
+        findings += check_pictures(folder) + _reached(server, folder / "ca.crt")
+    for finding in findings:
+        word = "" if finding.kind is Kind.GOOD else f"{finding.kind.value}: "
+        print(f"{word}{finding.text}", flush=True)
+    if any(finding.kind is Kind.FAULT for finding in findings):
+        raise typer.Exit(1)
+
+
+@cli.command("register")
+def register(
+    office: Annotated[Path, typer.Argument(help="the folder office/, on the SuperLink's machine")],
+) -> None:
+    """Tell the SuperLink on this machine which boxes it may trust: after every start of it.
+
+    Example: fedklpr deploy register street-cameras/office
+    """
+    for site, node in register_keys(office).items():
+        print(f"{site}: {'was registered before' if node == 'known' else f'node {node}'}")
+
+
+def _reached(server: str, authority: Path) -> list[Finding]:
+    """A SuperLink that is away is no fault of this box, which goes on trying."""
+    try:
+        fault = tls_fault(server, authority)
+    except ConnectionError as error:
+        return [Finding(Kind.SOON, str(error))]
+    return [Finding(Kind.FAULT, fault) if fault else Finding(Kind.GOOD, f"{server} answers")]
+
+
+def _sites_of(folder: Path) -> list[str]:
+    return sorted(site.name for site in (folder / "sites").iterdir() if site.is_dir())
+
+
+def _tell(sites: Sites, folder: Path) -> None:
+    """What to do next, as docs/deployment.md has it."""
+    server = sites.server
+    print(f"wrote {folder}: certificate for {', '.join(server.hosts)}, {server.days} days")
+    print(f"  keep {folder / 'authority'} to yourself")
+    print(f"  {folder / 'office'} -> {sites.place_of(server)} on {server.hosts[0]}")
+    for site in sites.sites:
+        print(f"  {folder / 'sites' / site.name} -> {sites.place_of(site)} on {site.name}")
+    print("next: office/start.sh, office/register.sh, and start.sh of each site, each in its place")
+    print(
+        f"then, beside the SuperLink: FLWR_HOME={sites.place_of(server)}/flower fedklpr run "
+        f"--superlink {sites.federation} federation.start_clients={len(sites.sites)}"
+    )

@@ -1,0 +1,89 @@
+"""The boxes' keys go to a SuperLink, which forgets them whenever it ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.federation.atomic_file import write_atomically
+from fedklpr_flwr.runtime.deployment.reach import split_address
+from fedklpr_flwr.runtime.launch import toml_text
+
+_UP_SECONDS = 90.0
+_KNOWN = "already in use"
+
+
+def register_keys(office: Path) -> dict[str, str]:
+    """Register every key in an office folder with the SuperLink on this machine.
+
+    The connection in office/flower/config.toml is set to where the folder lies now.
+
+    Args:
+        office: the folder, on the SuperLink's machine.
+
+    Returns:
+        For each site the number of its SuperNode, or "known" where it was registered before.
+
+    Raises:
+        SettingsError: it is no office folder.
+        RunError: the SuperLink is not up in 90 s, or refuses a key.
+    """
+    home = office.absolute() / "flower"
+    name, address = _settle(home / "config.toml", office.absolute() / "ca.crt")
+    _wait_until_up(address)
+    return {key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))}
+
+
+def _settle(path: Path, authority: Path) -> tuple[str, str]:
+    """The connection's name and address; its certificate's path is made this folder's."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))["superlink"]
+        name = str(found["default"])
+        address, written = str(found[name]["address"]), str(found[name]["root-certificates"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path} holds no connection ({error}): expected the folder office/ that fedklpr "
+            "deploy init wrote"
+        ) from error
+    if written != str(authority):
+        text = path.read_text(encoding="utf-8").replace(
+            toml_text(written), toml_text(str(authority))
+        )
+        write_atomically(path, text.encode())
+    return name, address
+
+
+def _wait_until_up(address: str) -> None:
+    end = time.monotonic() + _UP_SECONDS
+    while True:
+        try:
+            socket.create_connection(split_address(address), 5.0).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"no SuperLink answers at {address} after {_UP_SECONDS:.0f} s "
+                    f"({error.strerror or error}): start it with office/start.sh"
+                ) from error
+        time.sleep(0.5)
+
+
+def _register(key: Path, connection: str, home: Path) -> str:
+    env = {**os.environ, "FLWR_HOME": str(home)}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    command = ["flwr", "supernode", "register", str(key), connection, "--name", key.stem]
+    done = subprocess.run(
+        [*command, "--format", "json"], env=env, capture_output=True, text=True, timeout=120
+    )
+    said = done.stdout + done.stderr
+    try:
+        return str(json.loads(done.stdout)["node-id"])
+    except (ValueError, KeyError, TypeError) as error:
+        if _KNOWN in " ".join(said.split()):
+            return "known"
+        raise RunError(f"{key.name} was not registered: {' '.join(said.split())}") from error
