@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, simulate
+from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, search, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -22,6 +22,7 @@ cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
 cli.command("report")(report.report)
+cli.command("search")(search.search)
 cli.add_typer(data.cli, name="data")
 
 
