@@ -5,7 +5,17 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, search, simulate
+from fedklpr_flwr.commands import (
+    bench,
+    compare,
+    data,
+    evaluate,
+    export,
+    report,
+    run,
+    search,
+    simulate,
+)
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -23,6 +33,7 @@ cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
 cli.command("report")(report.report)
 cli.command("search")(search.search)
+cli.command("export")(export.export)
 cli.add_typer(data.cli, name="data")
 
 
