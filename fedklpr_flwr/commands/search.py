@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from fedklpr_flwr.data.contact_sheet import SheetRow, search_sheet
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import SettingsError, UnreadablePicture
 from fedklpr_flwr.runtime.model_file import PictureModel, open_model
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.search.gallery import Gallery, open_gallery
@@ -73,9 +75,7 @@ def search(
     if serve:
         _serve(opened, searched, _PORT if port is None else port)
         return
-    found = [
-        (path, nearest_people(searched, query_feature(opened, path), top)) for path in query or []
-    ]
+    found = [(path, nearest_people(searched, _asked(opened, path), top)) for path in query or []]
     if as_json:
         print(json.dumps([_told(path, near) for path, near in found], indent=1))
     else:
@@ -97,6 +97,13 @@ def _check(
         raise SettingsError("--query PICTURE says who is looked for; --serve opens a page for it")
     if not serve and port is not None:
         raise SettingsError(f"--port {port} is where --serve shows the page: add --serve")
+
+
+def _asked(model: PictureModel, path: Path) -> NDArray[np.float32]:
+    try:
+        return query_feature(model, path)
+    except UnreadablePicture as error:
+        raise SettingsError(f"--query {path}: expected a picture, got: {error.why}") from error
 
 
 def _note(said: str) -> None:

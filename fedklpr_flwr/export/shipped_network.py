@@ -76,7 +76,8 @@ def write_torchscript(path: Path, network: ReidNetwork, height: int, width: int)
     example = torch.zeros(2, 3, height, width)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch would rather be asked for something newer
-        traced = torch.jit.trace(ShippedNetwork(network).eval(), example)
+        shipped = ShippedNetwork(network).eval()
+        traced = torch.jit.trace(shipped, example)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(path))
 
 
@@ -125,7 +126,8 @@ def features_of_file(path: Path, kind: str, pictures: Tensor) -> np.ndarray | No
     if kind == "torchscript":
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            drawn: np.ndarray = torch.jit.load(str(path))(pictures).numpy()
+            script = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+            drawn: np.ndarray = script(pictures).numpy()
         return drawn
     try:
         runtime = _package("onnxruntime")

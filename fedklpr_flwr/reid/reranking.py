@@ -127,5 +127,5 @@ def _shared_mass(queries: "csr_matrix", gallery: "csc_matrix") -> NDArray[np.flo
     smaller = np.minimum(gallery.data[entries], np.repeat(queries.data, met))
     row = np.repeat(np.arange(shape[0]), np.diff(queries.indptr))
     cell = gallery.indices[entries] + np.repeat(row * shape[1], met)
-    sums = np.bincount(cell, smaller, minlength=shape[0] * shape[1])
-    return sums.astype(np.float64, copy=False).reshape(shape)
+    sums: NDArray[np.float64] = np.bincount(cell, smaller, minlength=shape[0] * shape[1])
+    return sums.reshape(shape)

@@ -114,7 +114,8 @@ class TrainedRun:
         if client not in known and client not in self.state.clients:
             raise SettingsError(f"--client {client}: {self.path} has {', '.join(known)}")
         if self.settings.personal.batchnorm != "reestimate" or not self.state.round:
-            return self.personal(client, Site(client, *(_no_pictures() for _ in range(3))))
+            none = _no_pictures()
+            return self.personal(client, Site(client, none, none, none))
         if client not in known:
             raise SettingsError(
                 f"--client {client} joined from elsewhere, and its model's batch norm is of its "

@@ -1,6 +1,7 @@
 """A folder of pictures becomes a gallery: features, drawn once, and found again by content."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,7 @@ def open_gallery(
         DataError: there is no such folder, or no picture in it that can be read.
         WeightsError: the model draws no numbers.
     """
+    root = root.expanduser().absolute()
     tree = open_tree("folder", root)
     rows = folder_reader.searched_rows(tree)
     dimensions = model.network.feature_dim
@@ -113,7 +115,8 @@ class _Index:
     """What is known of a folder's pictures, growing."""
 
     def __init__(self, model: PictureModel, root: Path, known: KnownPictures) -> None:
-        self._model, self._root = model, root
+        self._model = model
+        self._above = os.path.join(root, "")
         self._old = known
         self._drawn: list[NDArray[np.float32]] = []
         self._rows = dict(known.rows)
@@ -123,7 +126,7 @@ class _Index:
 
     def name(self, row: PictureRow) -> str:
         """A picture's path below the folder."""
-        return row.path.relative_to(self._root).as_posix()
+        return str(row.path).removeprefix(self._above)
 
     def look_at(self, rows: Sequence[PictureRow], *, recheck: bool, progress: Progress) -> None:
         """Find or draw the features of every picture."""
@@ -178,7 +181,8 @@ class _Index:
         places = np.array([self._rows[self.entries[self.name(row)].digest] for row in rows])
         if not self._drawn and np.array_equal(places, np.arange(len(self._old.features))):
             return self._old.features
-        return np.concatenate([self._old.features, *self._drawn])[places]
+        found: NDArray[np.float32] = np.concatenate([self._old.features, *self._drawn])[places]
+        return found
 
     def keep(self, file: Path | None, rows: Sequence[PictureRow]) -> str:
         """Write what is known of the folder's pictures; say why where it cannot be written."""

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ def write_index(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     names = "".join(f"{name}\0" for name in paths).encode("utf-8", "surrogateescape")
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "features": np.ascontiguousarray(features),
         "states": np.array([entry.state for entry in entries], np.int64).reshape(-1, 4),
         "digests": np.frombuffer(b"".join(e.digest for e in entries), np.uint8).reshape(-1, 32),

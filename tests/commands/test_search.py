@@ -128,7 +128,9 @@ def test_what_does_not_fit_is_one_sentence(search, asked, run, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty folder" in refusal(*asked[:2], "--gallery", tmp_path / "empty", *query)
     (tmp_path / "no.png").write_bytes(b"no")
-    assert "no.png: expected a picture" in refusal(*asked[:4], "--query", tmp_path / "no.png")
+    assert "no.png: expected a picture, got: no picture of a known format" in refusal(
+        *asked[:4], "--query", tmp_path / "no.png"
+    )
     client = refusal("--model", run / "global.safetensors", *asked[2:], "--client", "ash")
     assert "--client ash" in client
 
