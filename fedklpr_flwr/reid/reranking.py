@@ -112,7 +112,8 @@ def _largest_distances(features: Tensor) -> NDArray[np.float64]:
     ]
     lowest = torch.cat(parts) if parts else torch.empty(0)
     # Where all pictures are one, all distances are 0 whatever they are divided by.
-    return np.maximum(2 - 2 * lowest.double().numpy(), 1e-12)
+    largest: NDArray[np.float64] = np.maximum(2 - 2 * lowest.double().numpy(), 1e-12)
+    return largest
 
 
 def _shared_mass(queries: "csr_matrix", gallery: "csc_matrix") -> NDArray[np.float64]:
@@ -127,5 +128,5 @@ def _shared_mass(queries: "csr_matrix", gallery: "csc_matrix") -> NDArray[np.flo
     smaller = np.minimum(gallery.data[entries], np.repeat(queries.data, met))
     row = np.repeat(np.arange(shape[0]), np.diff(queries.indptr))
     cell = gallery.indices[entries] + np.repeat(row * shape[1], met)
-    sums: NDArray[np.float64] = np.bincount(cell, smaller, minlength=shape[0] * shape[1])
-    return sums.reshape(shape)
+    sums = np.bincount(cell, smaller, minlength=shape[0] * shape[1]).reshape(shape)
+    return sums.astype(np.float64, copy=False)
