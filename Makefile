@@ -20,7 +20,7 @@ install: $(STAMP) ## make .venv with everything: simulation, report and developm
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[simulation,report,data,fast,privacy,tight,sweep,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[simulation,report,data,fast,privacy,tight,export,serve,browser,sweep,dev]'
 	@touch $@
 
 run: $(STAMP) ## the main job: eight drawn sites, ten rounds, on Flower's engine

@@ -3,6 +3,7 @@
     FedKlprError
     |-- SettingsError       a key, a value, or a pair of values that cannot be run
     |-- DataError           a picture folder that cannot be read as a re-ID data set
+    |   `-- UnreadablePicture   a picture file that cannot be decoded
     |-- WeightsError        initial weights that do not fit the network
     |-- WireError           bytes from the network that are not a valid update
     |-- MergeError          updates that cannot be merged
@@ -23,6 +24,21 @@ class SettingsError(FedKlprError):
 
 class DataError(FedKlprError):
     """A picture folder that cannot be read as a re-ID data set."""
+
+
+class UnreadablePicture(DataError):
+    """A picture file that cannot be decoded.
+
+    Attributes:
+        why: what is wrong with it, in few words.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.why)  # it may come out of another process
 
 
 class WeightsError(FedKlprError):

@@ -12,7 +12,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fedklpr_flwr"
 EXPERIMENTS = PACKAGE.parent / "experiments"
 
 QUIET_ROOMS = ("data", "reid", "algorithm", "wire")
-FRONT_HALL = ("client_app", "server_app", "strategy", "settings", "sweep", "runtime", "report")
+FRONT_HALL = (
+    *("client_app", "server_app", "strategy", "settings", "sweep"),
+    *("runtime", "report", "search", "export"),
+)
 FLOORS = (
     ("errors", "compiled"),
     QUIET_ROOMS,

@@ -10,6 +10,7 @@ from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import ranking_rows
 from experiments.benchmarks.rows import Row, table_lines, write_rows
 from experiments.benchmarks.scale import scale_rows
+from experiments.benchmarks.search import search_rows
 from experiments.benchmarks.startup import startup_rows
 from experiments.benchmarks.train import train_rows
 from experiments.benchmarks.trained_model import TrainedModel, prepared_model
@@ -30,9 +31,10 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "startup": startup_rows,
     "loading": loading_rows,
     "scale": scale_rows,
+    "search": search_rows,
 }
 
-IN_ALL = ("wire", "merge", "ranking", "clusters", "train", "startup", "loading")
+IN_ALL = ("wire", "merge", "ranking", "clusters", "train", "startup", "loading", "search")
 """Those that `make bench` runs; `scale` is a federation of its own."""
 
 

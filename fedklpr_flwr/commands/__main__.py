@@ -5,7 +5,18 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, deploy, evaluate, report, run, simulate
+from fedklpr_flwr.commands import (
+    bench,
+    compare,
+    data,
+    deploy,
+    evaluate,
+    export,
+    report,
+    run,
+    search,
+    simulate,
+)
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -22,6 +33,8 @@ cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
 cli.command("report")(report.report)
+cli.command("search")(search.search)
+cli.command("export")(export.export)
 cli.add_typer(data.cli, name="data")
 cli.add_typer(deploy.cli, name="deploy")
 

@@ -25,6 +25,7 @@ class Benchmark(StrEnum):
     STARTUP = "startup"
     LOADING = "loading"
     SCALE = "scale"
+    SEARCH = "search"
 
 
 def bench(

@@ -1,7 +1,8 @@
 """`fedklpr evaluate`: a run's models on their own sites, across them, or on another set."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +13,17 @@ from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.evaluation import (
     Evaluation,
+    How,
     evaluate_across,
     evaluate_site,
     evaluate_splits,
     nothing_to_rank,
 )
-from fedklpr_flwr.federation.method import Client
+from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.personal_model import reestimate_on
 from fedklpr_flwr.federation.site import Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.runtime.model_file import PictureModel, open_model
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.trained_model import TrainedRun, open_run
 
@@ -37,10 +40,11 @@ class _Asked:
     root: Path | None
     splits: int | None
     reestimate: bool
+    how: How
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="a run folder")],
+    run: Annotated[Path, typer.Argument(help="a run folder, or with --data a file of weights")],
     client: Annotated[str | None, typer.Option(help="this client's model alone")] = None,
     merged: Annotated[bool, typer.Option("--global", help="the merged model, no mask")] = False,
     final: Annotated[bool, typer.Option(help="models after training.final_epochs")] = False,
@@ -55,25 +59,36 @@ def evaluate(
     reestimate: Annotated[
         bool, typer.Option(help="batch norm from that set's training pictures")
     ] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="re-rank by k-reciprocal neighbours (20, 6, 0.3)")
+    ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="mean of each picture's and its mirror image's feature")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Search every site with its own model: the merged one through its mask, with its own parts.
 
     Those are the scores in the last rows of run.jsonl. With --global the merged model itself is
-    searched with, and with --data it is looked at on pictures of a site that took no part.
+    searched with, and with --data it is looked at on pictures of a site that took no part. So is
+    a file: what fedklpr export wrote as safetensors, a global.safetensors, or other weights.
 
     Example: fedklpr evaluate runs/latest --across
     """
-    asked = _Asked(client, merged, final, across, data, root, splits, reestimate)
+    asked = _Asked(client, merged, final, across, data, root, splits, reestimate, How(flip, rerank))
     _check(asked)
-    trained = open_run(run)
-    results = _on_another_set(trained, asked) if data else _on_own_sites(trained, asked)
+    if run.is_file():
+        title, results = _with_a_file(run, asked)
+    else:
+        trained = open_run(run)
+        results = _on_set(trained, asked) if data else _on_own_sites(trained, asked)
+        title = _title(trained, asked)
     if all(result.scores is None for result in results):
         raise nothing_to_rank(results[-1].name)
     if as_json:
-        print(json.dumps([result.to_dict() for result in results], indent=1))
+        print(json.dumps([_told(result, asked.how) for result in results], indent=1))
     else:
-        print("\n".join([_title(trained, asked), *_lines(results)]))
+        print("\n".join([title + _manner(asked.how), *_lines(results)]))
 
 
 def _check(asked: _Asked) -> None:
@@ -106,11 +121,11 @@ def _on_own_sites(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
         return [
             found
             for site, name in opened
-            for found in evaluate_site(_model(trained, asked, name, site), site)
+            for found in evaluate_site(_model(trained, asked, name, site), site, asked.how)
         ]
     sites = {one.name: _open(trained, one) for one in trained.settings.data.clients}
     every = [part for site in sites.values() for part in site.parts or (site,)]
-    return evaluate_across(_searchers(trained, asked, chosen, sites), every)
+    return evaluate_across(_searchers(trained, asked, chosen, sites), every, asked.how)
 
 
 def _searchers(
@@ -149,8 +164,32 @@ def _open(trained: TrainedRun, client: Client) -> Site:
 # ---------------------------------------------------------------------------- another set
 
 
-def _on_another_set(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
-    data, settings = str(asked.data), trained.settings
+def _on_set(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
+    return _on_another_set(
+        trained.settings, asked, lambda site: _model_elsewhere(trained, asked, site)
+    )
+
+
+def _with_a_file(path: Path, asked: _Asked) -> tuple[str, list[Evaluation]]:
+    """The model of a file on another set, and what it is in words."""
+    words = {"--client": asked.client, "--global": asked.merged, "--final": asked.final}
+    for option, value in words.items():
+        if value:
+            raise SettingsError(
+                f"{option} chooses among a run's models, {path} is one: leave it out"
+            )
+    if asked.data is None:
+        raise SettingsError(f"{path} is a model without its sites: say by --data what it searches")
+    model: PictureModel = open_model(path)
+    if model.remark:
+        print(model.remark, file=sys.stderr)
+    return model.name, _on_another_set(model.settings, asked, lambda site: model.network)
+
+
+def _on_another_set(
+    settings: Settings, asked: _Asked, model_for: Callable[[Site], ReidNetwork]
+) -> list[Evaluation]:
+    data = str(asked.data)
     folder = str(asked.root.expanduser().resolve()) if asked.root else None
     identity = Client(name=data, reader=data, folder=folder)
 
@@ -158,35 +197,33 @@ def _on_another_set(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
         return open_site(identity, replace(settings, seed=seed), user_cache())
 
     site = site_of(settings.seed)
-    splits = _splits(trained, asked, site)
-    network = _model_elsewhere(trained, asked, site)
+    splits = _splits(settings, asked, site)
+    network = model_for(site)
+    if asked.reestimate:
+        if len(site.train) < 2:
+            raise DataError(f"--reestimate needs training pictures, and {site.name} has none")
+        reestimate_on(network, site)
     if splits == 1:
-        return evaluate_site(network, site)
-    return [evaluate_splits(network, site_of, splits)]
+        return evaluate_site(network, site, asked.how)
+    return [evaluate_splits(network, site_of, splits, asked.how)]
 
 
 def _model_elsewhere(trained: TrainedRun, asked: _Asked, site: Site) -> ReidNetwork:
     """The merged model, or one client's; a client that is elsewhere has these pictures."""
     if asked.client is None:
-        network = trained.merged()
-    else:
-        here = [one for one in trained.settings.data.clients if one.name == asked.client]
-        if not here and asked.client not in trained.state.clients:
-            _chosen(trained, asked.client)
-        own = _open(trained, here[0]) if here else site
-        network = _model(trained, asked, asked.client, own)
-    if asked.reestimate:
-        if len(site.train) < 2:
-            raise DataError(f"--reestimate needs training pictures, and {site.name} has none")
-        reestimate_on(network, site)
-    return network
+        return trained.merged()
+    here = [one for one in trained.settings.data.clients if one.name == asked.client]
+    if not here and asked.client not in trained.state.clients:
+        _chosen(trained, asked.client)
+    own = _open(trained, here[0]) if here else site
+    return _model(trained, asked, asked.client, own)
 
 
-def _splits(trained: TrainedRun, asked: _Asked, site: Site) -> int:
+def _splits(settings: Settings, asked: _Asked, site: Site) -> int:
     """How many splits the mean is over: as asked, or as the set's protocol says."""
     data = str(asked.data)
     seeded = site.source is not None and site.source.dataset.split_seed is not None
-    took_part = any(one.reader == data for one in trained.settings.data.sites)
+    took_part = any(one.reader == data for one in settings.data.sites)
     if asked.splits is None:
         return CARDS[data].splits if seeded and not took_part else 1
     if asked.splits > 1 and not seeded:
@@ -213,6 +250,15 @@ def _title(trained: TrainedRun, asked: _Asked) -> str:
         models += " after the final training"
     moment = f"after round {last}" if last else "round 0, nothing trained yet"
     return f"{trained.path}, {moment}: {models}"
+
+
+def _manner(how: How) -> str:
+    return ", flip test" * how.flip + ", re-ranked" * how.rerank
+
+
+def _told(result: Evaluation, how: How) -> dict[str, object]:
+    """A result as JSON; what it was searched by beside the usual is said."""
+    return result.to_dict() | {key: True for key, value in vars(how).items() if value}
 
 
 def _lines(results: list[Evaluation]) -> list[str]:

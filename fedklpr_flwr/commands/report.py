@@ -10,9 +10,10 @@ from rich.progress import track
 
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.report.html_report import html_report, write_page
-from fedklpr_flwr.report.serving import LOOPBACK, LivePage, page_server
+from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_look import Look, SiteSeen
 from fedklpr_flwr.report.told_run import read_told_run
+from fedklpr_flwr.runtime.loopback import LOOPBACK
 
 _PORT = 8765
 

@@ -1,8 +1,9 @@
-"""A contact sheet: at one look, who is in the data sets and how differently cameras see them."""
+"""Contact sheets: who is in the data sets, how differently cameras see them, and who was found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +12,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
 
 _TILE = (64, 128)  # width and height of a picture on the sheet, in pixels
+_FOUND = (96, 192)  # the same on a sheet of what was found
 _MARGIN, _CAPTION, _TITLE = 8, 14, 150
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 30), (120, 120, 120)
 
@@ -54,6 +56,59 @@ def contact_sheet(datasets: Sequence[ReidDataset], path: Path, *, persons: int =
     return _saved(sheet, Path(path))
 
 
+@dataclass(frozen=True)
+class SheetRow:
+    """A picture that was searched with, and what was found.
+
+    Attributes:
+        query: The picture file.
+        found: Picture files, the nearest first.
+        captions: A short line for each of `found`.
+    """
+
+    query: Path
+    found: Sequence[Path]
+    captions: Sequence[str]
+
+
+def search_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
+    """Make one PNG with a row for each query: the query in a frame, then what was found.
+
+    Args:
+        rows: At least one.
+        path: The PNG to write; its folder is made where it does not exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: A picture cannot be read, or the sheet not written.
+    """
+    longest = max(len(row.found) for row in rows)
+    step, row_height = _FOUND[0] + _MARGIN, _FOUND[1] + _CAPTION + 2 * _MARGIN
+    size = (step * (longest + 1) + 3 * _MARGIN, row_height * len(rows) + _MARGIN)
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default()
+    for number, row in enumerate(rows):
+        top = _MARGIN + number * row_height
+        for place, (file, caption) in enumerate(
+            zip([row.query, *row.found], ["query", *row.captions], strict=True)
+        ):
+            left = _MARGIN + place * step + (_MARGIN if place else 0)
+            sheet.paste(_tile(file, _FOUND, Image.Resampling.BICUBIC), (left, top))
+            below = (left, top + _FOUND[1] + 1)
+            pen.text(below, _printable(caption), fill=_INK, font=font)
+        frame = (_MARGIN - 3, top - 3, _MARGIN + _FOUND[0] + 2, top + _FOUND[1] + 2)
+        pen.rectangle(frame, outline=_INK, width=2)
+    return _saved(sheet, Path(path))
+
+
+def _printable(caption: str) -> str:
+    """What the small font can write: a camera may be called anything."""
+    return caption.encode("ascii", "replace").decode("ascii")[:18]
+
+
 def _pairs(dataset: ReidDataset, persons: int) -> list[tuple[PersonImage, PersonImage]]:
     """Two pictures each of a few persons, from the first and the last camera that saw them."""
     seen: dict[int, list[PersonImage]] = {}
@@ -92,15 +147,19 @@ def _paste_pair(
 ) -> None:
     """Put two pictures side by side, enlarged without smoothing so that pixels stay visible."""
     for place, image in enumerate(pair):
-        try:
-            with Image.open(image.path) as picture:
-                tile = picture.convert("RGB").resize(_TILE, Image.Resampling.NEAREST)
-        except OSError as error:
-            raise DataError(
-                f"{image.path}: expected a picture, got {error}; remove the file or read the data "
-                "set again"
-            ) from error
+        tile = _tile(image.path, _TILE, Image.Resampling.NEAREST)
         sheet.paste(tile, (left + place * _TILE[0], top))
+
+
+def _tile(path: Path, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Read a picture at the size it has on a sheet."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB").resize(size, how)
+    except OSError as error:
+        raise DataError(
+            f"{path}: expected a picture, got {error}; remove the file or read the data set again"
+        ) from error
 
 
 def _saved(sheet: Image.Image, path: Path) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.errors import UnreadablePicture
 
 # A picture of one person has some thousand pixels, a phone's photograph 12 million. What has more
 # is not decoded: a file of a few kilobytes can claim gigabytes of memory.
@@ -31,10 +31,28 @@ def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
         uint8 (3, height, width), RGB, 0 to 255.
 
     Raises:
-        DataError: If the file is missing, empty, truncated, no picture, or of more than
+        UnreadablePicture: If the file is missing, empty, truncated, no picture, or of more than
             `LARGEST_PICTURE` pixels.
     """
-    picture = _decoded(path, _read_bytes(path), (width, height))
+    return decode_bytes(read_bytes(path), path, height=height, width=width)
+
+
+def decode_bytes(data: bytes, path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
+    """Decode a picture file's bytes, as `decode_picture` does.
+
+    Args:
+        data: The bytes.
+        path: What to call them in an error.
+        height: Height of the result in pixels, >= 1.
+        width: Width of the result in pixels, >= 1.
+
+    Returns:
+        uint8 (3, height, width), RGB, 0 to 255.
+
+    Raises:
+        UnreadablePicture: As `decode_picture`.
+    """
+    picture = _decoded(path, data, (width, height))
     resized = picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
@@ -49,15 +67,26 @@ def picture_bytes(path: Path) -> bytes:
         The bytes of the file.
 
     Raises:
-        DataError: As `decode_picture`.
+        UnreadablePicture: As `decode_picture`.
     """
-    data = _read_bytes(path)
+    data = read_bytes(path)
     # The smallest scale will do: a truncated file shows at any.
     _decoded(path, data, (1, 1))
     return data
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Read a file that should be a picture.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes, at least one.
+
+    Raises:
+        UnreadablePicture: If it is missing, empty, or no regular file.
+    """
     try:
         # A pipe or a device would be waited for without end.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -78,6 +107,8 @@ def _decoded(path: Path, data: bytes, least: tuple[int, int]) -> Image.Image:
             picture.draft("RGB", least)
             picture.load()
             return picture
+    except UnidentifiedImageError as error:  # its own words are of an address in memory
+        raise _unreadable(path, "no picture of a known format") from error
     # Damaged bytes make Pillow's decoders raise nearly anything: OSError, SyntaxError, KeyError ...
     except Exception as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
@@ -85,8 +116,9 @@ def _decoded(path: Path, data: bytes, least: tuple[int, int]) -> Image.Image:
     raise _unreadable(path, size)
 
 
-def _unreadable(path: Path, why: str) -> DataError:
-    return DataError(
+def _unreadable(path: Path, why: str) -> UnreadablePicture:
+    return UnreadablePicture(
         f"{path}: expected a picture that can be decoded, got: {why}; replace or remove the file, "
-        "or set data.skip_unreadable=true to go on without it"
+        "or set data.skip_unreadable=true to go on without it",
+        why,
     )

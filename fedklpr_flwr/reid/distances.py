@@ -51,17 +51,41 @@ def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_ma
     if len(features) == 0:
         return csr_matrix((0, 0), dtype=np.float32)
     nearest = nearest_neighbours(features, k1).numpy()
-    mass = _neighbour_mass(features.cpu(), _expanded_neighbours(nearest, k1))
+    half = round(k1 / 2) + 1  # round to even, and one more: as published
+    return _pairs_within(neighbour_mass(features.cpu(), nearest, half=half, k2=k2), eps)
+
+
+def neighbour_mass(
+    features: Tensor,
+    nearest: Indices,
+    *,
+    half: int,
+    k2: int,
+    scale: NDArray[np.float64] | None = None,
+) -> "csr_matrix":
+    """Spread a mass of one over each row's expanded k-reciprocal neighbours: the V above.
+
+    Args:
+        features: (N,D) float32, rows of unit length, on the CPU.
+        nearest: (N,k) int64, each row's nearest, itself first.
+        half: how many of them a neighbour's own reciprocal neighbours are sought among.
+        k2: rows over which the masses are averaged; 1 averages nothing.
+        scale: (N,) what the squared distances of each row are divided by; None = 1.
+
+    Returns:
+        (N,N) float32 CSR.
+    """
+    mass = _neighbour_mass(features, _expanded_neighbours(nearest, half), scale)
     if k2 > 1:
         close = nearest[:, :k2]
         mass = _rows_to_matrix(close, np.float32(1 / close.shape[1])) @ mass
-    return _pairs_within(mass, eps)
+    return mass
 
 
-def _expanded_neighbours(nearest: Indices, k1: int) -> "csr_matrix":
+def _expanded_neighbours(nearest: Indices, half_size: int) -> "csr_matrix":
     """Join each row's k-reciprocal neighbours with those of its neighbours that mostly agree."""
     mutual = _rows_to_matrix(nearest, np.float32(1), _is_mutual(nearest))
-    half = nearest[:, : round(k1 / 2) + 1]  # round to even, and one more: as published
+    half = nearest[:, :half_size]
     half_mutual = _rows_to_matrix(half, np.float32(1), _is_mutual(half))
     shared = (mutual @ half_mutual.T).multiply(mutual).tocsr()
     sizes = np.diff(half_mutual.indptr)
@@ -99,12 +123,17 @@ def _rows_to_matrix(
     return csr_matrix((data, chosen, starts), shape=(count, count))
 
 
-def _neighbour_mass(features: Tensor, pattern: "csr_matrix") -> "csr_matrix":
+def _neighbour_mass(
+    features: Tensor, pattern: "csr_matrix", scale: NDArray[np.float64] | None
+) -> "csr_matrix":
     """Spread a mass of one over each row's pattern, in proportion to exp(-squared distance)."""
     # |f - g|^2 = 2 - 2 f.g for unit rows; the constant cancels where the masses are normalised.
     starts, columns = torch.from_numpy(pattern.indptr), torch.from_numpy(pattern.indices)
     cosine = products_at(features, features, starts, columns).double().numpy()
-    mass = np.exp(2 * (cosine - 1))
+    away = 2 * (cosine - 1)
+    if scale is not None:
+        away /= np.repeat(scale, np.diff(pattern.indptr))
+    mass = np.exp(away)
     totals = np.add.reduceat(mass, pattern.indptr[:-1])
     pattern.data = (mass / np.repeat(totals, np.diff(pattern.indptr))).astype(np.float32)
     return pattern

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fedklpr_flwr.errors import DataError
 
 _JUNK = -1
 
@@ -83,3 +87,35 @@ def nearest_pictures(
         first_right=int(hits[0]) + 1 if len(hits) else 0,
         searched=len(kept),
     )
+
+
+def closest_rows(
+    features: NDArray[np.float32], query: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Find the rows most similar to a query in one pass over the features, and sort no more.
+
+    Args:
+        features: (N,D) float32, unit rows; may be memory-mapped.
+        query: (D,) float32, a unit row.
+        count: rows wanted, at least 1; fewer come of fewer.
+
+    Returns:
+        (K,) places, the most similar first, equal similarities by place, and (K,) cosines.
+
+    Raises:
+        DataError: there are no rows, or rows and query are of different models.
+    """
+    if not len(features):
+        raise DataError("there is nothing to search in: the gallery holds no picture")
+    if features.shape[1] != len(query):
+        raise DataError(
+            f"a query of {len(query)} dimensions and a gallery of {features.shape[1]} are of two "
+            "models: draw the features of both with one"
+        )
+    similarities = features @ query
+    count = min(count, len(similarities))
+    # Of values equal to the last one wanted, a partition keeps any: the border is found first.
+    border = np.partition(similarities, -count)[-count]
+    near = np.flatnonzero(similarities >= border)
+    order = near[np.argsort(-similarities[near], kind="stable")][:count]
+    return order, similarities[order]

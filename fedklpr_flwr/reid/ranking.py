@@ -1,5 +1,6 @@
 """How well a gallery is ranked for each query: CMC, mAP and mINP, exactly and in little memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,22 +67,53 @@ def score_ranking(
     Source: Zheng et al., "Scalable person re-identification", 2015 (CMC, mAP); Ye et al., "Deep
         learning for person re-identification", 2021 (mINP).
     """
-    if not len(gallery_features):
-        return None
-    persons, cameras = query_persons.numpy(force=True), query_cameras.numpy(force=True)
-    gallery = Gallery.of(gallery_persons.numpy(force=True), gallery_cameras.numpy(force=True))
-    rows = max(1, _BLOCK // max(1, len(gallery_features)))
-    blocks = [np.empty((0, 3))]
+    rows = min(rows_in_block(len(gallery_features)), len(query_features))
     # One room for all blocks: made anew each time, they would leave the heap in pieces.
-    room = query_features.new_empty(min(rows, len(query_features)), len(gallery_features))
-    for start in range(0, len(query_features), rows):
+    room = query_features.new_empty(rows, len(gallery_features))
+    return score_blocks(
+        lambda block: _products(query_features[block], gallery_features, room),
+        (query_persons, query_cameras),
+        (gallery_persons, gallery_cameras),
+        same_camera_rule=same_camera_rule,
+    )
+
+
+def rows_in_block(gallery: int) -> int:
+    """How many queries are looked at at once, so that their similarities are few enough."""
+    return max(1, _BLOCK // max(1, gallery))
+
+
+def score_blocks(
+    similarities_of: Callable[[slice], NDArray[np.float32]],
+    queries: tuple[Tensor, Tensor],
+    gallery: tuple[Tensor, Tensor],
+    *,
+    same_camera_rule: bool = True,
+) -> RankingScores | None:
+    """Score a ranking by whatever similarity, a block of queries after the other.
+
+    Args:
+        similarities_of: gives (R,G) for `rows_in_block` queries or fewer; it may be written to.
+        queries: persons and cameras, (Q,) int64 each.
+        gallery: persons and cameras, (G,) int64 each; see `score_ranking`.
+        same_camera_rule: see `score_ranking`.
+
+    Returns:
+        The scores, or None where no query has a right picture left.
+    """
+    persons, cameras = (known.numpy(force=True) for known in queries)
+    known = Gallery.of(*(known.numpy(force=True) for known in gallery))
+    if not len(known.persons):
+        return None
+    rows = rows_in_block(len(known.persons))
+    blocks = [np.empty((0, 3))]
+    for start in range(0, len(persons), rows):
         block = slice(start, start + rows)
-        similarities = _products(query_features[block], gallery_features, room)
         scores = score_similarities(
-            similarities,
+            similarities_of(block),
             persons[block],
             cameras[block],
-            gallery,
+            known,
             same_camera_rule=same_camera_rule,
         )
         blocks.append(scores)

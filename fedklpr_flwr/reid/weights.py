@@ -47,7 +47,7 @@ def load_backbone_weights(network: nn.Module, path: Path) -> None:
         WeightsError: the file cannot be read, or a key is missing, unknown or of another shape;
             the network is then unchanged.
     """
-    tensors = _read_tensors(path)
+    tensors = read_tensors(path)
     whole = any(key.startswith("backbone.") for key in tensors)
     target = network if whole else network.get_submodule("backbone")
     if not whole:
@@ -98,8 +98,15 @@ def _fetch(url: str, path: Path, sha256: str) -> None:
         ) from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a dict of tensors without running any code that a file might carry."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a dict of tensors without running any code that a file might carry.
+
+    Args:
+        path: .safetensors, or .pth holding a dict of tensors.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds something else.
+    """
     if not path.is_file():
         raise WeightsError(f"expected a .pth or .safetensors file of weights; {path} is no file")
     try:

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.report.html_report import html_report, moment_of
 from fedklpr_flwr.report.page.whole import POLICY, whole_page
 from fedklpr_flwr.report.site_look import Look, Seen
 from fedklpr_flwr.report.told_run import read_told_run
+from fedklpr_flwr.runtime.loopback import LOOPBACK, own_names, port_taken
 
-LOOPBACK = "127.0.0.1"
 REFRESH_SECONDS = 5
 _FILES = ("run.jsonl", "status.json", "state.json", "config.yaml")
 _LATER = "Pictures are looked at when the run has ended; this page then shows them."
@@ -71,9 +71,7 @@ def page_server(page: LivePage, port: int) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((LOOPBACK, port), Handler)
     except OSError as error:
-        raise RunError(
-            f"--port {port} cannot be opened: {error.strerror}; 0 takes a free one"
-        ) from error
+        raise port_taken(port, error) from error
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,9 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the page, and to a name that is not this machine's with nothing."""
-        # A foreign web page can point its own name at 127.0.0.1: such a request names it here.
-        port = self.server.server_port
-        if self.headers.get("Host", "") not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):
+        if self.headers.get("Host", "") not in own_names(self.server.server_port):
             self._answer(HTTPStatus.FORBIDDEN, "this page is for this machine alone", "plain")
         elif self.path.partition("?")[0] != "/":
             self._answer(HTTPStatus.NOT_FOUND, "there is one page: /", "plain")

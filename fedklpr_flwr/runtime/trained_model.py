@@ -29,12 +29,14 @@ from fedklpr_flwr.federation.personal_model import (
     mixed_with_own,
     shared_layout,
 )
-from fedklpr_flwr.federation.site import Site
+from fedklpr_flwr.federation.site import Pictures, Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState, read_state
 from fedklpr_flwr.settings import read_settings
 from fedklpr_flwr.wire.codec import decode_dense, encode
+
+_MASK = "mask.safetensors"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,44 @@ class TrainedRun:
             make_personal(network, pictures, settings)
         return network.eval()
 
+    def own(self, client: str) -> ReidNetwork:
+        """`personal`, of the client's own pictures where its batch norm is taken from them.
+
+        Raises:
+            SettingsError: the run has no such client.
+            DataError: its pictures are needed and cannot be read here.
+            MemoryStateError: it needs what the client keeps, and that is not on this machine.
+        """
+        known = {one.name: one for one in self.settings.data.clients}
+        if client not in known and client not in self.state.clients:
+            raise SettingsError(f"--client {client}: {self.path} has {', '.join(known)}")
+        if self.settings.personal.batchnorm != "reestimate" or not self.state.round:
+            none = _no_pictures()
+            return self.personal(client, Site(client, none, none, none))
+        if client not in known:
+            raise SettingsError(
+                f"--client {client} joined from elsewhere, and its model's batch norm is of its "
+                "pictures (personal.batchnorm=reestimate): open its model there"
+            )
+        return self.personal(client, open_site(known[client], self.settings, user_cache()))
+
+    def masks(self, client: str) -> dict[str, torch.Tensor]:
+        """The mask of a client's own model, by name; True = kept."""
+        return dict(self._memory(client, initial_network(self.settings, pretrained=False)).masks)
+
+    def held_masks(self) -> dict[str, torch.Tensor]:
+        """What at least one client keeps, by name; all of it before anybody's update was merged.
+
+        The rest of the merged model is nobody's: values from before its last holder pruned them.
+        """
+        held: dict[str, torch.Tensor] = {}
+        for name, known in self.state.clients.items():
+            if known.base_round:
+                for tensor, mask in MaskFile(self.path / "clients" / name / _MASK).items():
+                    held[tensor] = held[tensor] | mask if tensor in held else mask
+        network = initial_network(self.settings, pretrained=False)
+        return held or full_masks(network, self.settings)
+
     def final(self, client: str) -> ReidNetwork:
         """A client's model after its last long training (`training.final_epochs`).
 
@@ -141,7 +181,7 @@ class TrainedRun:
         memory = folder.read(base) if folder else None
         if memory is None:
             self._check_spared(client, base, network)
-            file = self.path / "clients" / client / "mask.safetensors"
+            file = self.path / "clients" / client / _MASK
             memory = ClientMemory(round=base, masks=dict(MaskFile(file)))
         if mask_hash(dict(memory.masks)) != known.mask_hash:
             raise MemoryStateError(
@@ -216,6 +256,11 @@ def _check_fit(tensors: Mapping[str, np.ndarray], settings: Settings, path: Path
                 f"{expected.get(name, 'none')}, found {found.get(name, 'none')}; the two files are "
                 "of different runs"
             )
+
+
+def _no_pictures() -> Pictures:
+    nobody = torch.empty(0, dtype=torch.int64)
+    return Pictures(torch.empty((0, 3, 1, 1), dtype=torch.uint8), nobody, nobody)
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

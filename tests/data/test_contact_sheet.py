@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedklpr_flwr.data.contact_sheet import contact_sheet
+from fedklpr_flwr.data.contact_sheet import SheetRow, contact_sheet, search_sheet
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
 
@@ -71,3 +71,14 @@ def test_a_sheet_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     dataset = colourful(tmp_path, "set", 1)
     with pytest.raises(DataError, match="cannot write the contact sheet"):
         contact_sheet([dataset], dataset.train[0].path / "sheet.png")
+
+
+def test_a_search_sheet_shows_each_query_and_what_was_found_in_their_order(tmp_path: Path) -> None:
+    one, two, three = (image.path for image in colourful(tmp_path, "set", 3).train[::2])
+    rows = [SheetRow(one, [two, three], ["1: 0.900 gate", "2: ворота"]), SheetRow(one, [], [])]
+    pixels = np.asarray(Image.open(search_sheet(rows, tmp_path / "new" / "found.png"))).astype(int)
+
+    shown = [(pixels == (40 * person, 200, 250)).all(axis=2) for person in (1, 2, 3)]
+    lefts = [int(np.argwhere(one)[:, 1].min()) for one in shown]
+    assert lefts == sorted(set(lefts))
+    assert [int(one.sum()) for one in shown] == [2 * 96 * 192, 96 * 192, 96 * 192]

@@ -11,6 +11,7 @@ from experiments.benchmarks.loading import loading_rows
 from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import Size, ranking_rows
 from experiments.benchmarks.scale import scale_rows
+from experiments.benchmarks.search import search_rows
 from experiments.benchmarks.startup import TO_FIRST_BATCH, startup_rows
 from experiments.benchmarks.suite import BENCHMARKS, IN_ALL
 from experiments.benchmarks.train import Load, train_rows
@@ -129,7 +130,14 @@ def test_scale_gives_two_rows_a_number_of_clients_and_the_first_is_the_anchor():
     assert {row["anchor"] for row in rows} == {row["value"] for row in rows[:2]}
 
 
+def test_search_gives_its_row_and_finds_what_sorting_finds():
+    (row,) = search_rows(500, 16, repeats=1)
+    assert judged([row]) == {"search_ms_500"}
+    assert row["ok"]
+
+
 def test_default_sizes_are_those_of_the_names():
+    assert search_rows.__defaults__ == (100_000, 512)
     assert clusters_rows.__defaults__ == (6000, 13000)
     assert merge_rows.__kwdefaults__["clients"] == (8, 64, 256)
     assert (Size().queries, Size().gallery, Size().dimensions) == (3368, 19732, 2048)

@@ -1,8 +1,11 @@
 """Claims about fedklpr_flwr.reid.nearest: what is nearest to a query, by the benchmarks' rules."""
 
+import numpy as np
+import pytest
 import torch
 
-from fedklpr_flwr.reid.nearest import findable_queries, nearest_pictures
+from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.reid.nearest import closest_rows, findable_queries, nearest_pictures
 from fedklpr_flwr.reid.ranking import score_ranking
 
 GALLERY = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8], [0.8, 0.6]])
@@ -62,3 +65,21 @@ def test_the_places_are_those_that_the_scores_are_made_of():
     assert scores.queries == len(able)
     assert scores.rank1 == sum(place == 1 for place in places) / len(places)
     assert scores.rank5 == sum(place <= 5 for place in places) / len(places)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 40, 99])
+def test_the_closest_rows_are_those_of_a_whole_sort_ties_by_place(count):
+    generator = np.random.default_rng(0)
+    rows = generator.integers(-2, 3, (40, 3)).astype(np.float32)  # so few values tie often
+    query = np.array([1, 2, -1], np.float32)
+    order = sorted(range(40), key=lambda place: (-float(rows[place] @ query), place))[:count]
+    places, scores = closest_rows(rows, query, count)
+    assert places.tolist() == order
+    assert scores.tolist() == [float(rows[place] @ query) for place in order]
+
+
+def test_features_of_two_models_are_not_compared():
+    with pytest.raises(DataError, match="8 dimensions and a gallery of 16"):
+        closest_rows(np.ones((2, 16), np.float32), np.ones(8, np.float32), 1)
+    with pytest.raises(DataError, match="nothing to search in"):
+        closest_rows(np.empty((0, 8), np.float32), np.ones(8, np.float32), 1)

@@ -29,6 +29,7 @@ CARD = DatasetCard(
 )
 
 _CAMERA_NAME = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECASE)
+_MARKET = re.compile(r"(-1|\d{4})_(c\d+)s\d+_")
 _PREFIX = re.compile(r"([^_]+)_.+")
 
 
@@ -63,16 +64,65 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
             f"{len(cameras)} cameras"
         )
         return numbered_dataset("folder", [*train, *rows], (note,))
-    train = [
-        PictureRow(path, "", camera.name, "train")
-        for camera in tree.folders(tree.root / "train")
-        for path in tree.pictures(camera)
-    ]
+    train = _by_camera(tree)
     note = (
         f"train read as train/CAMERA/anything.jpg: {len({row.camera for row in train})} cameras, "
         "its persons are unknown"
     )
     return numbered_dataset("folder", [*train, *rows], (note,))
+
+
+def searched_rows(tree: PictureTree) -> list[PictureRow]:
+    """Read what is there to search in, in whatever way people keep it.
+
+    Args:
+        tree: A folder with `gallery`, or else with `train`, as this reader takes it. Or one of
+            CAMERA/anything.jpg; of PERSON/CAMERA_anything.jpg where that word is a camera's (cam1,
+            c3) and the folder's name is none; of pictures alone, whose cameras are told by such a
+            word or as Market-1501 tells them (0002_c1s1_...); or of all these together.
+
+    Returns:
+        The pictures (their part says nothing), in folders before plain ones; person and camera are
+        empty where unknown.
+    """
+    part = next((name for name in ("gallery", "train") if (tree.root / name).is_dir()), None)
+    if part is not None:
+        _note_strays(tree, tree.root / part)
+        known = part == "gallery" or _has_persons(tree)
+        return _known(tree, part) if known else _by_camera(tree)
+    rows = []
+    for folder in tree.folders(tree.root):
+        for path in tree.folders(folder):
+            tree.note(path, f"expected pictures in {folder.name}, got a folder")
+        rows += [_in_folder(path, folder.name) for path in tree.pictures(folder)]
+    return [*rows, *(_alone(path) for path in tree.pictures(tree.root))]
+
+
+def _in_folder(path: Path, folder: str) -> PictureRow:
+    """Tell person and camera of a picture in a folder of either."""
+    prefix = _PREFIX.fullmatch(path.name)
+    if prefix and _CAMERA_NAME.fullmatch(prefix[1]) and not _CAMERA_NAME.fullmatch(folder):
+        return PictureRow(path, folder, prefix[1], "gallery")
+    return PictureRow(path, "", folder, "gallery")
+
+
+def _alone(path: Path) -> PictureRow:
+    """Tell what the name of a picture outside of any folder says."""
+    if market := _MARKET.match(path.name):
+        person = "" if market[1] == "-1" else market[1]
+        return PictureRow(path, person, market[2], "gallery")
+    prefix = _PREFIX.fullmatch(path.name)
+    camera = prefix[1] if prefix and _CAMERA_NAME.fullmatch(prefix[1]) else ""
+    return PictureRow(path, "", camera, "gallery")
+
+
+def _by_camera(tree: PictureTree) -> list[PictureRow]:
+    """Read train laid out as CAMERA/anything.jpg."""
+    return [
+        PictureRow(path, "", camera.name, "train")
+        for camera in tree.folders(tree.root / "train")
+        for path in tree.pictures(camera)
+    ]
 
 
 def _known(tree: PictureTree, part: str) -> list[PictureRow]:

@@ -1,0 +1,1 @@
+"""Whoever is on a picture, found among the pictures of a folder."""

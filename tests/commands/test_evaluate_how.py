@@ -1,0 +1,159 @@
+"""Claims about `fedklpr evaluate` beyond a run's own scores: any model, flip test, re-ranking."""
+
+import json
+import sys
+from dataclasses import asdict
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_federation import PAIR, PRUNES, write_pictures
+
+from fedklpr_flwr.commands.__main__ import main
+from fedklpr_flwr.federation.evaluation import How, evaluate_across, evaluate_site
+from fedklpr_flwr.federation.method import Client
+from fedklpr_flwr.federation.personal_model import features_of
+from fedklpr_flwr.federation.site import Pictures, open_site
+from fedklpr_flwr.reid.ranking import score_ranking
+from fedklpr_flwr.reid.reranking import score_reranked
+from fedklpr_flwr.runtime.trained_model import open_run
+
+
+@pytest.fixture(scope="module")
+def run(federate_in, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("how") / "run"
+    words = ("federation.rounds=1", "pruning.when=after_training", *PRUNES)
+    return federate_in(folder, *words, names=PAIR).folder
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """`typed("evaluate", ...)`: exit status, stdout, stderr."""
+
+    def go(*words):
+        monkeypatch.setattr(sys, "argv", ["fedklpr", *map(str, words)])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return go
+
+
+@pytest.fixture
+def scores(typed):
+    def read(*words):
+        status, out, err = typed("evaluate", *words, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    return read
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    write_pictures(tmp_path / "new" / "train", range(300, 304), 2, 1)
+    write_pictures(tmp_path / "new" / "query", range(350, 358), 1, 2)
+    write_pictures(tmp_path / "new" / "gallery", range(350, 358), 2, 3)
+    return tmp_path / "new"
+
+
+def on(folder):
+    return ("--data", "folder", "--root", folder)
+
+
+def mirrored_mean(network, pictures):
+    """Picture by picture: the mean of both features, of unit length."""
+    rows = []
+    for pixels in pictures.pixels:
+        both = torch.stack([pixels, pixels.flip(2)])
+        two = features_of(network, Pictures(both, *[torch.zeros(2, dtype=torch.int64)] * 2))
+        mean = two.mean(dim=0)
+        rows.append(mean / mean.norm())
+    return torch.stack(rows)
+
+
+def test_a_flip_test_searches_with_the_mean_of_both_views(run, scores, elsewhere):
+    opened = open_run(run)
+    site = open_site(
+        Client(name="folder", reader="folder", folder=str(elsewhere)), opened.settings, elsewhere
+    )
+    network = opened.merged()
+    query, gallery = (mirrored_mean(network, part) for part in (site.query, site.gallery))
+    wanted = score_ranking(
+        query, site.query.persons, site.query.cameras,
+        gallery, site.gallery.persons, site.gallery.cameras,
+    )  # fmt: skip
+    (found,) = scores(run, *on(elsewhere), "--flip")
+    assert found == {"name": "folder", **asdict(wanted), "left_out": 0, "flip": True}
+    assert found["map"] != scores(run, *on(elsewhere))[0]["map"], "this test could not fail"
+
+
+def test_re_ranking_scores_the_re_ranked_list(run, scores, typed, elsewhere):
+    opened = open_run(run)
+    site = open_site(
+        Client(name="folder", reader="folder", folder=str(elsewhere)), opened.settings, elsewhere
+    )
+    network = opened.merged()
+    wanted = score_reranked(
+        features_of(network, site.query), site.query.persons, site.query.cameras,
+        features_of(network, site.gallery), site.gallery.persons, site.gallery.cameras,
+    )  # fmt: skip
+    (found,) = scores(run, *on(elsewhere), "--rerank")
+    assert found == {"name": "folder", **asdict(wanted), "left_out": 0, "rerank": True}
+    assert found["map"] != scores(run, *on(elsewhere))[0]["map"], "this test could not fail"
+    assert (
+        "the merged model, flip test, re-ranked"
+        in typed("evaluate", run, *on(elsewhere), "--rerank", "--flip")[1]
+    )
+
+
+def test_own_sites_and_all_together_are_searched_in_the_same_manner(run, scores):
+    opened, how = open_run(run), How(flip=True, rerank=True)
+    sites = [open_site(one, opened.settings, run) for one in opened.settings.data.clients]
+    ash = (opened.personal("ash", sites[0]), sites[0])
+    words = (run, "--client", "ash", "--flip", "--rerank")
+    (own,), (among,) = scores(*words), scores(*words, "--across")
+    extra = {"flip": True, "rerank": True}
+    assert own == evaluate_site(*ash, how)[0].to_dict() | extra
+    assert among == evaluate_across([ash], sites, how)[0].to_dict() | extra
+    assert own["map"] != among["map"]
+
+
+def test_any_file_of_a_model_is_scored_as_the_run_is(run, scores, typed, elsewhere, tmp_path):
+    (wanted,) = scores(run, *on(elsewhere))
+    assert scores(run / "global.safetensors", *on(elsewhere)) == [wanted]
+    (ashs,) = scores(run, "--client", "ash", *on(elsewhere))
+    file = tmp_path / "ash.safetensors"
+    words = ("--format", "safetensors", "--client", "ash", "--out", file)
+    assert typed("export", run, *words)[0] == 0
+    assert scores(file, *on(elsewhere)) == [ashs]
+    assert ashs != wanted
+
+
+def test_a_file_that_says_nothing_is_scored_as_usual_and_that_is_said(
+    run, typed, elsewhere, tmp_path
+):
+    torch.save(load_file(run / "global.safetensors"), tmp_path / "bare.pth")
+    status, out, err = typed("evaluate", tmp_path / "bare.pth", *on(elsewhere), "--reestimate")
+    assert status == 0, err
+    assert "taken as 64 x 32" in err
+    assert "Rank-1  Rank-5 Rank-10     mAP    mINP" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "say by --data what it searches"),
+        (("--client", "ash"), "--client chooses among a run's models"),
+        (("--global",), "--global chooses"),
+    ],
+)
+def test_words_about_a_run_are_refused_for_a_file(words, said, run, typed):
+    status, out, err = typed("evaluate", run / "global.safetensors", *words)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert said in err

@@ -1,0 +1,114 @@
+"""Claims about `fedklpr export`: the file is the run's model, whole, and others can use it."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_federation import PAIR, PRUNES
+
+from fedklpr_flwr.commands.__main__ import main
+from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.federation.personal_model import float_state
+from fedklpr_flwr.runtime.model_file import open_model
+from fedklpr_flwr.runtime.trained_model import open_run
+
+
+@pytest.fixture(scope="module")
+def run(federate_in, tmp_path_factory):
+    """Two clients, each with a mask of its own."""
+    folder = tmp_path_factory.mktemp("export") / "run"
+    return federate_in(folder, "pruning.when=after_training", *PRUNES, names=PAIR).folder
+
+
+@pytest.fixture
+def export(monkeypatch, capsys):
+    """`export(RUN, ...)`: exit status, stdout, stderr."""
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["fedklpr", "export", *map(str, words)])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return typed
+
+
+def test_the_merged_model_is_zero_where_nobody_holds_it(run, export):
+    status, out, err = export(run, "--format", "safetensors")
+    assert status == 0, err
+    assert "merged.safetensors" in out
+    state = float_state(open_model(run / "export" / "merged.safetensors").network)
+    merged = load_file(run / "global.safetensors")
+    files = [MaskFile(run / "clients" / name / "mask.safetensors") for name in PAIR]
+    nobodys = 0
+    for name, tensor in merged.items():
+        held = torch.ones_like(tensor, dtype=torch.bool)
+        if name in files[0]:
+            held = files[0][name] | files[1][name]
+            assert not torch.equal(files[0][name], files[1][name])
+        assert torch.equal(state[name], torch.where(held, tensor, 0.0))
+        nobodys += int(tensor[~held].ne(0).sum())
+    assert nobodys, "this test could not fail"
+
+
+def test_a_clients_model_is_the_one_that_was_scored(run, export, tmp_path):
+    file = tmp_path / "new" / "ash.safetensors"
+    status, _, err = export(run, "--client", "ash", "--format", "safetensors", "--out", file)
+    assert status == 0, err
+    own = float_state(open_run(run).own("ash"))
+    exported = float_state(open_model(file).network)
+    assert all(torch.equal(own[name], tensor) for name, tensor in exported.items())
+    card = (tmp_path / "new" / "ash.safetensors.md").read_text()
+    assert "ash's model of run" in card
+    assert "after 2 of 2 rounds of fedklpr" in card
+
+
+def test_torchscript_is_checked_on_the_runs_own_pictures(run, export):
+    status, out, err = export(run, "--format", "torchscript")
+    assert status == 0, err
+    assert "of torch on 16 pictures of ash" in out
+    script = torch.jit.load(str(run / "export" / "merged.pt"))
+    assert script(torch.rand(4, 3, 32, 16)).norm(dim=1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+
+
+def test_an_export_can_be_exported_again(run, export, tmp_path, sites):
+    first = tmp_path / "a.safetensors"
+    assert export(run, "--format", "safetensors", "--out", first)[0] == 0
+    words = ("--format", "torchscript", "--check", sites / "birch")
+    status, out, err = export(first, *words)
+    assert status == 0, err
+    assert "16 pictures of birch" in out
+    script = torch.jit.load(str(tmp_path / "a.pt"))
+    export(run, "--format", "torchscript", "--out", tmp_path / "b.pt")
+    pictures = torch.rand(2, 3, 32, 16)
+    with torch.no_grad():
+        both = [script(pictures), torch.jit.load(str(tmp_path / "b.pt"))(pictures)]
+    assert np.array_equal(*(one.numpy() for one in both))
+
+
+def test_words_that_make_no_sense_are_refused(run, export, tmp_path):
+    def refusal(*words):
+        status, out, err = export(*words)
+        assert (status, out, err.count("\n")) == (1, "", 1), err
+        return err
+
+    assert "--client oak" in refusal(run, "--client", "oak")
+    assert "holds no run" in refusal(tmp_path)
+    model = tmp_path / "global.safetensors"
+    model.write_bytes((run / "global.safetensors").read_bytes())
+    assert "is the model itself" in refusal(model, "--format", "safetensors")
+
+
+def test_onnx_without_its_packages_says_how_to_get_them(run, export, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    status, _, err = export(run, "--format", "onnx")
+    assert status == 1
+    assert "pip install 'fedklpr-flwr[export]'" in err
+    assert not (run / "export" / "merged.onnx").exists()
