@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 
-from fedklpr_flwr.algorithm.block_arithmetic import BY_NUMPY, arithmetic
+from fedklpr_flwr.algorithm.block_arithmetic import (
+    ALL_HELD,
+    add_by_numpy,
+    add_compiled,
+    divide,
+    divide_compiled,
+    is_compiled,
+)
 from fedklpr_flwr.algorithm.merging import merge_tensor
-from fedklpr_flwr.compiled import WORTH_COMPILING, places_of
-from fedklpr_flwr.wire.compiled_join import join_compiled
-from fedklpr_flwr.wire.forms import FLOAT32
+from fedklpr_flwr.compiled import WORTH_COMPILING
+from fedklpr_flwr.wire.forms import BFLOAT16, FLOAT32
 from fedklpr_flwr.wire.kept_values import KeptValues
 from fedklpr_flwr.wire.layout import TensorSpec
 from fedklpr_flwr.wire.masks import SHRUNK, restore_mask
-from fedklpr_flwr.wire.planes import apply_difference, difference, join_planes, split_planes
+from fedklpr_flwr.wire.planes import difference, split_planes
 
 pytest.importorskip("numba")
 
@@ -21,15 +27,13 @@ MASK = RANDOM.random(SIZE) < 0.4
 VALUES = RANDOM.standard_normal(SIZE).astype(np.float32)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_masks_places_are_flatnonzeros(share):
-    mask = RANDOM.random(SIZE) < share
-    assert np.array_equal(places_of(mask), np.flatnonzero(mask))
+def same_bits(one, other):
+    return np.array_equal(one.view(np.uint32), other.view(np.uint32))
 
 
-def test_small_arrays_are_not_compiled_for():
-    assert arithmetic(WORTH_COMPILING - 1) is BY_NUMPY
-    assert arithmetic(WORTH_COMPILING) is not BY_NUMPY
+def test_small_tensors_are_not_compiled_for():
+    assert is_compiled(WORTH_COMPILING)
+    assert not is_compiled(WORTH_COMPILING - 1)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -37,14 +41,19 @@ def test_small_arrays_are_not_compiled_for():
 def test_values_are_added_to_the_same_bit(whole, masked):
     places = slice(0, SIZE) if whole else np.flatnonzero(MASK)
     values = VALUES if whole else VALUES[MASK]
-    sums = []
-    for compute in (arithmetic(SIZE), BY_NUMPY):
-        numerator, code = VALUES[::-1].copy(), (VALUES > 0).astype(np.uint8)
-        mask = MASK if masked else None
-        room = np.empty(SIZE, np.float32)
-        compute.add(numerator, code, mask, places, values, np.float32(0.3), room)
-        sums.append((numerator.tobytes(), code.tobytes()))
-    assert sums[0] == sums[1], "numpy adds otherwise"
+    numerators, codes = (
+        [VALUES[::-1].copy() for _ in range(2)],
+        [(VALUES > 0).astype(np.uint8) for _ in range(2)],
+    )
+    room, weight = np.empty(SIZE, np.float32), np.float32(0.3)
+    mask = MASK if masked else None
+    add_by_numpy(numerators[0], codes[0], mask, places, values, weight, room)
+    bits = MASK.view(np.uint8)
+    held, counted = ALL_HELD if whole else bits, bits if masked else ALL_HELD
+    taken = add_compiled(numerators[1], codes[1], held, counted, values, weight)
+    assert taken == values.size
+    assert same_bits(*numerators)
+    assert np.array_equal(*codes)
 
 
 def test_means_are_divided_to_the_same_bit_and_nobodys_are_kept():
@@ -52,11 +61,11 @@ def test_means_are_divided_to_the_same_bit_and_nobodys_are_kept():
     table = np.zeros(256, np.float32)
     table[1:4] = 0.1, 0.7, 0.8
     means = []
-    for compute in (arithmetic(SIZE), BY_NUMPY):
+    for way in (divide, divide_compiled):
         merged, room = np.empty((2, SIZE), np.float32)
-        compute.divide(VALUES.copy(), code, table, VALUES[::-1].copy(), merged, room)
+        way(VALUES.copy(), code, table, VALUES[::-1].copy(), merged, room)
         means.append(merged)
-    assert np.array_equal(means[0].view(np.uint32), means[1].view(np.uint32))
+    assert same_bits(*means)
     assert np.array_equal(means[0][code == 0], VALUES[::-1][code == 0])
 
 
@@ -78,44 +87,40 @@ def test_a_large_tensor_is_merged_as_small_ones_are(clients):
     assert np.array_equal(whole.view(np.uint32), np.concatenate(small).view(np.uint32))
 
 
-def planes_of(delta):
-    """The planes of what MASK keeps of VALUES, and the reference they are told against."""
-    symbols, reference = VALUES[MASK].view(np.uint32), VALUES[::-1].copy()
-    if not delta:
-        return split_planes(symbols, FLOAT32, False), None
-    steps = difference(symbols, reference[MASK].view(np.uint32))
-    return split_planes(steps, FLOAT32, True), reference
-
-
-@pytest.mark.parametrize("delta", [False, True])
-def test_planes_are_joined_to_the_same_bit(delta):
-    planes, reference = planes_of(delta)
-    joined = np.empty(int(MASK.sum()), np.float32)
-    assert join_compiled(planes, reference, 0, np.flatnonzero(MASK), joined)
-    slow = join_planes(planes, FLOAT32, delta)
-    if reference is not None:
-        slow = apply_difference(slow, reference[MASK].view(np.uint32))
-    assert np.array_equal(joined.view(np.uint32), slow)
-    assert np.array_equal(joined, VALUES[MASK])
-
-
 @pytest.mark.parametrize("delta", [False, True])
 @pytest.mark.parametrize("dense", [False, True])
-def test_a_block_of_a_large_tensor_is_that_of_the_whole(delta, dense):
+def test_planes_are_joined_and_added_to_the_same_bit(delta, dense):
+    """A block in the middle of a tensor, beside what numpy decodes and adds."""
     mask = np.ones(SIZE, np.bool_) if dense else MASK
     reference = VALUES[::-1].copy() if delta else None
     symbols = VALUES[mask].view(np.uint32)
     if reference is not None:
         symbols = difference(symbols, reference[mask].view(np.uint32))
-    # Twice the size: only a tensor with many kept values is worth it.
-    planes = [np.tile(plane, 2) for plane in split_planes(symbols, FLOAT32, delta)]
-    count = int(mask.sum())
-    kept = KeptValues("w", 2 * count, planes, FLOAT32, reference, None, lambda: None)
-    start, stop = 4096, 70_000
-    first = int(np.count_nonzero(mask[:start]))
-    places = slice(0, stop - start) if dense else np.flatnonzero(mask[start:stop])
+    planes = split_planes(symbols, FLOAT32, delta)
+    kept = KeptValues("w", int(mask.sum()), planes, FLOAT32, reference, None, lambda: None)
+    start, stop = 4096, 70_001
+    first, size = int(np.count_nonzero(mask[:start])), stop - start
+    places = slice(0, size) if dense else np.flatnonzero(mask[start:stop])
     block = kept.block(first, start, places)
     assert np.array_equal(block, VALUES[start:stop][mask[start:stop]])
+    numerators, codes = np.zeros((2, size), np.float32), np.ones((2, size), np.uint8)
+    bits, weight = mask[start:stop], np.float32(0.7)
+    room = np.empty(size, np.float32)
+    add_by_numpy(numerators[0], codes[0], bits, places, block, weight, room)
+    held = ALL_HELD if dense else bits.view(np.uint8)
+    taken = kept.add_block(first, start, numerators[1], codes[1], held, held, weight)
+    assert taken == block.size
+    assert same_bits(*numerators)
+    assert np.array_equal(*codes)
+
+
+def test_other_forms_have_no_loop_and_nothing_is_done():
+    planes = split_planes((VALUES.view(np.uint32) >> 16).astype(np.uint16), BFLOAT16, False)
+    kept = KeptValues("w", SIZE, planes, BFLOAT16, None, None, lambda: None)
+    numerator, code = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.uint8)
+    assert kept.add_block(0, 0, numerator, code, ALL_HELD, ALL_HELD, np.float32(1)) == -1
+    assert not numerator.any()
+    assert not code.any()
 
 
 def test_a_mask_shrinks_as_it_was_told():

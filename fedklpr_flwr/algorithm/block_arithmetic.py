@@ -1,7 +1,10 @@
-"""What a merge computes in a block: by numpy in several passes, or compiled in one; equal bits."""
+"""What a merge computes in a block: by numpy in several passes, or compiled in one; equal bits.
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+A compiled loop works through a whole block without Python's lock, so that threads do not wait for
+each other; numpy's passes each ask for it again.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,49 +13,13 @@ from fedklpr_flwr.compiled import WORTH_COMPILING, compiled
 
 Array = NDArray[Any]
 
-
-class Arithmetic(NamedTuple):
-    """Two ways to compute the same.
-
-    Attributes:
-        add: (numerator, code, mask, places, values, weight, room): adds weight x values at their
-            places, and shifts the mask's bits into the codes.
-        divide: (numerator, code, table, previous, merged, room): writes numerator / table[code]
-            where that is positive, previous elsewhere; numerator is used up.
-    """
-
-    add: Callable[[Array, Array, Array | None, Array | slice, Array, np.float32, Array], None]
-    divide: Callable[[Array, Array, Array, Array, Array, Array], None]
+ALL_HELD = np.ones(1, np.uint8)
+"""Stands for a mask where all coordinates are held."""
 
 
-def arithmetic(size: int) -> Arithmetic:
-    """How a tensor's blocks are computed: compiled if it is large, else by numpy.
-
-    Args:
-        size: the tensor's coordinates.
-    """
-    if size < WORTH_COMPILING:
-        return BY_NUMPY
-    add_all, add_at, divide = compiled(_add_all), compiled(_add_at), compiled(_divide)
-    if add_all is None or add_at is None or divide is None:
-        return BY_NUMPY
-
-    def add(
-        numerator: Array,
-        code: Array,
-        mask: Array | None,
-        places: Array | slice,
-        values: Array,
-        weight: np.float32,
-        _: Array,
-    ) -> None:
-        bits = _ONE if mask is None else mask.view(np.uint8)
-        if isinstance(places, slice):
-            add_all(numerator, code, bits, values, weight)
-        else:
-            add_at(numerator, code, bits, places, values, weight)
-
-    return Arithmetic(add, lambda *arrays: divide(*arrays[:5]))
+def is_compiled(size: int) -> bool:
+    """Whether a tensor of so many coordinates is computed by compiled loops."""
+    return size >= WORTH_COMPILING and compiled(_divide) is not None
 
 
 def add_by_numpy(
@@ -85,7 +52,27 @@ def add_by_numpy(
     np.bitwise_or(code, 1 if mask is None else mask.view(np.uint8), out=code)
 
 
-def divide_by_numpy(
+def add_compiled(
+    numerator: Array, code: Array, held: Array, counted: Array, values: Array, weight: np.float32
+) -> int:
+    """The same of values that lie in memory.
+
+    Args:
+        numerator: float32 (n,), changed.
+        code: uint8 (n,), changed.
+        held: uint8 (n,), 1 where there is a value, or ALL_HELD.
+        counted: uint8 (n,), the bits that go into the codes, or ALL_HELD.
+        values: float32, from the block's first on; more may follow.
+        weight: their factor.
+
+    Returns:
+        How many values there were; -1 where numba is not installed, and nothing was done.
+    """
+    loop = compiled(_add)
+    return -1 if loop is None else int(loop(numerator, code, held, counted, values, weight))
+
+
+def divide(
     numerator: Array, code: Array, table: Array, previous: Array, merged: Array, room: Array
 ) -> None:
     """Writes numerator / table[code] where that is positive, previous elsewhere.
@@ -103,6 +90,15 @@ def divide_by_numpy(
     divide_block(numerator, room, previous, merged)
 
 
+def divide_compiled(
+    numerator: Array, code: Array, table: Array, previous: Array, merged: Array, room: Array
+) -> None:
+    """The same in one pass; `room` is left alone. numba must be there."""
+    loop = compiled(_divide)
+    assert loop is not None
+    loop(numerator, code, table, previous, merged)
+
+
 def divide_block(numerator: Array, denominator: Array, previous: Array, merged: Array) -> None:
     """Writes numerator / denominator where the denominator is positive, previous elsewhere.
 
@@ -118,26 +114,29 @@ def divide_block(numerator: Array, denominator: Array, previous: Array, merged: 
     merged[carried] = previous[carried]
 
 
-_ONE = np.ones(1, np.uint8)
-"""The bit of every coordinate, where all are held."""
-
-BY_NUMPY = Arithmetic(add_by_numpy, divide_by_numpy)
-
-
-def _add_all(numerator: Array, code: Array, bits: Array, values: Array, weight: np.float32) -> None:
-    for place in range(numerator.size):
-        numerator[place] += values[place] * weight
-    for place in range(code.size):
-        code[place] = code[place] << 1 | bits[place if bits.size > 1 else 0]
-
-
-def _add_at(
-    numerator: Array, code: Array, bits: Array, places: Array, values: Array, weight: np.float32
-) -> None:
-    for number in range(values.size):
-        numerator[places[number]] += values[number] * weight
-    for place in range(code.size):
-        code[place] = code[place] << 1 | bits[place if bits.size > 1 else 0]
+def _add(
+    numerator: Array, code: Array, held: Array, counted: Array, values: Array, weight: np.float32
+) -> int:
+    if held.size == 1:
+        for place in range(numerator.size):
+            numerator[place] += values[place] * weight
+        taken = numerator.size
+    else:
+        # First the places, without a branch that half a random mask would mispredict.
+        places = np.empty(numerator.size + 1, np.int32)
+        taken = 0
+        for place in range(numerator.size):
+            places[taken] = place
+            taken += held[place]
+        for number in range(taken):
+            numerator[places[number]] += values[number] * weight
+    if counted.size == 1:
+        for place in range(code.size):
+            code[place] = np.uint8(code[place] << 1) | np.uint8(1)
+    else:
+        for place in range(code.size):
+            code[place] = np.uint8(code[place] << 1) | counted[place]
+    return taken
 
 
 def _divide(numerator: Array, code: Array, table: Array, previous: Array, merged: Array) -> None:

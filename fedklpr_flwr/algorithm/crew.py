@@ -42,6 +42,21 @@ class Crew(Generic[Room]):
         finally:
             self._rooms.put(taken)
 
+    @contextmanager
+    def beside(self, work: Callable[[], None]) -> Iterator[None]:
+        """Do a piece of work in a thread of its own beside the block, or with one thread before it.
+
+        What it needs of rooms must be its own. Its fault comes out when the block ends.
+        """
+        if self._pool is None:
+            work()
+            yield
+            return
+        with ThreadPoolExecutor(1) as other:
+            done = other.submit(work)
+            yield
+            done.result()
+
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """What `work` gives of each item, in their order; its first fault comes out."""
         if self._pool is None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.block_arithmetic import Arithmetic
-from fedklpr_flwr.algorithm.merge_part import Array, Part, Reader
+from fedklpr_flwr.algorithm.block_arithmetic import Array, add_by_numpy
+from fedklpr_flwr.algorithm.merge_part import Part, Reader
 
+LARGE_BLOCK = 524_288
+"""The same where loops are compiled: they take their own time, and ask for Python's lock once."""
 BLOCK = 131_072
 """Coordinates summed at once: a multiple of 8, so that packed masks can be cut there.
 
@@ -50,9 +52,9 @@ def summed_blocks(
     start: int,
     stop: int,
     scratch: Scratch,
-    compute: Arithmetic,
     *,
     plain: bool,
+    fast: bool,
 ) -> Iterator[tuple[slice, Array, Array]]:
     """Gives sum_k w_k m_k theta_k of a span of coordinates, and who holds them, block by block.
 
@@ -61,17 +63,18 @@ def summed_blocks(
         start: the span's first coordinate, a multiple of BLOCK.
         stop: the coordinate after its last.
         scratch: room for a block; what is given lies in it, until the next is asked for.
-        compute: how values are added.
         plain: count every coordinate as held, a pruned one as zero.
+        fast: by compiled loops, where values have them.
 
     Yields:
         The block's coordinates, its float32 numerators, and its uint8 codes: the denominator
         sum_k w_k m_k of a coordinate is `denominators(parts)[code]`.
     """
     readers = [Reader(part, start) for part in parts]
-    for begin in range(start, stop, BLOCK):
-        end = min(begin + BLOCK, stop)
-        sums = _sum_block(parts, readers, begin, end, scratch, compute, plain)
+    size = LARGE_BLOCK if fast else BLOCK
+    for begin in range(start, stop, size):
+        end = min(begin + size, stop)
+        sums = _sum_block(parts, readers, begin, end, scratch, plain, fast)
         yield slice(begin, end), *sums
 
 
@@ -90,8 +93,8 @@ def _sum_block(
     start: int,
     stop: int,
     scratch: Scratch,
-    compute: Arithmetic,
     plain: bool,
+    fast: bool,
 ) -> tuple[Array, Array]:
     """Gives a block's numerators, and uint8 codes: the last client's bit is the lowest."""
     size = stop - start
@@ -99,7 +102,9 @@ def _sum_block(
     numerator[:] = 0
     code[:] = 0
     for part, reader in zip(parts, readers, strict=True):
+        if fast and reader.add_block(start, stop, numerator, code, plain=plain):
+            continue
         mask, places, values = reader.next_block(start, stop)
-        bits = None if plain else mask
-        compute.add(numerator, code, bits, places, values, part.weight, scratch.room[:size])
+        bits, room = None if plain else mask, scratch.room[:size]
+        add_by_numpy(numerator, code, bits, places, values, part.weight, room)
     return numerator, code

@@ -5,15 +5,12 @@ only when and where it is added.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedklpr_flwr.compiled import places_of
+from fedklpr_flwr.algorithm.block_arithmetic import ALL_HELD, Array, add_compiled
 from fedklpr_flwr.errors import MergeError
-
-Array = NDArray[Any]
 
 
 class ValueSource(Protocol):
@@ -37,6 +34,32 @@ class ValueSource(Protocol):
         """
         ...
 
+    def add_block(
+        self,
+        first: int,
+        start: int,
+        numerator: Array,
+        code: Array,
+        held: Array,
+        counted: Array,
+        weight: np.float32,
+    ) -> int:
+        """Add the values of a block of coordinates to sums by a compiled loop, if there is one.
+
+        Args:
+            first: the number of the block's first value, counted among those there are.
+            start: the block's first coordinate.
+            numerator: float32 (n,), changed.
+            code: uint8 (n,), changed: the counted bits are shifted in.
+            held: uint8 (n,), 1 where there is a value, or ALL_HELD.
+            counted: uint8 (n,), or ALL_HELD.
+            weight: the values' factor.
+
+        Returns:
+            How many values there were; -1 where there is no such loop, and nothing was done.
+        """
+        ...
+
     def release(self) -> None:
         """No value will be asked for any more."""
         ...
@@ -57,6 +80,19 @@ class ArrayValues:
         """See ValueSource."""
         count = places.stop - places.start if isinstance(places, slice) else places.size
         return self._values[first : first + count]
+
+    def add_block(
+        self,
+        first: int,
+        start: int,
+        numerator: Array,
+        code: Array,
+        held: Array,
+        counted: Array,
+        weight: np.float32,
+    ) -> int:
+        """See ValueSource."""
+        return add_compiled(numerator, code, held, counted, self._values[first:], weight)
 
     def release(self) -> None:
         """See ValueSource."""
@@ -105,6 +141,22 @@ class Reader:
     def __init__(self, part: Part, start: int) -> None:
         self._part, self._next = part, part.values_before(start)
 
+    def add_block(
+        self, start: int, stop: int, numerator: Array, code: Array, *, plain: bool
+    ) -> bool:
+        """Adds a block to sums by a compiled loop; False where the values have none.
+
+        Blocks must be asked for in order, of this or of `next_block`, without gaps.
+        """
+        part, mask = self._part, self._part.held(start, stop)
+        bits = ALL_HELD if mask is None else mask.view(np.uint8)
+        held, counted = ALL_HELD if part.dense else bits, ALL_HELD if plain else bits
+        taken = part.values.add_block(
+            self._next, start, numerator, code, held, counted, part.weight
+        )
+        self._next += max(taken, 0)
+        return taken >= 0
+
     def next_block(self, start: int, stop: int) -> tuple[Array | None, Array | slice, Array]:
         """Gives a block's mask (None = all held), and values with their places, less `start`.
 
@@ -114,7 +166,7 @@ class Reader:
         count = stop - start
         places: Array | slice = slice(0, count)
         if mask is not None and not part.dense:
-            places = places_of(mask)
+            places = np.flatnonzero(mask)
             count = places.size
         values = part.values.block(self._next, start, places)
         self._next += count

@@ -12,16 +12,23 @@ from functools import partial
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.block_arithmetic import arithmetic, divide_block
+from fedklpr_flwr.algorithm.block_arithmetic import (
+    Array,
+    divide,
+    divide_block,
+    divide_compiled,
+    is_compiled,
+)
 from fedklpr_flwr.algorithm.crew import Crew
 from fedklpr_flwr.algorithm.masked_sum import (
     BLOCK,
     GROUP,
+    LARGE_BLOCK,
     Scratch,
     denominators,
     summed_blocks,
 )
-from fedklpr_flwr.algorithm.merge_part import Array, Part, ValueSource, checked_part
+from fedklpr_flwr.algorithm.merge_part import Part, ValueSource, checked_part
 from fedklpr_flwr.algorithm.trimmed_mean import trimmed_span
 from fedklpr_flwr.errors import MergeError
 
@@ -36,7 +43,7 @@ MERGES = ("masked_mean", "plain_mean", "trimmed_mean")
 SHARED = 262_144
 """A tensor of so many coordinates is merged by all threads together, a smaller one by one."""
 MOST_THREADS = 11
-"""A small tensor in work takes some 50 bytes a coordinate: together they stay under 150 MB."""
+"""Each has a scratch of 5 MB."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -78,8 +85,8 @@ class MergeAccumulator:
         self._plain = how == "plain_mean"
         self._trim = trim if how == "trimmed_mean" else None
         self._waiting: list[Part] = []
-        self._compute = arithmetic(previous.size)
-        self._crew = crew or Crew(1, lambda: Scratch.of(min(BLOCK, previous.size)))
+        self._fast = is_compiled(previous.size)
+        self._crew = crew or Crew(1, lambda: Scratch.of(min(LARGE_BLOCK, previous.size)))
         # Running sums over the whole tensor exist only with more clients than fit one group.
         self._sums: tuple[Array, Array] | None = None
 
@@ -149,11 +156,12 @@ class MergeAccumulator:
             trimmed_span(self._waiting, previous, merged, *span, self._trim)
             return
         table = denominators(self._waiting)
+        finish = divide_compiled if self._fast else divide
         with self._crew.room() as scratch:
             for at, numerator, code in self._blocks(span, scratch):
                 room = scratch.room[: code.size]
                 if self._sums is None:
-                    self._compute.divide(numerator, code, table, previous[at], merged[at], room)
+                    finish(numerator, code, table, previous[at], merged[at], room)
                 else:
                     tops, bottoms = (sums[at] for sums in self._sums)
                     divide_block(tops + numerator, bottoms + table[code], previous[at], merged[at])
@@ -168,7 +176,7 @@ class MergeAccumulator:
     def _blocks(
         self, span: tuple[int, int], scratch: Scratch
     ) -> Iterator[tuple[slice, Array, Array]]:
-        return summed_blocks(self._waiting, *span, scratch, self._compute, plain=self._plain)
+        return summed_blocks(self._waiting, *span, scratch, plain=self._plain, fast=self._fast)
 
 
 def merge_tensor(
@@ -212,7 +220,7 @@ def merge_model(
     trim: float = 0.25,
     threads: int = 1,
 ) -> dict[str, Array]:
-    """Merges a whole model: large tensors by all threads together, small ones side by side.
+    """Merges a whole model: large tensors by all threads together, small ones by one beside them.
 
     Args:
         previous: name -> float32 array, the global model before the round.
@@ -229,7 +237,7 @@ def merge_model(
         MergeError: see `merge_tensor`.
     """
     merged: dict[str, Array] = {}
-    with Crew(min(threads, MOST_THREADS), partial(Scratch.of, BLOCK)) as crew:
+    with Crew(min(threads, MOST_THREADS), partial(Scratch.of, LARGE_BLOCK)) as crew:
 
         def merge_shared(name: str) -> None:
             accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=crew)
@@ -242,17 +250,20 @@ def merge_model(
                     accumulator.add(*contribution)
             merged[name] = accumulator.result()
 
-        def merge_alone(name: str) -> None:
-            with crew.room() as room:
-                own = Crew(1, lambda: room)
+        def merge_small() -> None:
+            own = Crew(1, lambda: Scratch.of(min(SHARED, BLOCK)))
+            for name in previous:
+                if previous[name].size >= SHARED:
+                    continue
                 accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=own)
                 for contributor in contributors_of(name):
                     accumulator.add(*contributor())
                 merged[name] = accumulator.result()
 
-        by_size = sorted(previous, key=lambda name: -previous[name].size)
-        for name in by_size:
-            if previous[name].size >= SHARED:
-                merge_shared(name)
-        crew.map(merge_alone, [name for name in by_size if previous[name].size < SHARED])
+        # Small tensors are Python's work more than the processor's: one thread does them all, and
+        # leaves the loops of the large ones to the others.
+        with crew.beside(merge_small):
+            for name in sorted(previous, key=lambda name: -previous[name].size):
+                if previous[name].size >= SHARED:
+                    merge_shared(name)
     return {name: merged[name] for name in previous}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.merge_part import Array, Part, Reader
+from fedklpr_flwr.algorithm.block_arithmetic import Array
+from fedklpr_flwr.algorithm.merge_part import Part, Reader
 
 BLOCK = 32_768
 """Coordinates sorted at once, of all clients together."""

@@ -1,5 +1,6 @@
 """A section: a known number of bytes, entropy coded, and opened without trusting its sender."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +26,7 @@ _HUFFMAN_ONLY = zstandard.ZstdCompressionParameters(
     write_checksum=False,
     write_dict_id=False,
 )
+_OWN = threading.local()
 _SAMPLE = 4096
 _WORTH_CODING = 7.8  # bits a byte, of a sample: mantissas have 7.95 to 8, exponents 1 to 3
 _WIDEST_NARROW = 16
@@ -87,6 +89,14 @@ def _open_raw(data: memoryview, plain_bytes: int, field: str) -> np.ndarray:
     return np.frombuffer(data, np.uint8)
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's: making one costs more than opening a small section."""
+    if not hasattr(_OWN, "decompressor"):
+        _OWN.decompressor = zstandard.ZstdDecompressor()
+    made: zstandard.ZstdDecompressor = _OWN.decompressor
+    return made
+
+
 def _open_zstd(data: memoryview, plain_bytes: int, field: str) -> np.ndarray:
     try:
         frame = zstandard.get_frame_parameters(data)
@@ -97,7 +107,7 @@ def _open_zstd(data: memoryview, plain_bytes: int, field: str) -> np.ndarray:
                 f"{field}: expected a zstd frame of {plain_bytes} bytes, got one that announces "
                 f"{frame.content_size} (window {frame.window_size})"
             )
-        plain = zstandard.ZstdDecompressor().decompress(
+        plain = _decompressor().decompress(
             data, max_output_size=plain_bytes, allow_extra_data=False
         )
     except zstandard.ZstdError as fault:
