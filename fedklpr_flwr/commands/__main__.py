@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from fedklpr_flwr.commands import bench, compare, data, evaluate, report, run, simulate
+from fedklpr_flwr.commands import bench, compare, data, evaluate, plan, report, run, simulate
 from fedklpr_flwr.errors import FedKlprError
 
 cli = typer.Typer(
@@ -18,6 +18,7 @@ cli = typer.Typer(
 )
 cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
+cli.command("plan")(plan.plan)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)

@@ -193,13 +193,18 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     return _open_one(identity, settings, cache)
 
 
-def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
-    data, model = settings.data, settings.model
-    base = Path(data.root) if data.root else cache / "drawn"
+def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[ReidDataset, Path]:
+    """A client's pictures on disk and the folder of its set, nothing decoded; see `open_site`."""
+    base = Path(settings.data.root) if settings.data.root else cache / "drawn"
     root = base / identity.folder if identity.folder else base
     # The drawings are one data set for every seed; a run's seed varies the training alone.
     seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
-    dataset = read_part(identity, root, settings, seed=seed)
+    return read_part(identity, root, settings, seed=seed), root
+
+
+def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
+    data, model = settings.data, settings.model
+    dataset, root = list_pictures(identity, settings, cache)
     return load_site(
         identity.name,
         dataset,
