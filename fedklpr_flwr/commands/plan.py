@@ -66,9 +66,9 @@ def _table(planned: Planned) -> Table:
     shown = Table(title=title, title_justify="left")
     shown.add_column("client", no_wrap=True)
     heads = ("train", "test", "batches", "label s", "train s", "evaluate s", "other s")
-    for heading in (*heads, "MB sent", "RAM MB", "pictures MB"):
+    for heading in (*heads, "MB first", "MB last", "RAM MB", "pictures MB"):
         shown.add_column(heading, justify="right")
-    sent = " -> ".join(f"{sum(forecast.bytes_in_round(n)) / 1e6:.2f}" for n in (1, rounds))
+    sent = [f"{sum(forecast.bytes_in_round(n)) / 1e6:.2f}" for n in (1, rounds)]
     for one in forecast.clients[:_SHOWN]:
         shown.add_row(*_cells(one, sent))
     more = len(forecast.clients) - _SHOWN
@@ -77,13 +77,13 @@ def _table(planned: Planned) -> Table:
     return shown
 
 
-def _cells(one: ClientForecast, sent: str) -> list[str]:
+def _cells(one: ClientForecast, sent: list[str]) -> list[str]:
     load = one.load
     return [
         load.name,
         *(str(count) for count in (load.train, load.query + load.gallery, one.batches)),
         *(f"{one.seconds[phase]:.1f}" for phase in _PHASES),
-        sent,
+        *sent,
         f"{one.ram_mb:.0f}",
         f"{one.pictures_mb:.0f}",
     ]
@@ -92,8 +92,8 @@ def _cells(one: ClientForecast, sent: str) -> list[str]:
 def _sentences(planned: Planned) -> list[str]:
     forecast, probed = planned.together, planned.together.probed
     lines = [
-        "Batches, seconds, MB sent (up + down, first and last round) and RAM are a client's in one "
-        "round; its pictures are memory-mapped, and the system may take that memory back.",
+        "Batches, seconds, MB sent (up + down, in the first and the last round) and RAM are a "
+        "client's in one round; its pictures are memory-mapped: the system may have that back.",
         f"time: fedklpr run {duration(run_seconds(planned))}, {planned.at_once} side by side, "
         f"threads {planned.settings.training.threads}; fedklpr simulate "
         f"{duration(planned.alone.seconds)}",
