@@ -2,8 +2,9 @@
 
 import logging
 
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
 
+from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.prepare import Prepared, prepare
@@ -33,11 +34,6 @@ def simulate_prepared(prepared: Prepared) -> None:
 
     logging.getLogger("flwr").handlers[:] = [_PlainHandler()]
     nodes = len(prepared.settings.data.clients)
-    grid = InProcessGrid(
-        client_app.app,
-        prepared.run_config,
-        [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
-    )
     context = Context(
         run_id=1,
         node_id=0,
@@ -45,7 +41,22 @@ def simulate_prepared(prepared: Prepared) -> None:
         state=RecordDict(),
         run_config=dict(prepared.run_config),
     )
-    server_app.main(grid, context)
+    # Everybody says hello and is evaluated in round 0; then comes training and an evaluation.
+    messages = 2 * nodes * (1 + prepared.settings.federation.rounds)
+    with steps("messages", messages) as done:
+
+        def answer(message: Message, context: Context) -> Message:
+            try:
+                return client_app.app(message, context)
+            finally:
+                done()
+
+        grid = InProcessGrid(
+            answer,
+            prepared.run_config,
+            [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
+        )
+        server_app.main(grid, context)
 
 
 class _PlainHandler(logging.Handler):
