@@ -1,6 +1,7 @@
 """`fedklpr simulate`: the same federation in one process, without Ray; equal to the bit."""
 
 import logging
+from collections.abc import Iterable
 
 from flwr.app import Context, Message, RecordDict
 
@@ -32,7 +33,7 @@ def simulate_prepared(prepared: Prepared) -> None:
     from fedklpr_flwr import client_app, server_app
     from fedklpr_flwr.runtime.in_process import InProcessGrid
 
-    logging.getLogger("flwr").handlers[:] = [_PlainHandler()]
+    logging.getLogger("flwr").handlers[:] = [_PlainHandler(prepared.notes)]
     nodes = len(prepared.settings.data.clients)
     context = Context(
         run_id=1,
@@ -60,7 +61,13 @@ def simulate_prepared(prepared: Prepared) -> None:
 
 
 class _PlainHandler(logging.Handler):
-    """Flower's log as plain lines."""
+    """Flower's log as plain lines, without the warnings that were given as notes before."""
+
+    def __init__(self, notes: Iterable[str]) -> None:
+        super().__init__()
+        self._said = {note.partition(": ")[2] for note in notes}
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), flush=True)
+        text = record.getMessage()
+        if text.partition(": ")[2] not in self._said:
+            print(text, flush=True)

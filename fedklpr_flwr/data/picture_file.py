@@ -14,6 +14,9 @@ from fedklpr_flwr.errors import DataError
 # is not decoded: a file of a few kilobytes can claim gigabytes of memory.
 LARGEST_PICTURE = 20_000_000
 
+_GOT = ": expected a picture that can be decoded, got: "
+_TO_DO = "; replace or remove the file, or set data.skip_unreadable=true to go on without it"
+
 
 def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     """Decode a picture file and resize it, bilinear and antialiased.
@@ -57,6 +60,22 @@ def picture_bytes(path: Path) -> bytes:
     return data
 
 
+def why_unreadable(path: Path) -> str:
+    """Say in a few words why a picture cannot be decoded.
+
+    Args:
+        path: The picture file.
+
+    Returns:
+        The reason; empty if it can be decoded after all.
+    """
+    try:
+        picture_bytes(path)
+    except DataError as error:
+        return str(error).partition(_GOT)[2].partition(_TO_DO)[0]
+    return ""
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         # A pipe or a device would be waited for without end.
@@ -86,7 +105,4 @@ def _decoded(path: Path, data: bytes, least: tuple[int, int]) -> Image.Image:
 
 
 def _unreadable(path: Path, why: str) -> DataError:
-    return DataError(
-        f"{path}: expected a picture that can be decoded, got: {why}; replace or remove the file, "
-        "or set data.skip_unreadable=true to go on without it"
-    )
+    return DataError(f"{path}{_GOT}{why}{_TO_DO}")
