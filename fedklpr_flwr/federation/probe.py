@@ -18,24 +18,31 @@ import torch
 
 from fedklpr_flwr.algorithm.pruning import mask_hash, prune_smallest
 from fedklpr_flwr.federation.client_memory import payload_name
+from fedklpr_flwr.federation.device import device_of
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import (
+    bring_to_device,
+    features_of,
     float_state,
     full_masks,
     initial_network,
     reestimate_on,
     shared_layout,
 )
+from fedklpr_flwr.federation.probe_features import (
+    MOST_CLUSTERED,
+    clustering_seconds,
+    made_up_features,
+    ranking_seconds,
+    seconds_of,
+)
 from fedklpr_flwr.federation.site import Pictures, Site
 from fedklpr_flwr.federation.site_client import SiteClient, Task
-from fedklpr_flwr.reid.pseudo_labels import cluster_people
-from fedklpr_flwr.reid.ranking import score_ranking
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
 FORWARD_BATCH = 128
 """Pictures of a probe: a whole batch of the passes that label and evaluate."""
 
-MOST_CLUSTERED, MOST_QUERIES, MOST_SEARCHED = 3000, 200, 2000
 _TIMED_SECONDS = 2.0
 
 
@@ -114,29 +121,36 @@ def probe_client(
         evaluated = min(round_.evaluate() for _ in range(2))
         decoded, sizes, encoded = round_.wire()
         peak = peak_mb()
-    count, dim = len(pixels), round_.network.feature_dim
-    reestimate = _seconds(lambda: reestimate_on(round_.network, round_.site)) / count
-    prunes = chosen.pruning.batchnorm == "reestimate" and settings.method.pruning != "none"
-    features = _made_up_features(min(clustered, MOST_CLUSTERED), dim)
-    clustering = _clustering_seconds(features, settings)
+    network, site = round_.network, round_.site
+    bring_to_device(network, chosen)
+    # To the host: a device answers before it has done its work.
+    picture = seconds_of(lambda: features_of(network, site.train).cpu()) / len(site.train)
+    reestimate = seconds_of(lambda: reestimate_on(network, site)) / len(site.train)
+    features = made_up_features(min(clustered, MOST_CLUSTERED), network.feature_dim)
+    clustering = clustering_seconds(features.to(device_of(network)), settings)
     return Probed(
         step=phases["train"] / steps,
-        picture=phases["label"] / count,
-        prune=max(0.0, phases["prune"] - prunes * reestimate * count),
+        picture=picture,
+        prune=max(0.0, phases["prune"] - _anew(settings) * reestimate * len(site.train)),
         train_message=wall - sum(phases.values()),
         evaluate_message=evaluated,
         reestimate=reestimate,
         clustering=clustering / max(1, len(features)) ** 2,
-        ranking=_ranking_seconds(dim),
+        ranking=ranking_seconds(network.feature_dim),
         encode=encoded,
         decode=decoded,
         sizes=sizes,
-        dense_bytes=4 * sum(value.numel() for value in float_state(round_.network).values()),
-        feature_dim=dim,
+        dense_bytes=4 * sum(value.numel() for value in float_state(network).values()),
+        feature_dim=network.feature_dim,
         peak_mb=peak,
         clustering_mb=(peak_mb() - peak) / max(1, len(features)) * 1000,
         gpu_mb=torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None,
     )
+
+
+def _anew(settings: Settings) -> bool:
+    """Whether a prune re-estimates batch norms."""
+    return settings.pruning.batchnorm == "reestimate" and settings.method.pruning != "none"
 
 
 def peak_mb() -> float:
@@ -186,12 +200,12 @@ class _Round:
     def evaluate(self) -> float:
         """Seconds of an evaluation without pictures to look at."""
         client = SiteClient(self.site, self._settings, self._folder)
-        return _seconds(lambda: client.evaluate(self._task, self._payload))
+        return seconds_of(lambda: client.evaluate(self._task, self._payload))
 
     def wire(self) -> tuple[float, tuple[tuple[float, int, int], ...], float]:
         """Seconds to decode, payload bytes by density, seconds to encode."""
         chosen, bits = self._settings.pruning, {n: m.numpy() for n, m in self._masks.items()}
-        decoding = _seconds(
+        decoding = seconds_of(
             lambda: decode_dense(self._payload, layout=self._layout, known_masks=bits)
         )
         sizes, encoding = [], 0.0
@@ -250,43 +264,3 @@ def _pretended_site(settings: Settings, pixels: torch.Tensor, cameras: torch.Ten
     train = Pictures(pixels[places], persons, cameras[places])
     nothing = train.subset(torch.tensor([], dtype=torch.int64))
     return Site("probe", train, nothing, nothing)
-
-
-def _made_up_features(count: int, dim: int) -> torch.Tensor:
-    """Unit features (N, D) of persons with about seventeen pictures each."""
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(count // 17 + 1, dim, generator=generator)
-    persons = torch.arange(count) % len(centres)
-    features = centres[persons] + torch.randn(count, dim, generator=generator)
-    return torch.nn.functional.normalize(features, dim=1)
-
-
-def _clustering_seconds(features: torch.Tensor, settings: Settings) -> float:
-    chosen = settings.labels
-    if chosen.source == "identities" or len(features) < 2:
-        return 0.0
-
-    def cluster(some: torch.Tensor) -> object:
-        k1, k2 = min(chosen.k1, len(some)), min(chosen.k2, len(some))
-        return cluster_people(some, k1=k1, k2=k2, eps=chosen.eps, min_samples=chosen.min_samples)
-
-    cluster(features[:50])  # the first call imports what it needs
-    return _seconds(lambda: cluster(features))
-
-
-def _ranking_seconds(dim: int) -> float:
-    """Seconds a pair of query and gallery picture."""
-    query, gallery = _made_up_features(MOST_QUERIES, dim), _made_up_features(MOST_SEARCHED, dim)
-    persons = torch.arange(MOST_SEARCHED) % MOST_QUERIES
-    cameras = torch.zeros(MOST_SEARCHED, dtype=torch.int64)
-    own = persons[:MOST_QUERIES]
-    taken = _seconds(
-        lambda: score_ranking(query, own, cameras[:MOST_QUERIES] + 1, gallery, persons, cameras)
-    )
-    return taken / (MOST_QUERIES * MOST_SEARCHED)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
