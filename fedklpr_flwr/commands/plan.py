@@ -16,6 +16,10 @@ ENGINE_SECONDS = 27.0
 SuperLink, builds the app, starts Ray, and ends all of it."""
 
 _SHOWN = 24
+_HEADINGS = (
+    *("train\npictures", "test\npictures", "batches", "label\ns", "train\ns", "evaluate\ns"),
+    *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pictures\nMB"),
+)
 _PHASES = ("label", "train", "evaluate", "other")
 
 
@@ -45,7 +49,7 @@ def plan(
     if as_json:
         print(json.dumps(_values(planned), indent=1))
         return
-    out = Console(width=110)
+    out = Console(width=max(110, Console().width))
     out.print(_table(planned))
     for sentence in _sentences(planned):
         out.print(sentence, highlight=False)
@@ -65,8 +69,7 @@ def _table(planned: Planned) -> Table:
     title = f"{settings.experiment}, method {settings.method.name}, {rounds} rounds: an estimate"
     shown = Table(title=title, title_justify="left")
     shown.add_column("client", no_wrap=True)
-    heads = ("train", "test", "batches", "label s", "train s", "evaluate s", "other s")
-    for heading in (*heads, "MB first", "MB last", "RAM MB", "pictures MB"):
+    for heading in _HEADINGS:
         shown.add_column(heading, justify="right")
     sent = [f"{sum(forecast.bytes_in_round(n)) / 1e6:.2f}" for n in (1, rounds)]
     for one in forecast.clients[:_SHOWN]:
