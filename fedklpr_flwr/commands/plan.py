@@ -16,6 +16,8 @@ ENGINE_SECONDS = 27.0
 SuperLink, builds the app, starts Ray, and ends all of it."""
 
 _SHOWN = 24
+_QUIET = 0.85
+"""A client that has so much of its core runs as if it were alone."""
 _HEADINGS = (
     *("train\npictures", "test\npictures", "batches", "label\ns", "train\ns", "evaluate\ns"),
     *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pictures\nMB"),
@@ -103,6 +105,8 @@ def _sentences(planned: Planned) -> list[str]:
     ]
     if forecast.final_seconds:
         lines.append(f"  of it {duration(forecast.final_seconds)} after the last merge")
+    if busy := busy_line(planned):
+        lines.append(busy)
     gpu = f", {probed.gpu_mb:.0f} MB on the GPU" if probed.gpu_mb else ""
     return [
         *lines,
@@ -114,6 +118,18 @@ def _sentences(planned: Planned) -> list[str]:
         f"weights, {ENGINE_SECONDS:.0f} s for Flower to start and end; the first run also decodes "
         f"all pictures, {duration(planned.decoding)}",
     ]
+
+
+def busy_line(planned: Planned) -> str:
+    """What the time would be on a quiet machine, where this one had other things to do."""
+    core = planned.together.probed.core
+    if core > _QUIET or planned.settings.training.threads > 1 or planned.together.probed.gpu_mb:
+        return ""  # several threads wait for each other, and for a GPU, on a quiet machine too
+    quiet = ENGINE_SECONDS + core * planned.together.seconds
+    return (
+        f"  this machine is busy, a client had {core:.0%} of a core: on a quiet one fedklpr run "
+        f"would take at most about {duration(quiet)}"
+    )
 
 
 def _sent_line(planned: Planned) -> str:

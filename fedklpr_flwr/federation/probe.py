@@ -67,6 +67,7 @@ class Probed:
         peak_mb: peak resident memory of the process after a round.
         clustering_mb: what clustering added to that, by a thousand pictures.
         gpu_mb: peak memory on the CUDA device; None without one.
+        core: the share of a core that each of its threads had; 1 on a quiet machine.
     """
 
     step: float
@@ -85,6 +86,7 @@ class Probed:
     peak_mb: float
     clustering_mb: float
     gpu_mb: float | None
+    core: float = 1.0
 
 
 def probe_client(
@@ -117,7 +119,9 @@ def probe_client(
         steps = int(min(most, max(1, _TIMED_SECONDS // warm["train"])))
         round_.evaluate()
         together()
+        used = time.process_time()
         phases, wall = round_.train(batches=steps)
+        used = time.process_time() - used
         evaluated = min(round_.evaluate() for _ in range(2))
         decoded, sizes, encoded = round_.wire()
         peak = peak_mb()
@@ -145,6 +149,7 @@ def probe_client(
         peak_mb=peak,
         clustering_mb=(peak_mb() - peak) / max(1, len(features)) * 1000,
         gpu_mb=torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None,
+        core=min(1.0, used / wall / settings.training.threads),
     )
 
 

@@ -7,7 +7,11 @@ import pytest
 from tiny_federation import NAMES, PERSONS, tiny_overrides
 
 from fedklpr_flwr.commands.__main__ import main
-from fedklpr_flwr.commands.plan import duration
+from fedklpr_flwr.commands.plan import ENGINE_SECONDS, busy_line, duration, run_seconds
+from fedklpr_flwr.federation.forecast import Forecast, Load
+from fedklpr_flwr.federation.probe import Probed
+from fedklpr_flwr.runtime.planning import Planned
+from fedklpr_flwr.settings import compose_settings
 
 PRUNES = ("method.pruning=always", "pruning.first_round=1")
 
@@ -84,3 +88,35 @@ def test_a_plan_is_of_a_whole_run(plan, tmp_path):
 )
 def test_a_duration_is_said_as_a_person_says_it(seconds, words):
     assert duration(seconds) == words
+
+
+def planned(core, *overrides):
+    """A run of ten rounds of 40 steps of a second, measured with so much of a core."""
+    settings = compose_settings(
+        "drawn", ("training.epochs=1", "training.max_batches=40", *overrides)
+    )
+    nothing = dict.fromkeys(
+        ("picture", "prune", "train_message", "evaluate_message", "reestimate", "clustering"), 0.0
+    )
+    probed = Probed(
+        **nothing,
+        **dict.fromkeys(("ranking", "encode", "decode", "clustering_mb"), 0.0),
+        step=1.0,
+        sizes=((1.0, 1, 1),),
+        dense_bytes=4,
+        feature_dim=2,
+        peak_mb=100.0,
+        gpu_mb=None,
+        core=core,
+    )
+    forecast = Forecast(settings, probed, [Load("gate", 9999, 0, ((1, 1),))], 1)
+    return Planned(settings, forecast, forecast, 1, None, 0.0, True)
+
+
+def test_a_busy_machine_is_told_with_what_a_quiet_one_would_take():
+    assert run_seconds(planned(0.25)) == ENGINE_SECONDS + 400
+    line = busy_line(planned(0.25))
+    assert "25% of a core" in line
+    assert f"at most about {duration(ENGINE_SECONDS + 100)}" in line
+    assert busy_line(planned(0.95)) == ""
+    assert busy_line(planned(0.25, "training.threads=2")) == ""
