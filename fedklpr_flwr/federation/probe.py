@@ -113,11 +113,7 @@ def probe_client(
     with tempfile.TemporaryDirectory(prefix="fedklpr-plan-") as folder:
         chosen = _in_miniature(settings)
         round_ = _Round(chosen, _pretended_site(chosen, pixels, cameras), Path(folder))
-        warm, wall = round_.train(batches=1)
-        # An epoch has no more batches than its pictures make.
-        most = len(round_.site.train) // (chosen.training.persons * chosen.training.pictures)
-        steps = int(min(most, max(1, _TIMED_SECONDS // warm["train"])))
-        round_.evaluate()
+        steps = round_.warm_up()
         together()
         used = time.process_time()
         phases, wall = round_.train(batches=steps)
@@ -192,6 +188,15 @@ class _Round:
             model=payload_name(self._payload),
             full=False,
         )
+
+    def warm_up(self) -> int:
+        """Do everything once; how many batches take long enough to be timed."""
+        phases, _ = self.train(batches=1)
+        self.evaluate()
+        chosen = self._settings.training
+        # An epoch has no more batches than its pictures make.
+        most = len(self.site.train) // (chosen.persons * chosen.pictures)
+        return int(min(most, max(1, _TIMED_SECONDS // phases["train"])))
 
     def train(self, batches: int) -> tuple[dict[str, float], float]:
         """Seconds by phase, and in all, of a round of so many batches."""
