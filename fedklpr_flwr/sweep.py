@@ -9,6 +9,7 @@ conf/sweep.yaml has the sweep's own keys.
 
 import hashlib
 import importlib
+import math
 import shlex
 import signal
 import sys
@@ -18,9 +19,12 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
+from fedklpr_flwr.report.page.wording import duration
 from fedklpr_flwr.runtime.command_line import override
 from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, job_name, read_book, run_job
 from fedklpr_flwr.settings import configuration_folder
@@ -56,7 +60,19 @@ class Sweep:
     def hydra_words(self) -> list[str]:
         """The command line for Hydra, the sweep's own keys spelt out."""
         own = [f"sweep.resume={str(self.resume).lower()}", f"sweep.transport={self.transport}"]
+        own.append(f"sweep.jobs={self.jobs}")
         return [*self.words, override("sweep.dir", self.folder), *own]
+
+    @property
+    def jobs(self) -> int:
+        """How many combinations there are; 0 where Hydra will refuse a word."""
+        words = [word for word in self.words if not word.startswith("-")]
+        try:
+            parsed = OverridesParser.create().parse_overrides(words)
+            swept = [one for one in parsed if one.is_sweep_override()]
+            return math.prod(len(list(one.sweep_string_iterator())) for one in swept)
+        except HydraException:
+            return 0
 
     @property
     def repeat(self) -> str:
@@ -132,7 +148,20 @@ def job(config: DictConfig) -> str:
         say=lambda text: print(f"job {number}: {text}", flush=True),
     )
     print(f"job {number}: {describe(line)}", flush=True)
+    if left := time_left(read_book(folder.parent / BOOK), config.sweep.jobs):
+        print(left, flush=True)
     return line.status
+
+
+def time_left(lines: Sequence[JobLine], jobs: int) -> str:
+    """How many jobs of a sweep are left, and about how long one by one; empty where none is."""
+    ended = [line for line in lines if line.status not in ("started", "stopped")]
+    took = [line.seconds for line in ended if line.seconds]
+    left = jobs - len(ended)
+    if left <= 0 or not took:
+        return ""
+    rest = duration(left * sum(took) / len(took))
+    return f"{left} of {jobs} jobs are left, about {rest} one by one"
 
 
 def describe(line: JobLine) -> str:

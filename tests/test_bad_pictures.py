@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tiny_federation import ONE_ROUND, PAIR, run_tiny_federation, tiny_overrides
 
+from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.runtime.prepare import prepare
 
@@ -82,6 +84,7 @@ def test_a_bad_picture_stops_the_run_by_name_or_is_left_out_counted_and_listed(
     ]
     assert note.startswith("ash: 1 ")
     assert picture.name in note
+    assert why in note
 
 
 def test_a_run_with_a_bad_picture_says_so_in_its_log_and_goes_on(copied, tmp_path, flower_log):
@@ -93,6 +96,17 @@ def test_a_run_with_a_bad_picture_says_so_in_its_log_and_goes_on(copied, tmp_pat
     said = {record.getMessage() for record in flower_log.records}
     (told,) = [line for line in said if line.startswith("ash: 1 of ")]
     assert picture.name in told
+
+
+def test_a_note_is_given_once_where_command_and_clients_are_one_process(
+    copied, tmp_path, monkeypatch, capsys
+):
+    truncate(copied / "ash")
+    typed = words(copied, tmp_path, "data.skip_unreadable=true", ONE_ROUND)
+    monkeypatch.setattr(sys, "argv", ["fedklpr", "simulate", *typed])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out.count("left out (data.skip_unreadable=true)") == 1
 
 
 def test_a_root_that_is_a_file_stops_the_run(sites, tmp_path):

@@ -29,7 +29,8 @@ from fedklpr_flwr.settings import (
 CONF = configuration_folder()
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 CHOSEN_BY_THE_CONTRACT = {
-    "experiment": {"drawn", "smoke", "real_small"},
+    "experiment": {"drawn", "smoke", "real_small", "real_small_unlabelled", "many"}
+    | {"paper_resnet50", "paper_resnet34"},
     "method": {"fedklpr", "fedavg", "local_only"},
 }
 
@@ -89,6 +90,40 @@ def test_the_settings_say_every_key_that_the_contract_names():
         federation.fraction federation.min_clients federation.wait_seconds pruning.rate
         pruning.target wire.values wire.level report.pictures"""
     assert set(keys.split()) <= known
+
+
+PAPER = {"paper_resnet50": "resnet50", "paper_resnet34": "resnet34"}
+
+
+@pytest.mark.parametrize("experiment", PAPER)
+def test_the_papers_experiments_are_its_sets_its_network_and_its_budget(experiment):
+    """Eight sets of FedReID's tables, FedCAPR's training, the schedule of the published saving."""
+    settings = compose_settings(experiment, ("data.root=/sets",))
+    assert [client.reader for client in settings.data.clients] == [
+        *("dukemtmc", "market1501", "cuhk03", "prid2011"),
+        *("cuhk01", "viper", "3dpes", "ilids_vid"),
+    ]
+    model, training, pruning = settings.model, settings.training, settings.pruning
+    assert (model.backbone, model.weights) == (PAPER[experiment], "imagenet")
+    assert (model.height, model.width, model.stem_relu) == (256, 128, False)
+    assert (training.epochs, training.persons * training.pictures) == (5, 32)
+    assert (training.learning_rate, training.weight_decay) == (3.5e-4, 5e-4)
+    assert (training.lr_drop_round, training.lr_drop_factor) == (6, 0.1)
+    assert (training.final_epochs, training.final_drops) == (50, (20, 40))
+    assert training.learning_rate * training.final_factor == pytest.approx(3.5e-5)
+    assert (pruning.rate, pruning.target, pruning.first_round) == (0.1, 0.5, 2)
+    assert (settings.federation.rounds, settings.federation.fraction) == (20, 1.0)
+    assert (settings.labels.source, settings.method.name) == ("clusters", "fedklpr")
+
+
+@pytest.mark.parametrize("experiment", PAPER)
+def test_every_value_of_the_papers_experiments_says_where_it_is_from(experiment):
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8")
+    below = text.split("\nexperiment_name:")[1].splitlines()[1:]
+    values = [line for line in below if re.match(r" +[a-z_0-9]+: +[^ #]", line)]
+    assert experiment == "paper_resnet34" or len(values) > 40
+    said = re.compile(r"#.*\[(paper|code|tables|ours)\]")
+    assert [line for line in values if not said.search(line)] == []
 
 
 def leaves(values, path=""):

@@ -10,9 +10,9 @@ import pytest
 from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.runtime.sweep_job import BOOK, read_book
+from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, read_book
 from fedklpr_flwr.settings import compose_settings
-from fedklpr_flwr.sweep import own_overrides, read_words, run_sweep
+from fedklpr_flwr.sweep import own_overrides, read_words, run_sweep, time_left
 
 
 def test_the_sweeps_own_words_are_taken_out_and_the_rest_is_hydras(tmp_path):
@@ -64,6 +64,25 @@ def test_the_command_that_goes_on_reads_back_as_the_same_sweep(tmp_path):
     assert again.folder == sweep.folder
     assert again.resume
     assert again.words[1:] == sweep.words[1:]
+
+
+def test_the_jobs_of_a_sweep_are_counted_before_it_starts():
+    assert read_words(["-m", "seed=0,1,2", "method=fedavg,fedprox", "kl.weight=0"]).jobs == 6
+    assert read_words(["-m", "seed=range(0,4)"]).jobs == 4
+    assert read_words(["-m", "seed=0"]).jobs == 1
+    assert (
+        read_words(["-m", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]).jobs == 1
+    )
+
+
+def test_the_time_that_is_left_is_the_mean_of_jobs_that_took_time():
+    def line(status, seconds=0.0):
+        return JobLine(f"{status}-{seconds}", status, [], seconds)
+
+    lines = [line("finished", 120.0), line("failed", 240.0), line("kept"), line("started")]
+    assert time_left(lines, 6) == "3 of 6 jobs are left, about 9 min 0 s one by one"
+    assert time_left(lines, 3) == ""
+    assert time_left([line("kept")], 6) == ""
 
 
 def test_a_runs_settings_know_nothing_of_sweeps():

@@ -1,6 +1,7 @@
 """All benchmarks by name, and what becomes of their rows."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,10 +52,14 @@ def measure(names: tuple[str, ...] = IN_ALL, *, json_file: Path | None = None) -
         json_file: gets all rows, rewritten after each benchmark; None writes nothing.
     """
     rows: list[Row] = []
-    for name in names:
+    began = time.monotonic()
+    for number, name in enumerate(names, start=1):
+        print(f"{name}: measuring, {number} of {len(names)}", file=sys.stderr, flush=True)
         rows += BENCHMARKS[name]()
         if json_file is not None:
             write_rows(rows, json_file)
-        print(f"{name}: measured", file=sys.stderr, flush=True)
+        taken, left = time.monotonic() - began, len(names) - number
+        rest = f", about {taken / number * left / 60:.0f} min left" if left else ""
+        print(f"{name}: measured{rest}", file=sys.stderr, flush=True)
     print("\n".join(table_lines(rows)))
     return rows

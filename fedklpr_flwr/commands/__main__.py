@@ -12,12 +12,16 @@ from fedklpr_flwr.commands import (
     deploy,
     evaluate,
     export,
+    plan,
     report,
     run,
     search,
     simulate,
 )
 from fedklpr_flwr.errors import FedKlprError
+
+DEBUG = "FEDKLPR_DEBUG"
+"""The environment variable that stands for --debug."""
 
 cli = typer.Typer(
     name="fedklpr",
@@ -29,6 +33,7 @@ cli = typer.Typer(
 )
 cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
+cli.command("plan")(plan.plan)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)
@@ -41,29 +46,55 @@ cli.add_typer(deploy.cli, name="deploy")
 
 @cli.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    debug: bool = typer.Option(
+        False, "--debug", envvar=DEBUG, help="Show the traceback of an error."
+    ),
 ) -> None:
     """Options of every command."""
-    _DEBUG.append(debug)
+    _DEBUG[:] = [debug]
 
 
 _DEBUG: list[bool] = []
 
 
 def main() -> None:
-    """Run the command line; a known fault is one sentence on stderr and exit status 1."""
+    """Run the command line; any fault is one sentence on stderr and exit status 1."""
     # A supervisor's stop is like Ctrl-C: what was started is ended, and the checkpoint stays.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As an option of every command: fedklpr run --debug is fedklpr --debug run.
+    words = sys.argv[1:]
+    options_end = words.index("--") if "--" in words else len(words)
+    if "--debug" in words[1:options_end]:
+        words.remove("--debug")
+        words.insert(0, "--debug")
     try:
-        cli()
-    except FedKlprError as error:
-        if any(_DEBUG):
-            raise
-        print(f"fedklpr: {error}", file=sys.stderr)
-        sys.exit(1)
+        cli(words)
     except KeyboardInterrupt:
         print("fedklpr: stopped by hand", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if any(_DEBUG):
+            raise
+        print(f"fedklpr: {sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong and what to do, in one sentence.
+
+    Args:
+        error: one of this project's own says it itself; of the system's it names the file; any
+            other is our fault, and is said to be.
+    """
+    if isinstance(error, FedKlprError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror or error}; make room there, or change its rights "
+            "or the path, and try again"
+        )
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"this is a fault of ours ({said:.300}); --debug or {DEBUG}=1 shows where"
 
 
 if __name__ == "__main__":

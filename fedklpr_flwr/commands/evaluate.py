@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fedklpr_flwr.commands.progress import steps, tracked
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.evaluation import (
@@ -117,7 +118,7 @@ def _check(asked: _Asked) -> None:
 def _on_own_sites(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
     chosen = _chosen(trained, asked.client)
     if not asked.across:
-        opened = ((_open(trained, one), one.name) for one in chosen)
+        opened = ((_open(trained, one), one.name) for one in tracked("evaluating", chosen))
         return [
             found
             for site, name in opened
@@ -205,7 +206,13 @@ def _on_another_set(
         reestimate_on(network, site)
     if splits == 1:
         return evaluate_site(network, site, asked.how)
-    return [evaluate_splits(network, site_of, splits, asked.how)]
+    with steps("splits", splits) as done:
+
+        def counted(seed: int) -> Site:
+            done()
+            return site_of(seed)
+
+        return [evaluate_splits(network, counted, splits, asked.how)]
 
 
 def _model_elsewhere(trained: TrainedRun, asked: _Asked, site: Site) -> ReidNetwork:

@@ -11,7 +11,7 @@ from rich.progress import track
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.serving import LivePage, page_server
-from fedklpr_flwr.report.site_look import Look, SiteSeen
+from fedklpr_flwr.report.site_look import Look, SiteSeen, unproven
 from fedklpr_flwr.report.told_run import read_told_run
 from fedklpr_flwr.runtime.loopback import LOOPBACK
 
@@ -60,6 +60,8 @@ def report(
     write_page(page, path)
     for remark in read_told_run(run).remarks:
         print(f"partial: {remark}")
+    if unproven(look):
+        print(f"note: {unproven(look)}")
     print(f"report in {path} ({len(page) / 1e6:.1f} MB{_people(page)})")
 
 

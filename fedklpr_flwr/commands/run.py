@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.report.rows import Row, progress_line, read_rows
@@ -44,13 +45,19 @@ def run(
     rounds = prepared.settings.federation.rounds
     announce(prepared)
     try:
-        ending = launch(
-            prepared,
-            nodes=nodes,
-            superlink=superlink,
-            on_row=lambda row: print(progress_line(row, rounds), flush=True),
-            on_stop=lambda: print("stopping what was started ...", flush=True),
-        )
+        with steps("rounds", rounds + 1) as done:
+
+            def on_row(row: Row) -> None:
+                print(progress_line(row, rounds), flush=True)
+                done()
+
+            ending = launch(
+                prepared,
+                nodes=nodes,
+                superlink=superlink,
+                on_row=on_row,
+                on_stop=lambda: print("stopping what was started ...", flush=True),
+            )
     except KeyboardInterrupt:
         print(_how_to_go_on(prepared.folder, superlink), flush=True)
         raise

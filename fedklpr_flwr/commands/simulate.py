@@ -1,10 +1,11 @@
 """`fedklpr simulate`: the same federation in one process, without Ray; equal to the bit."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flwr.app import Context, Message, RecordDict
 
+from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.runtime.command_line import resume_word
 from fedklpr_flwr.runtime.prepare import Prepared, prepare
@@ -39,13 +40,8 @@ def simulate_prepared(prepared: Prepared, app: Answering | None = None) -> None:
     from fedklpr_flwr import client_app, server_app
     from fedklpr_flwr.runtime.in_process import InProcessGrid
 
-    logging.getLogger("flwr").handlers[:] = [_PlainHandler()]
-    nodes = len(prepared.settings.data.clients)
-    grid = InProcessGrid(
-        app or client_app.app,
-        prepared.run_config,
-        [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
-    )
+    logging.getLogger("flwr").handlers[:] = [_PlainHandler(prepared.notes)]
+    nodes, answering = len(prepared.settings.data.clients), app or client_app.app
     context = Context(
         run_id=1,
         node_id=0,
@@ -53,11 +49,32 @@ def simulate_prepared(prepared: Prepared, app: Answering | None = None) -> None:
         state=RecordDict(),
         run_config=dict(prepared.run_config),
     )
-    server_app.main(grid, context)
+    # Everybody says hello and is evaluated in round 0; then comes training and an evaluation.
+    messages = 2 * nodes * (1 + prepared.settings.federation.rounds)
+    with steps("messages", messages) as done:
+
+        def answer(message: Message, context: Context) -> Message:
+            try:
+                return answering(message, context)
+            finally:
+                done()
+
+        grid = InProcessGrid(
+            answer,
+            prepared.run_config,
+            [{"partition-id": number, "num-partitions": nodes} for number in range(nodes)],
+        )
+        server_app.main(grid, context)
 
 
 class _PlainHandler(logging.Handler):
-    """Flower's log as plain lines."""
+    """Flower's log as plain lines, without the warnings that were given as notes before."""
+
+    def __init__(self, notes: Iterable[str]) -> None:
+        super().__init__()
+        self._said = {note.partition(": ")[2] for note in notes}
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), flush=True)
+        text = record.getMessage()
+        if text.partition(": ")[2] not in self._said:
+            print(text, flush=True)

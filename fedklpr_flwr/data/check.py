@@ -96,7 +96,11 @@ def check_dataset(
         nothing = ReidDataset(name, (), (), ())
         problem = PictureProblem(root, str(error))
         return _report(name, nothing, root, [problem], workers, progress)
-    return _report(name, dataset, root, tree.problems, workers, progress)
+    problems = list(tree.problems)
+    if not problems and not (dataset.train or dataset.gallery):
+        layout = CARDS[name].layout
+        problems.append(PictureProblem(root, f"expected {layout}, got no picture that can be used"))
+    return _report(name, dataset, root, problems, workers, progress)
 
 
 def _report(

@@ -75,6 +75,22 @@ def picture_bytes(path: Path) -> bytes:
     return data
 
 
+def why_unreadable(path: Path) -> str:
+    """Say in a few words why a picture cannot be decoded.
+
+    Args:
+        path: The picture file.
+
+    Returns:
+        The reason; empty if it can be decoded after all.
+    """
+    try:
+        picture_bytes(path)
+    except UnreadablePicture as error:
+        return error.why
+    return ""
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a file that should be a picture.
 

@@ -27,10 +27,15 @@ def picture_copies(site: Site, settings: Settings) -> int:
     The number of persons is a constant the operator knows (`ide.persons`), or is counted where
     labels are known; where neither is so, or with target 0, every picture counts once.
     """
-    persons = settings.ide.persons or site.known_persons
-    if not persons or not settings.ide.target or not len(site.train):
+    return copies_of(len(site.train), site.known_persons, settings)
+
+
+def copies_of(pictures: int, known_persons: int, settings: Settings) -> int:
+    """`picture_copies` by counts alone: training pictures, and persons known by label."""
+    persons = settings.ide.persons or known_persons
+    if not persons or not settings.ide.target or not pictures:
         return 1
-    return max(1, round(settings.ide.target * persons / len(site.train)))
+    return max(1, round(settings.ide.target * persons / pictures))
 
 
 @dataclass(frozen=True)

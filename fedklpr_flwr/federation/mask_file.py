@@ -71,7 +71,10 @@ class MaskFile(Mapping[str, torch.Tensor]):
                 f"{path} has the metadata {sorted(metadata)}, expected {_FORMAT!r}: "
                 "it was written by another version or is not a mask file"
             )
-        self._shapes: dict[str, list[int]] = json.loads(told)
+        try:
+            self._shapes: dict[str, list[int]] = dict(json.loads(told))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(error) from error
 
     def _open(self) -> Any:
         # Opened anew for every tensor: an open file's pages count as the server's memory, and
@@ -79,14 +82,18 @@ class MaskFile(Mapping[str, torch.Tensor]):
         try:
             return safe_open(str(self._path), framework="np")
         except (OSError, SafetensorError) as error:
-            raise MemoryStateError(
-                f"{self._path} cannot be read as a mask file: {error}"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> MemoryStateError:
+        return MemoryStateError(f"{self._path} cannot be read as a mask file: {error}")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         shape = self._shapes[name]  # first: a name without a mask is a KeyError, as in any mapping
-        with self._open() as file:
-            return unpack_mask(file.get_tensor(name), shape)
+        try:
+            with self._open() as file:
+                return unpack_mask(file.get_tensor(name), shape)
+        except (SafetensorError, ValueError, TypeError) as error:  # bits and shapes do not agree
+            raise self._damaged(error) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

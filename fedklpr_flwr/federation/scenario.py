@@ -56,9 +56,10 @@ def read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> R
         return read_dataset(client.reader, root, seed=seed, skip_unreadable=data.skip_unreadable)
     if client.hand is not None:
         many = data.many
-        return _dealt(client.reader, root, seed, data.skip_unreadable, many.clients, many.alpha)[
-            client.hand
-        ]
+        hands = _dealt(client.reader, root, seed, data.skip_unreadable, many.clients, many.alpha)
+        if isinstance(hands, str):
+            raise DataError(f"{root}: client {client.name} gets no hand of it: {hands}")
+        return hands[client.hand]
     found = _of_cameras(client.reader, root, seed, data.skip_unreadable)
     for part in found:
         if part.train[0].camera_id == client.camera:
@@ -106,9 +107,13 @@ def _camera_count(client: Client) -> int:
 @lru_cache(maxsize=8)
 def _dealt(
     reader: str, root: Path, seed: int, skip_unreadable: bool, clients: int, alpha: float
-) -> tuple[ReidDataset, ...]:
+) -> tuple[ReidDataset, ...] | str:
+    """The hands of a set, or why it cannot be dealt."""
     whole = read_dataset(reader, root, seed=seed, skip_unreadable=skip_unreadable)
-    return dirichlet_deal(whole, clients, alpha, seed)
+    try:
+        return dirichlet_deal(whole, clients, alpha, seed)
+    except DataError as error:
+        return f"{error}; data.scenario=many deals sets whose persons are known"
 
 
 @lru_cache(maxsize=8)

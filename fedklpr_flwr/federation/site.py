@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from fedklpr_flwr.data.benchmarks import LEFT_OUT
+from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
+from fedklpr_flwr.data.picture_file import why_unreadable
 from fedklpr_flwr.data.synthetic import DRAWN
 from fedklpr_flwr.federation.joining import JOINED
 from fedklpr_flwr.federation.method import Client, Settings
@@ -49,22 +50,27 @@ class Source:
         root: the set's folder.
         stamp: a hash of the files' names, sizes and change times as the pictures were opened.
         unreadable: the files that were left out because they cannot be decoded.
+        reasons: of the first of them, why: as many as a note lists.
     """
 
     dataset: ReidDataset
     root: Path
     stamp: str
     unreadable: tuple[Path, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     @property
     def left_out_notes(self) -> tuple[str, ...]:
-        """Which files `data.skip_unreadable` passed over, in words; empty where none."""
-        passed = tuple(note for note in self.dataset.notes if LEFT_OUT in note)
+        """Which files and folders were passed over, in words; empty where none."""
+        told = (LEFT_OUT, PASSED_OVER)
+        passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed
         count = sum(len(images) for images in self.dataset.lists.values())
-        listed = self.unreadable[:_LISTED]  # below the root: names alone repeat in many sets
-        names = ", ".join(str(path).removeprefix(f"{self.root}/") for path in listed)
+        # Below the root: names alone repeat in many sets.
+        listed = [str(path).removeprefix(f"{self.root}/") for path in self.unreadable]
+        named = zip(listed, self.reasons, strict=False)
+        names = ", ".join(f"{name} ({why})" for name, why in named)
         more = f", and {len(self.unreadable) - _LISTED} more" * (len(self.unreadable) > _LISTED)
         return (
             *passed,
@@ -147,7 +153,8 @@ def load_site(
     files = [image for images in dataset.lists.values() for image in images]
     stamp = pictures_stamp(files, root)
     train, query, gallery = (pictures(images) for images in dataset.lists.values())
-    source = Source(dataset, root, stamp, tuple(unreadable))
+    reasons = tuple(map(why_unreadable, unreadable[:_LISTED]))
+    source = Source(dataset, root, stamp, tuple(unreadable), reasons)
     return Site(name, train, query, gallery, source=source)
 
 
@@ -193,13 +200,18 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     return _open_one(identity, settings, cache)
 
 
-def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
-    data, model = settings.data, settings.model
-    base = Path(data.root) if data.root else cache / "drawn"
+def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[ReidDataset, Path]:
+    """A client's pictures on disk and the folder of its set, nothing decoded; see `open_site`."""
+    base = Path(settings.data.root) if settings.data.root else cache / "drawn"
     root = base / identity.folder if identity.folder else base
     # The drawings are one data set for every seed; a run's seed varies the training alone.
     seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
-    dataset = read_part(identity, root, settings, seed=seed)
+    return read_part(identity, root, settings, seed=seed), root
+
+
+def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
+    data, model = settings.data, settings.model
+    dataset, root = list_pictures(identity, settings, cache)
     return load_site(
         identity.name,
         dataset,

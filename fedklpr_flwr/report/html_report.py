@@ -6,7 +6,14 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.site_look import Look, Seen, SiteSeen, clients_in_sight, look_at_sites
+from fedklpr_flwr.report.site_look import (
+    Look,
+    Seen,
+    SiteSeen,
+    clients_in_sight,
+    look_at_sites,
+    unproven,
+)
 from fedklpr_flwr.report.told_run import read_told_run
 
 Watch = Callable[[Iterable[SiteSeen], int], Iterable[SiteSeen]]
@@ -30,7 +37,8 @@ def html_report(folder: Path, look: Look, watch: Watch = lambda sites, count: si
     sites: tuple[SiteSeen, ...] = ()
     if settings is not None and clients:
         sites = tuple(watch(look_at_sites(folder, settings, clients, look), len(clients)))
-    return whole_page(run, Seen(sites, why), moment=moment_of(folder))
+    seen = Seen(sites, why, unproven(look))
+    return whole_page(run, seen, moment=moment_of(folder))
 
 
 def moment_of(folder: Path) -> str:

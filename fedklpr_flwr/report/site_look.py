@@ -10,6 +10,7 @@ from fedklpr_flwr.federation.personal_model import initial_network
 from fedklpr_flwr.federation.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries
+from fedklpr_flwr.report.rows import read_rows
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.trained_model import TrainedRun, open_run
 from fedklpr_flwr.settings import read_settings
@@ -64,10 +65,12 @@ class Seen:
     Attributes:
         sites: in the order of the run's settings.
         why: why nothing was looked at; empty where something was.
+        unproven: what is to be known of whose pictures they are; empty where the run says it.
     """
 
     sites: tuple[SiteSeen, ...] = ()
     why: str = ""
+    unproven: str = ""
 
     @property
     def shows_people(self) -> bool:
@@ -104,6 +107,7 @@ def clients_in_sight(folder: Path, look: Look) -> tuple[Settings | None, list[Cl
     if look.site is None:
         return (settings, [], NOT_HERE) if settings.deployment else (settings, known, "")
     if look.reader is not None:
+        _check_took_part(folder, look.site, [one.name for one in known])
         root = str(look.root.expanduser().resolve()) if look.root else None
         return settings, [Client(name=look.site, reader=look.reader, folder=root)], ""
     chosen = [one for one in known if one.name == look.site]
@@ -113,6 +117,27 @@ def clients_in_sight(folder: Path, look: Look) -> tuple[Settings | None, list[Cl
             "joined from elsewhere needs --data and --root"
         )
     return settings, chosen, ""
+
+
+def _check_took_part(folder: Path, site: str, known: list[str]) -> None:
+    """Refuse a site that neither the settings nor any row of the run names."""
+    path = folder / "run.jsonl"
+    rows = read_rows(path) if path.is_file() else []
+    names = sorted({*known, *(row.client for row in rows if row.client)})
+    if site not in names:
+        raise SettingsError(
+            f"--site {site}: nobody of that name took part, {folder} has {', '.join(names)}"
+        )
+
+
+def unproven(look: Look) -> str:
+    """What is to be known of pictures whose place the command line says; else empty."""
+    if look.reader is None:
+        return ""
+    return (
+        f"The pictures are those that --data and --root name: the run cannot tell whether they are "
+        f"those that {look.site} trained on."
+    )
 
 
 def look_at_sites(

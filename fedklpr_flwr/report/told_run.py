@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.report.layer_density import ModelDensity, model_density
 from fedklpr_flwr.report.rows import Row, read_rows
 from fedklpr_flwr.report.run_record import flat_settings
 
@@ -25,6 +26,9 @@ class ToldRun:
         rows: the rows of its whole rounds.
         status: of status.json: running, finished or failed; unknown without that file.
         remarks: what makes it partial, a sentence each; none = all its rounds are there.
+        unsaid: keys of figures that some row lacks: they are unknown, and no zeros.
+        density: of its masks, layer by layer; None where there are none, or `faulty` says why.
+        faulty: what is wrong with masks or model; empty where nothing is.
     """
 
     folder: Path
@@ -32,6 +36,14 @@ class ToldRun:
     rows: tuple[Row, ...]
     status: str
     remarks: tuple[str, ...]
+    unsaid: frozenset[str] = frozenset()
+    density: ModelDensity | None = None
+    faulty: str = ""
+
+    def lacks(self, *keys: str) -> str:
+        """Why figures that need these keys are unknown; empty where they are known."""
+        missing = [key for key in keys if key in self.unsaid]
+        return f"Not known: rows of this run lack {', '.join(missing)}." if missing else ""
 
     @property
     def name(self) -> str:
@@ -76,9 +88,11 @@ def read_told_run(folder: Path) -> ToldRun:
         raise RunError(f"{folder} holds no run: expected a folder with {', '.join(_MARKS)}")
     remarks: list[str] = []
     rows = _whole_rows(folder / "run.jsonl", remarks)
+    unsaid = _unsaid_keys(folder / "run.jsonl", {row.round for row in rows}, remarks)
     settings = _settings(folder, remarks)
+    density, faulty = _density(folder, remarks)
     status = _status(folder, rows, _rounds(settings), remarks)
-    return ToldRun(folder, settings, rows, status, tuple(remarks))
+    return ToldRun(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty)
 
 
 def _rounds(settings: Mapping[str, Any]) -> int | None:
@@ -102,6 +116,38 @@ def _whole_rows(path: Path, remarks: list[str]) -> tuple[Row, ...]:
     # A row that stands there twice counts once, as it was written last.
     once = {(row.round, row.client): row for row in rows if row.round in whole}
     return tuple(once.values())
+
+
+_COUNTED = {item.name for item in fields(Row) if item.default is not None} - {"round", "client"}
+"""Keys that every row has in this version, and whose lack would read as a zero."""
+
+
+def _unsaid_keys(path: Path, rounds: set[int], remarks: list[str]) -> frozenset[str]:
+    """Keys that a row of a whole round lacks, and a remark that says so."""
+    unsaid: set[str] = set()
+    if rounds:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # the half-written last line, of which there is a remark
+            if isinstance(said, dict) and said.get("round") in rounds:
+                unsaid |= _COUNTED - said.keys()
+    if unsaid:
+        remarks.append(
+            f"rows of run.jsonl lack {', '.join(sorted(unsaid))}, as another version wrote them: "
+            "what hangs on that is not known, and not shown as zero"
+        )
+    return frozenset(unsaid)
+
+
+def _density(folder: Path, remarks: list[str]) -> tuple[ModelDensity | None, str]:
+    """The densities of masks and model, or what is wrong with them, which is a remark too."""
+    try:
+        return model_density(folder), ""
+    except FedKlprError as error:
+        remarks.append(f"masks or merged model are damaged: {error}")
+        return None, str(error)
 
 
 def _check(path: Path, row: Row) -> None:
@@ -150,12 +196,10 @@ def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
 
 
 def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
-    """The run's status, and a remark where it has not finished all its rounds."""
-    try:
-        said = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-        status, message = str(said["status"]), str(said.get("message", ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        status, message = "unknown", ""
+    """The run's status, and a remark where it has not finished all its rounds, or is not known."""
+    status, message, why = _said_status(folder / "status.json")
+    if why:
+        remarks.append(why)
     last = max((row.round for row in rows), default=None)
     done = "no round" if last is None else f"round {last}"
     of = f" of {rounds}" if rounds is not None else ""
@@ -166,3 +210,15 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
     elif last is None or (rounds is not None and last < rounds):
         remarks.insert(0, f"it tells of {done}{of}; status.json says {status}")
     return status
+
+
+def _said_status(path: Path) -> tuple[str, str, str]:
+    """Status and message of a status.json, and why they are not known; empty where they are."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return str(said["status"]), str(said.get("message", "")), ""
+    except FileNotFoundError:
+        why = "there is no status.json"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        why = "status.json is damaged"
+    return "unknown", "", f"{why}: whether the run ended well is not known"

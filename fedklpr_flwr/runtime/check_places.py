@@ -34,15 +34,9 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
         WeightsError: initial weights that do not fit the network, or cannot be had.
         DataError: pictures that cannot be read.
     """
-    weights = settings.model.weights
-    if weights not in (None, "imagenet") and not Path(str(weights)).exists():
-        raise SettingsError(f"model.weights={weights}: there is no such file or run folder")
-    if weights is not None:
+    check_named_places(settings, simulated=simulated)
+    if settings.model.weights is not None:
         initial_network(settings, pretrained=True)
-    for client in settings.data.sites:
-        _check_reader(client)
-        if simulated and not client.reader.startswith(DRAWN):
-            _check_folder(client, settings.data.root)
     if simulated:
         cache = Path(settings.data.cache) if settings.data.cache else user_cache()
         key = "data.cache" if settings.data.cache else "FEDKLPR_CACHE, the cache folder,"
@@ -51,6 +45,21 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
             _check_writable("run.memory", Path(settings.run.memory))
         return _collected({client.name: _notes(client, settings) for client in settings.data.sites})
     return []
+
+
+def check_named_places(settings: Settings, *, simulated: bool) -> None:
+    """Refuse settings that name what is not there, without opening anything; see check_places.
+
+    Raises:
+        SettingsError: weights, a reader or a folder that do not exist.
+    """
+    weights = settings.model.weights
+    if weights not in (None, "imagenet") and not Path(str(weights)).exists():
+        raise SettingsError(f"model.weights={weights}: there is no such file or run folder")
+    for client in settings.data.sites:
+        _check_reader(client)
+        if simulated and not client.reader.startswith(DRAWN):
+            _check_folder(client, settings.data.root)
 
 
 def _notes(client: Client, settings: Settings) -> tuple[str, ...]:

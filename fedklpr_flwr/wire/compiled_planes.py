@@ -70,14 +70,9 @@ def _add(
     for start in range(0, numerator.size, symbols.size):
         stop = min(start + symbols.size, numerator.size)
         found = 0
-        if held.size == 1:
-            for place in range(start, stop):
-                places[found] = place
-                found += 1
-        else:  # without a branch, which half a random mask would mispredict
-            for place in range(start, stop):
-                places[found] = place
-                found += held[place]
+        for place in range(start, stop):  # no branch, which half a random mask would mispredict
+            places[found] = place
+            found += held[place] if held.size > 1 else np.uint8(1)
         if reference.size:
             for number in range(found):
                 at = taken + number

@@ -5,7 +5,9 @@ import sys
 import pytest
 from tiny_federation import tiny_overrides
 
-from fedklpr_flwr.commands.__main__ import main
+from fedklpr_flwr.commands.__main__ import main, sentence
+from fedklpr_flwr.commands.progress import steps, tracked
+from fedklpr_flwr.errors import SettingsError
 
 
 @pytest.fixture
@@ -59,13 +61,46 @@ def test_bad_input_is_one_line_on_stderr_and_exit_status_1(command, wrong, fedkl
     assert wrong.partition("=")[2] in err
 
 
-def test_debug_shows_where_a_fault_came_from(fedklpr, monkeypatch):
-    from fedklpr_flwr.commands import __main__ as commands
-    from fedklpr_flwr.errors import SettingsError
-
-    monkeypatch.setattr(commands, "_DEBUG", [])
+@pytest.mark.parametrize(
+    "words", [("--debug", "simulate", "rubbish"), ("simulate", "rubbish", "--debug")]
+)
+def test_debug_shows_where_a_fault_came_from_wherever_it_stands(fedklpr, words):
     with pytest.raises(SettingsError):
-        fedklpr("--debug", "simulate", "rubbish")
+        fedklpr(*words)
+    assert fedklpr("simulate", "rubbish")[0] == 1, "the next command is told nothing of it"
+
+
+def test_debug_may_be_an_environment_variable(fedklpr, monkeypatch):
+    monkeypatch.setenv("FEDKLPR_DEBUG", "1")
+    with pytest.raises(SettingsError):
+        fedklpr("simulate", "rubbish")
+
+
+def test_a_fault_of_ours_is_one_sentence_that_says_so(fedklpr, monkeypatch):
+    def broken(arguments):
+        raise KeyError("round\n7")
+
+    monkeypatch.setattr("fedklpr_flwr.commands.simulate.prepare", broken)
+    status, _, err = fedklpr("simulate")
+    assert status == 1
+    assert err.startswith("fedklpr: this is a fault of ours (KeyError: ")
+    assert err.count("\n") == 1
+    assert "--debug or FEDKLPR_DEBUG=1 shows where" in err
+    with pytest.raises(KeyError):
+        fedklpr("simulate", "--debug")
+
+
+def test_a_file_that_the_system_refuses_is_named_with_what_to_do():
+    said = sentence(OSError(28, "No space left on device", "/runs/x"))
+    assert said.startswith("/runs/x: No space left on device; make room there")
+
+
+def test_a_bar_counts_steps_and_leaves_plain_output_alone(capsys):
+    with steps("rounds", 2) as done:
+        print("round 1")
+        done()
+    assert list(tracked("sites", ["ash", "birch"])) == ["ash", "birch"]
+    assert capsys.readouterr().out == "round 1\n"
 
 
 @pytest.mark.parametrize(

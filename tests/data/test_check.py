@@ -178,3 +178,13 @@ def test_thirty_six_thousand_pictures_take_under_a_minute(tmp_path):
     report = check_dataset("market1501", tmp_path, workers=os.cpu_count() or 1)
     assert time.monotonic() - start < 60
     assert report.found.total.images == 36000
+
+
+def test_a_layout_with_nothing_in_it_is_a_problem_of_its_own(tmp_path):
+    for part in ("bounding_box_train", "query", "bounding_box_test"):
+        (tmp_path / part).mkdir()
+    report = check_dataset("market1501", tmp_path)
+    assert not report.usable
+    (problem,) = report.problems
+    assert problem.path == tmp_path
+    assert "got no picture that can be used" in problem.why

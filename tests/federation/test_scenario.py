@@ -133,3 +133,10 @@ def test_what_cannot_be_spread_is_refused_with_key_and_value(tiny_settings, over
         tiny_settings(*overrides, "federation.min_clients=1")
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_set_without_names_cannot_be_dealt_and_says_whose_it_is(tiny_settings, sites, tmp_path):
+    blank = "data.clients=[{name: gate, reader: folder, folder: blank}]"
+    settings = tiny_settings(*MANY, blank)
+    with pytest.raises(DataError, match=r"blank: client gate-0 gets no hand of it: .*unknown ones"):
+        open_site(settings.data.clients[0], settings, tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -284,3 +285,95 @@ def test_a_folder_that_holds_no_run_is_one_sentence(tmp_path):
         read_told_run(tmp_path)
     with pytest.raises(RunError, match="is not a folder"):
         read_told_run(tmp_path / "none")
+
+
+# ---------------------------------------------------------------------------- what is not known
+
+
+def without(folder, *keys):
+    """The run's rows as a version wrote them that did not have these keys."""
+    path = folder / "run.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if key not in keys} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return folder
+
+
+def test_figures_whose_keys_the_rows_lack_are_unknown_and_no_zeros(tmp_path):
+    keys = ("bytes_up", "bytes_down", "pruned", "weight", "clusters", "failed")
+    page = page_of(without(write_run(tmp_path / "run", rank1=THREE), *keys))
+    assert "This report is partial:" in page.text
+    assert "rows of run.jsonl lack bytes_down, bytes_up, clusters, failed, pruned" in page.text
+    assert "0.700" in page.text  # what is there is shown
+    for zero in ("0.0 MB", "0.00", "0.0%", "merged in every round", "Nothing was sent"):
+        assert zero not in page.text.partition("All settings")[0]
+    for line in page.table("MB up"):
+        assert (line["MB up"], line["MB down"], line["pruned"], line["status"]) == ("–",) * 4
+        assert line["Rank-1"] != "–"
+    assert {line["up"] for line in page.table("decisions")} == {"–"}
+
+
+def test_a_whole_run_lacks_nothing(tmp_path):
+    run = read_told_run(write_run(tmp_path / "run", rank1=THREE))
+    assert (run.unsaid, run.faulty, run.remarks) == (frozenset(), "", ())
+
+
+@pytest.mark.parametrize("status", ["{", "[]", '{"message": "x"}', None])
+def test_a_status_that_is_damaged_or_gone_makes_the_report_partial(tmp_path, status):
+    folder = write_run(tmp_path / "run", rank1=THREE, status=None)
+    if status is not None:
+        (folder / "status.json").write_text(status)
+    page = page_of(folder)
+    assert "This report is partial:" in page.text
+    assert "whether the run ended well is not known" in page.text
+
+
+@pytest.mark.parametrize("name", ["clients/ash/mask.safetensors", "global.safetensors"])
+def test_a_damaged_mask_or_model_makes_the_report_partial(undisturbed, tmp_path, name):
+    folder = shutil.copytree(undisturbed.folder, tmp_path / "run")
+    (folder / "status.json").write_text('{"status": "finished"}')
+    assert read_told_run(folder).remarks == ()
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    page = page_of(folder)
+    assert "This report is partial:" in page.text
+    assert "masks or merged model are damaged" in page.text
+    assert name.rpartition("/")[2] in page.text
+
+
+# ---------------------------------------------------------------------------- without names
+
+
+def test_feature_drift_is_shown_round_by_round(tmp_path):
+    def moved(row):
+        return replace(row, cosine_distance=0.1 * row.round)
+
+    page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), moved))
+    assert "Feature drift of each client" in page.text
+    for number in (1, 2):
+        assert f"ash: 0.{number}00 at {number} (round)" in page.text
+
+
+def test_an_idle_client_is_named_with_a_mark_of_its_own(tmp_path):
+    def idle(row):
+        return replace(row, idle=row.client == "ash", clusters=0 if row.client == "ash" else 7)
+
+    page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), idle))
+    assert "Idle in the last round: ash." in page.text
+    assert len(page.classes("idle")) == 3  # two rounds, and the key
+    ash, birch = page.table("idle rounds")
+    assert (ash["clusters"], ash["idle rounds"]) == ("idle", "2 of 2")
+    assert (birch["clusters"][:1], birch["idle rounds"]) == ("7", "0 of 2")
+
+
+def test_all_clients_idle_are_no_empty_section(tmp_path):
+    page = page_of(
+        rewrite(write_run(tmp_path / "run", rank1=THREE), lambda row: replace(row, idle=True))
+    )
+    assert "Idle in the last round: ash, birch." in page.text
+    assert "Nothing was clustered" not in page.text
+
+
+def test_clients_that_cannot_be_searched_are_named_beside_those_that_can(tmp_path):
+    page = page_of(write_run(tmp_path / "run", rank1=({"ash": 0.1, "birch": None},) * 2))
+    assert "Nobody can be searched for at birch" in page.text

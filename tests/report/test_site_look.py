@@ -136,3 +136,16 @@ def test_pictures_that_are_not_here_are_a_reason_and_no_error(undisturbed, tmp_p
 def test_a_site_that_is_not_of_the_run_is_refused_with_those_that_are(undisturbed):
     with pytest.raises(SettingsError, match=r"--site oak: .* has ash, birch"):
         html_report(undisturbed.folder, Look(site="oak"))
+
+
+def test_a_folder_that_the_command_line_names_is_not_taken_for_proven(undisturbed, sites):
+    look = Look(site="ash", reader="folder", root=sites / "birch")
+    said = "the run cannot tell whether they are those that ash trained on"
+    assert said in Page(html_report(undisturbed.folder, look)).text
+    assert said not in Page(html_report(undisturbed.folder, Look(site="ash"))).text
+
+
+def test_a_site_that_never_took_part_is_refused_whatever_folder_it_has(undisturbed, sites):
+    look = Look(site="oak", reader="folder", root=sites / "ash")
+    with pytest.raises(SettingsError, match=r"--site oak: nobody .* has ash, birch"):
+        html_report(undisturbed.folder, look)

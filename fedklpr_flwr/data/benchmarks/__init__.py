@@ -1,6 +1,6 @@
 """Every benchmark of the field, and a user's own pictures, read by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +63,9 @@ CARDS: dict[str, DatasetCard] = {
 LEFT_OUT = "files left out"
 """What a note says of files that `skip_unreadable` passed over."""
 
+PASSED_OVER = "not of the set's layout and passed over"
+"""What a note says of folders and files that the reader did not expect."""
+
 _DRAWN = "drawn:"
 # How many of the files left out the notes name; `check_dataset` names all.
 _LISTED = 20
@@ -105,7 +108,7 @@ def read_dataset(
     if not tree.problems:
         return dataset
     listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in tree.problems[:_LISTED])
-    note = f"{len(tree.problems)} {LEFT_OUT}: {listed}"
+    note = f"{len(tree.problems)} {LEFT_OUT}: {listed}{_more(tree.problems)}"
     return replace(dataset, notes=(*dataset.notes, note))
 
 
@@ -126,7 +129,16 @@ def read_tree(name: str, tree: PictureTree, seed: int) -> ReidDataset:
     processed = find_processed(tree) if CARDS[name].expected else None
     if processed is not None:
         return read_processed(tree, processed, name)
-    return READERS[name](tree, seed)
+    dataset = READERS[name](tree, seed)
+    if not tree.passed:
+        return dataset
+    names = ", ".join(str(path.relative_to(tree.root)) for path in tree.passed[:_LISTED])
+    note = f"{PASSED_OVER}: {names}{_more(tree.passed)}"
+    return replace(dataset, notes=(*dataset.notes, note))
+
+
+def _more(things: Sequence[object]) -> str:
+    return f" and {len(things) - _LISTED} more" * (len(things) > _LISTED)
 
 
 def open_tree(name: str, root: Path) -> PictureTree:

@@ -38,10 +38,12 @@ class PictureTree:
     Attributes:
         root: The folder (for the csv reader, it may be the file).
         problems: What was left out so far, in the order in which it was met.
+        passed: Folders and files that are not of the set's layout and were not looked into.
     """
 
     root: Path
     problems: list[PictureProblem] = field(default_factory=list)
+    passed: list[Path] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict, repr=False)
 
     def pictures(self, folder: Path) -> list[Path]:
@@ -65,6 +67,7 @@ class PictureTree:
             and not path.name.startswith(".")
             and not path.is_dir()
             and self._stays_inside(path)
+            and not self._leads_nowhere(path)
         ]
 
     def folders(self, folder: Path) -> list[Path]:
@@ -93,8 +96,11 @@ class PictureTree:
             example: A right name, for the message.
 
         Returns:
-            Pictures, sorted by name, and the match of each; wrong names are noted as problems.
+            Pictures, sorted by name, and the match of each; wrong names are noted as problems,
+            folders in it as passed over.
         """
+        for path in self.folders(folder):
+            self.pass_over(path)
         return list(self.matches(self.pictures(folder), pattern, example))
 
     def matches(
@@ -126,10 +132,21 @@ class PictureTree:
         Returns:
             True if it can be used.
         """
+        if not self._stays_inside(path) or self._leads_nowhere(path):
+            return False
         if not path.is_file():
             self.note(path, "expected a picture, as the data set's list names it, got nothing")
             return False
-        return self._stays_inside(path)
+        return True
+
+    def pass_over(self, path: Path) -> None:
+        """Remember a folder or file that is not of the set's layout, and is not looked into.
+
+        Args:
+            path: The folder or file.
+        """
+        if path not in self.passed:
+            self.passed.append(path)
 
     def note(self, path: Path, why: str) -> None:
         """Note a file that cannot be used.
@@ -205,12 +222,20 @@ class PictureTree:
         """Tell whether a path does not lead out of the root; note it if it does."""
         if self._inside(path):
             return True
-        problem = PictureProblem(
-            path, f"expected a file under {self.root}, got a link to elsewhere"
-        )
+        plain = Path(os.path.normpath(path))
+        leads = plain.is_relative_to(os.path.normpath(self.root))
+        came = "a link to elsewhere" if leads else "a path that leads out of it"
+        problem = PictureProblem(path, f"expected a file under {self.root}, got {came}")
         if problem not in self.problems:
             self.problems.append(problem)
         return False
+
+    def _leads_nowhere(self, path: Path) -> bool:
+        """Tell whether a path is a link to nothing; note it if so."""
+        if not path.is_symlink() or path.exists():
+            return False
+        self.note(path, "expected a picture, got a link to nothing; mend or remove it")
+        return True
 
     def _inside(self, path: Path) -> bool:
         """Tell whether a path does not lead out of the root, by a link or by ..."""

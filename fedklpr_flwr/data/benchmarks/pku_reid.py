@@ -12,6 +12,7 @@ Person ids: as the folders are called. Cameras: the name's number less 1.
 """
 
 import re
+from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
@@ -49,10 +50,12 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     Returns:
         The set, its split made from the seed.
     """
+    folders = tree.folders(tree.root)
+    for path in (*(one for one in folders if not _is_person(one)), *tree.pictures(tree.root)):
+        tree.pass_over(path)
     images = [
         PersonImage(path, int(person.name), int(name[1]) - 1)
-        for person in tree.folders(tree.root)
-        if person.name.isdecimal()
+        for person in filter(_is_person, folders)
         for path, name in tree.named_pictures(person, _NAME, "01_1.jpg")
     ]
     chosen = training_persons((image.person_id for image in images), seed)
@@ -60,3 +63,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     query, gallery = one_query_per_camera(test, seed)
     note = f"no official split: {len(chosen)} training persons chosen by seed {seed}"
     return ReidDataset("pku_reid", train, query, gallery, notes=(note,), split_seed=seed)
+
+
+def _is_person(folder: Path) -> bool:
+    return folder.name.isdecimal()

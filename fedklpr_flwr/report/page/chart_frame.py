@@ -93,7 +93,7 @@ _MARKS = (
     "M-{s} -{s}L{s} {s}M-{s} {s}L{s} -{s}",  # cross
     "M-{s} -{l}H{s}L{l} 0L{s} {l}H-{s}L-{l} 0Z",  # hexagon
 )
-CIRCLE, SQUARE, DIAMOND, DOWN, CROSS = 0, 1, 2, 4, 6
+CIRCLE, SQUARE, DIAMOND, DOWN, PLUS, CROSS = 0, 1, 2, 4, 5, 6
 
 
 def mark(shape: int, x: float, y: float, kind: str, said: str = "", size: float = 3.4) -> Markup:

@@ -8,6 +8,7 @@ from fedklpr_flwr.report.page.chart_frame import (
     DIAMOND,
     DOWN,
     LETTER,
+    PLUS,
     SQUARE,
     WIDTH,
     Frame,
@@ -31,6 +32,7 @@ DECISIONS = {
     "held_drop": (DIAMOND, "held-drop", "held: its accuracy fell by more than crr.drop"),
     "at_target": (SQUARE, "at-target", "at pruning.target: nothing more to prune"),
     "off": (CIRCLE, "off", "pruning was off in this round"),
+    "idle": (PLUS, "idle", "idle: it found no cluster and trained nothing"),
     "missed": (CROSS, "missed", "not merged: failed, late or absent"),
 }
 """What a client did with its mask: a mark's shape, its class, and what it means."""
@@ -40,6 +42,8 @@ def decision_of(row: Row) -> str:
     """What a client did in a round; an unknown word of another version counts as off."""
     if row.status != "merged":
         return "missed"
+    if row.idle:
+        return "idle"
     return row.crr if row.crr in DECISIONS else "off"
 
 

@@ -1,7 +1,7 @@
 """The top of the page: what was run, how it stands, and the figures one asks for first."""
 
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.wording import duration, fraction, megabytes, percent
+from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
 from fedklpr_flwr.report.rows import Row
 from fedklpr_flwr.report.summary import totals
 from fedklpr_flwr.report.told_run import ToldRun
@@ -43,22 +43,29 @@ def figures(run: ToldRun) -> Markup | None:
     sums = totals(run.rows)
     of = f" of {run.rounds}" if run.rounds is not None else ""
     seconds = sum(sum(row.seconds.values()) for row in run.summaries)
-    sent = (
-        "nothing would be sent dense"
-        if not sums.dense
-        else (
-            f"{percent(abs(sums.saved))} {'less' if sums.saved >= 0 else 'more'} than dense, "
-            f"{megabytes(sums.dense)}"
-        )
-    )
+    unsent = bool(run.lacks("bytes_up", "bytes_down"))
+    sent = "nothing would be sent dense"
+    if unsent or run.lacks("bytes_dense"):
+        sent = "not known"
+    elif sums.dense:
+        less = "less" if sums.saved >= 0 else "more"
+        sent = f"{percent(abs(sums.saved))} {less} than dense, {megabytes(sums.dense)}"
     return element(
         "div",
         _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
         _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
-        _figure(megabytes(sums.payload), "sent up and down", sent),
-        _figure(percent(last.pruned), "pruned", last.crr.replace("_", " ") or None),
+        _figure(ABSENT if unsent else megabytes(sums.payload), "sent up and down", sent),
+        _figure(
+            ABSENT if run.lacks("pruned") else percent(last.pruned),
+            "pruned",
+            "not known" if run.lacks("pruned") else last.crr.replace("_", " ") or None,
+        ),
         _figure(f"{last.round}{of}", "rounds merged", run.status),
-        _figure(duration(seconds), "time in rounds", _per_round(seconds, last.round)),
+        _figure(
+            ABSENT if run.lacks("seconds") else duration(seconds),
+            "time in rounds",
+            "not known" if run.lacks("seconds") else _per_round(seconds, last.round),
+        ),
         class_="figures",
     )
 

@@ -6,8 +6,6 @@ import io
 import numpy as np
 from PIL import Image
 
-from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.report.layer_density import model_density
 from fedklpr_flwr.report.page.cell_charts import density_bars
 from fedklpr_flwr.report.page.markup import Markup, element
 from fedklpr_flwr.report.page.sections import nothing, section
@@ -22,10 +20,9 @@ _QUALITY = 82
 def density_section(run: ToldRun) -> Markup:
     """How much of each layer the clients keep."""
     title = "Density of the final model by layer"
-    try:
-        density = model_density(run.folder)
-    except FedKlprError as error:
-        return nothing(title, str(error))
+    density = run.density
+    if run.faulty:
+        return nothing(title, run.faulty)
     if density is None or not density.layers:
         return nothing(title, "No clients/NAME/mask.safetensors is in this folder.")
     said = (
@@ -52,6 +49,8 @@ def ranked_section(seen: Seen) -> Markup:
         "dashed red frame: somebody else. Pictures of the query's person by the query's own camera "
         "are left out, as in the scores. Below each stand its camera and its cosine to the query."
     )
+    if seen.unproven:
+        said += f" {seen.unproven}"
     return section(title, said, *(_site(one) for one in seen.sites), wide=True)
 
 

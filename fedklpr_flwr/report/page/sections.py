@@ -7,7 +7,6 @@ from itertools import accumulate
 from fedklpr_flwr.report.page.cell_charts import Cell, heat_map, stacked_bars
 from fedklpr_flwr.report.page.chart_frame import SERIES
 from fedklpr_flwr.report.page.client_rows import (
-    cluster_line,
     decision_key,
     decision_of,
     recovery_timeline,
@@ -15,12 +14,12 @@ from fedklpr_flwr.report.page.client_rows import (
 )
 from fedklpr_flwr.report.page.line_chart import MEAN, Line, line_chart, styled
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.wording import ABSENT, counted, fraction
+from fedklpr_flwr.report.page.wording import ABSENT, counted
 from fedklpr_flwr.report.rows import Row
-from fedklpr_flwr.report.site_look import Seen
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.report.told_run import ToldRun
 
+_NAMED = 6
 _PHASES = ("label", "train", "measure", "prune", "encode", "send", "merge", "evaluate")
 
 
@@ -28,6 +27,12 @@ def section(title: str, said: str, *children: Child, wide: bool = False) -> Mark
     """A card with a heading and a sentence on how to read it."""
     head = [element("h2", title), element("p", said, class_="said") if said else None]
     return element("section", *head, *children, class_="wide" if wide else None)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def nothing(title: str, why: str, *, wide: bool = False) -> Markup:
@@ -76,6 +81,8 @@ def accuracy_section(run: ToldRun) -> Markup:
         return nothing(title, "No round has a Rank-1: no site has both queries and a gallery.")
     said = "Rank-1 of each site's own model on people it never trained on; round 0 is the initial "
     said += "model."
+    if unsearched := [name for name, points in named if not points]:
+        said += f" Nobody can be searched for at {few(unsearched)}: see feature drift and clusters."
     if len(named) > SERIES:
         mean = tuple((float(r.round), r.rank1) for r in run.summaries if r.rank1 is not None)
         lines.append(Line("mean", mean, MEAN))
@@ -87,6 +94,8 @@ def accuracy_section(run: ToldRun) -> Markup:
 def bytes_section(run: ToldRun) -> Markup:
     """Mean Rank-1 against all bytes sent so far, as they were and as dense float32."""
     title = "Accuracy against bytes"
+    if why := run.lacks("bytes_up", "bytes_down", "bytes_dense"):
+        return nothing(title, why)
     scored = [row.rank1 for row in run.summaries]
     real = list(accumulate(row.bytes_up + row.bytes_down for row in run.summaries))
     dense = list(accumulate(row.bytes_dense for row in run.summaries))
@@ -112,6 +121,8 @@ def recovery_section(run: ToldRun) -> Markup:
     title = "Pruning and recovery"
     if not run.trained:
         return nothing(title, "No round was trained yet.")
+    if why := run.lacks("pruned", "crr", "status", "idle"):
+        return nothing(title, why)
     recovers = run.settings.get("method.pruning") == "recovery"
     level = run.settings.get("crr.level") if recovers else None
     words = {decision_of(row) for rows in run.trained.values() for row in rows}
@@ -131,6 +142,8 @@ def weights_section(run: ToldRun) -> Markup:
     title = "KLPWA weights" if rule == "klpwa" else "Aggregation weights"
     if not run.trained:
         return nothing(title, "Nothing was merged yet.")
+    if why := run.lacks("weight", "status"):
+        return nothing(title, why)
     rows = {name: {r.round: _weight(name, r) for r in found} for name, found in run.trained.items()}
     rounds = sorted({number for found in rows.values() for number in found})
     said = "A column adds up to 1; struck out is who was not merged."
@@ -144,7 +157,7 @@ def weights_section(run: ToldRun) -> Markup:
 def _weight(name: str, row: Row) -> Cell:
     if row.status != "merged":
         return Cell(None, f"{name}, round {row.round}: {row.status}")
-    of = f"KLAW {row.klaw:.3f}, PRAW {row.praw:.3f}"
+    of = f"KLAW {row.klaw:.3f}, PRAW {row.praw:.3f}" + ", idle: it trained nothing" * row.idle
     return Cell(row.weight, f"{name}, round {row.round}: {row.weight:.3f} ({of})")
 
 
@@ -184,53 +197,13 @@ def series_key(names: Sequence[str]) -> Markup:
     return element("ul", *items, class_="key")
 
 
-def clusters_section(run: ToldRun, seen: Seen) -> Markup:
-    """Clusters found in the last round beside the persons who are really there."""
-    title = "Clusters and persons"
-    lines = [_clusters(name, rows, seen.persons(name)) for name, rows in run.trained.items()]
-    lines = [line for line in lines if line]
-    if not lines:
-        why = "Nothing was clustered: labels are given, or no round was trained."
-        return nothing(title, why, wide=True)
-    headings = (
-        "client",
-        "over the rounds",
-        "clusters",
-        "persons",
-        "outliers",
-        "precision",
-        "recall",
-    )
-    said = (
-        "Pseudo-labels of the last merged round. Dotted: the true persons, where the pictures can "
-    )
-    said += (
-        "be read from here. Precision and recall are of pairs of pictures, where labels are known."
-    )
-    return section(title, said, plain_table(headings, lines, words=(1,)), wide=True)
-
-
-def _clusters(name: str, rows: Sequence[Row], persons: int | None) -> list[Child]:
-    counts = [(row.round, row.clusters) for row in rows if row.status == "merged"]
-    if not any(count for _, count in counts):
-        return []
-    last = [row for row in rows if row.status == "merged"][-1]
-    return [
-        name,
-        cluster_line(f"clusters of {name}", counts, persons),
-        last.clusters,
-        ABSENT if persons is None else persons,
-        last.outliers,
-        fraction(last.cluster_precision),
-        fraction(last.cluster_recall),
-    ]
-
-
 def failures_section(run: ToldRun) -> Markup:
     """Who was not merged, how often, and what was said."""
     title = "Failures by client"
     if not run.trained:
         return nothing(title, "No round was trained yet.", wide=True)
+    if why := run.lacks("status", "failed"):
+        return nothing(title, why, wide=True)
     bad = {
         name: rows
         for name, rows in run.by_client.items()
@@ -254,11 +227,21 @@ def _failures(name: str, rows: Sequence[Row]) -> list[Child]:
     return [name, *words, said[-1] if said else ABSENT]
 
 
+_COLUMN_NEEDS = {4: ("pruned",), 5: ("bytes_up",), 6: ("bytes_down",), 7: ("failed",)}
+"""Columns of the final table, and the keys without which they are unknown."""
+
+
 def clients_section(run: ToldRun) -> Markup:
     """The final table, and what the run cost."""
     if not run.rows:
         return nothing("Clients", "No round is told of yet.", wide=True)
-    lines = [[cell.replace("->", "→") for cell in line] for line in table(run.rows)]
-    closing = [element("p", line, class_="small") for line in closing_lines(run.rows)]
+    unknown = [number for number, keys in _COLUMN_NEEDS.items() if run.lacks(*keys)]
+    lines = [
+        [ABSENT if n in unknown else cell.replace("->", "→") for n, cell in enumerate(line)]
+        for line in table(run.rows)
+    ]
+    why = run.lacks("bytes_up", "bytes_down", "bytes_message_up", "bytes_dense", "bytes_paper")
+    said = [why] if why else closing_lines(run.rows)
+    closing = [element("p", line, class_="small") for line in said]
     shown = plain_table(HEADINGS, lines, total=True)
     return section("Clients", "From round 0 to the last round.", shown, *closing, wide=True)

@@ -91,6 +91,7 @@ svg .on-light{fill:var(--ink);font-size:10.5px}
 .mark.held-drop{fill:var(--card);stroke:var(--c0);stroke-width:2}
 .mark.at-target{fill:var(--c2);stroke:var(--card)}
 .mark.off{fill:var(--soft);stroke:none}
+.mark.idle{fill:none;stroke:var(--c3);stroke-width:2;stroke-linecap:round}
 .mark.missed{fill:none;stroke:var(--wrong);stroke-width:2;stroke-linecap:round}
 .key{list-style:none;margin:0 0 8px;padding:0;display:flex;flex-wrap:wrap;gap:2px 16px;
 font-size:.84rem;color:var(--soft)}

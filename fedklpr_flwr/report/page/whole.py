@@ -1,13 +1,12 @@
 """The whole page: one file that asks for nothing outside of itself."""
 
 from fedklpr_flwr.report.page.headline import figures, partial_note, title_lines
-from fedklpr_flwr.report.page.markup import Markup, element
+from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.people import density_section, ranked_section
 from fedklpr_flwr.report.page.sections import (
     accuracy_section,
     bytes_section,
     clients_section,
-    clusters_section,
     failures_section,
     nothing,
     plain_table,
@@ -16,7 +15,9 @@ from fedklpr_flwr.report.page.sections import (
     weights_section,
 )
 from fedklpr_flwr.report.page.style import STYLE
-from fedklpr_flwr.report.page.wording import fraction, megabytes, percent
+from fedklpr_flwr.report.page.unlabelled import clusters_section, drift_section
+from fedklpr_flwr.report.page.wording import ABSENT, fraction, megabytes, percent
+from fedklpr_flwr.report.rows import Row
 from fedklpr_flwr.report.site_look import Seen
 from fedklpr_flwr.report.told_run import ToldRun
 
@@ -54,6 +55,7 @@ def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
         return [*head, nothing("Rounds", why, wide=True), _settings(run)]
     cards = (
         accuracy_section(run),
+        drift_section(run),
         bytes_section(run),
         recovery_section(run),
         weights_section(run),
@@ -89,21 +91,27 @@ def _rounds(run: ToldRun) -> Markup | None:
     if not run.summaries:
         return None
     headings = ("round", "Rank-1", "mAP", "pruned", "up", "down", "dense", "clients", "decisions")
+    keys = ("pruned", "bytes_up", "bytes_down", "bytes_dense", "status", "crr")
+    unknown = [3 + place for place, key in enumerate(keys) if run.lacks(key)]
     lines = [
-        (
-            row.round,
-            fraction(row.rank1),
-            fraction(row.map),
-            percent(row.pruned),
-            megabytes(row.bytes_up),
-            megabytes(row.bytes_down),
-            megabytes(row.bytes_dense),
-            row.status,
-            row.crr,
-        )
+        [ABSENT if place in unknown else cell for place, cell in enumerate(_round(row))]
         for row in run.summaries
     ]
     return _folded("All rounds", plain_table(headings, lines, words=(8,)))
+
+
+def _round(row: Row) -> list[Child]:
+    return [
+        row.round,
+        fraction(row.rank1),
+        fraction(row.map),
+        percent(row.pruned),
+        megabytes(row.bytes_up),
+        megabytes(row.bytes_down),
+        megabytes(row.bytes_dense),
+        row.status,
+        row.crr,
+    ]
 
 
 def _settings(run: ToldRun) -> Markup | None:

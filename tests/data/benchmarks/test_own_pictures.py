@@ -147,7 +147,8 @@ def test_a_person_may_be_unknown_in_train_alone(plant, tmp_path):
         ("1.jpg,a,door,test", "expected split train, query or gallery, got 'test'"),
         ("1.jpg,a,,train", "expected a camera"),
         ("gone.jpg,a,door,train", "got nothing"),
-        ("../outside.jpg,a,door,train", "got a link to elsewhere"),
+        ("../outside.jpg,a,door,train", "got a path that leads out of it"),
+        ("../gone.jpg,a,door,train", "got a path that leads out of it"),
         ("1.jpg", "expected split"),
     ],
 )
@@ -183,3 +184,13 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"a\.csv: expected"):
         read_dataset("csv", tmp_path)
+
+
+def test_a_link_to_nothing_is_called_so_in_a_table_and_in_a_folder(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    (root / "train" / "a" / "c1_2.jpg").symlink_to(root / "nowhere.jpg")
+    with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
+        read_dataset("folder", root)
+    table(root, "train/a/c1_2.jpg,anna,door,train")
+    with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
+        read_dataset("csv", root)

@@ -134,3 +134,37 @@ def test_the_order_does_not_depend_on_the_order_of_writing(plant, tmp_path):
 def test_drawn_people_are_read_by_the_name_of_their_site(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         read_dataset("drawn:nowhere", tmp_path)
+
+
+BOXES = ("bounding_box_train", "query", "bounding_box_test")
+ODD = {
+    "pku_reid": (
+        ["001/01_1.jpg", "002/01_1.jpg", "extra/01_1.jpg", "stray.jpg", "001/more/02_1.jpg"],
+        ["extra", "stray.jpg", "001/more"],
+    ),
+    "market1501": (
+        [f"{part}/0002_c1s1_000451_0{n}.jpg" for n, part in enumerate(BOXES)]
+        + ["bounding_box_train/more/0003_c1s1_000451_03.jpg"],
+        ["bounding_box_train/more"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_folders_and_files_that_are_not_of_the_layout_are_noted(plant, tmp_path, name):
+    files, passed = ODD[name]
+    dataset = read_dataset(name, plant(tmp_path, files))
+    (note,) = [note for note in dataset.notes if "passed over" in note]
+    assert note.partition(": ")[2].split(", ") == passed
+
+
+def test_a_set_as_it_should_be_has_nothing_passed_over(plant, tmp_path):
+    dataset = read_dataset("pku_reid", plant(tmp_path, ["001/01_1.jpg", "002/01_1.jpg"]))
+    assert not any("passed over" in note for note in dataset.notes)
+
+
+def test_a_long_list_of_what_is_left_out_says_how_much_more_there_is(plant, tmp_path):
+    root = plant(tmp_path, [*WARD, *(f"odd{number}.jpg" for number in range(25))])
+    note = read_dataset("ward", root, skip_unreadable=True).notes[-1]
+    assert note.startswith("25 files left out: odd0.jpg")
+    assert note.endswith(" and 5 more")
