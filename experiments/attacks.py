@@ -69,7 +69,7 @@ def spoilt(kind: str, tensors: Tensors, received: Mapping[str, np.ndarray]) -> d
 def run_one(name: str, seed: int, folder: Path, words: Sequence[str]) -> None:
     """One run in this process."""
     kind, overrides = RUNS[name]
-    words = [*words, *overrides, f"seed={seed}", f"run.dir={folder}"]
+    words = [*overrides, *words, f"seed={seed}", f"run.dir={folder}"]
     if kind is None:
         words.append(without_hostile())
     prepared = prepare(words)
