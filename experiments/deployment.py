@@ -18,6 +18,7 @@ from fedklpr_flwr.runtime.launch import OFF, free_port
 from fedklpr_flwr.runtime.processes import end_processes_of, end_with_parent, processes_of
 
 _RESTART_SECONDS = 2.0
+_DYING_SECONDS = 5.0
 
 
 class Unit:
@@ -87,9 +88,12 @@ class Unit:
         assert self._process is not None, "start comes first"
         self._process.kill()
         status = self._process.wait()
-        for pid in processes_of(self.home):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + _DYING_SECONDS
+        while (left := processes_of(self.home)) and time.monotonic() < end:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
         return status
 
     def text(self, since: int = 0) -> str:

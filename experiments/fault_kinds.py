@@ -127,7 +127,7 @@ def kill_in_training(trial: Trial, number: int, round_number: int) -> Fault:
     _kill(node)
     if "training is over" in node.text(seen):
         raise NotInjected(f"{name} had finished training {delay:.1f} s after it began")
-    return _fault(trial, number, "training", name, found, f"{delay:.1f} s after it began")
+    return _fault(trial, number, "training", name, found, f"{delay:.1f} s into its training")
 
 
 def kill_in_upload(trial: Trial, number: int, round_number: int) -> Fault:
@@ -145,7 +145,7 @@ def kill_in_upload(trial: Trial, number: int, round_number: int) -> Fault:
     if "Sent successfully" in node.text(seen) or sent >= size:
         raise NotInjected(f"{name} had sent all of its {size} bytes")
     return _fault(
-        trial, number, "upload", name, found, f"{sent / 1e3:.0f} of {size / 1e3:.0f} kB had left"
+        trial, number, "upload", name, found, f"{sent / 1e3:.0f} of {size / 1e3:.0f} kB sent"
     )
 
 

@@ -43,17 +43,19 @@ _RUN = (
     "training.max_batches=12",
     "training.device=cpu",
     "report.wandb=off",
-    "federation.round_seconds=90",
 )
 
 
-def run_faults(folder: Path, count: int, seed: int) -> tuple[list[Fault], list[str]]:
+def run_faults(
+    folder: Path, count: int, seed: int, deadline: float = 90.0
+) -> tuple[list[Fault], list[str]]:
     """Inject all faults, wait until the last one is made good, and look for what is wrong.
 
     Args:
         folder: an absolute, empty folder.
         count: how many faults.
         seed: of the victims and moments.
+        deadline: seconds that the server waits in a phase.
 
     Returns:
         The faults that were injected; and what is wrong, a sentence each.
@@ -68,7 +70,8 @@ def run_faults(folder: Path, count: int, seed: int) -> tuple[list[Fault], list[s
         for name in SITES:
             made.node(name, f"drawn:{name}", port=links[name].port)
         # More rounds than are needed: a fault takes the round it hits, and at worst the next one.
-        made.run(out, [*_RUN, f"federation.rounds={2 * count + 2}"])
+        rounds = f"federation.rounds={2 * count + 2}"
+        made.run(out, [*_RUN, rounds, f"federation.round_seconds={deadline:g}"])
         trial = Trial(made, links, out, random.Random(seed))
         try:
             for number in range(1, count + 1):
@@ -92,12 +95,13 @@ def _inject(trial: Trial, number: int) -> Fault:
     return fault
 
 
-def unproven(out: Path, faults: Sequence[Fault]) -> list[str]:
+def unproven(out: Path, faults: Sequence[Fault], sites: Sequence[str] = SITES) -> list[str]:
     """What is wrong with what a run left; also says in each fault what came of it.
 
     Args:
         out: the run folder, which no process has open.
         faults: what was injected.
+        sites: the clients' names.
     """
     rows = rows_of(out)
     told = Counter((row.round, row.client) for row in rows if row.client is not None)
@@ -105,7 +109,7 @@ def unproven(out: Path, faults: Sequence[Fault]) -> list[str]:
     wrong = [
         f"round {number}, {name}: {told[number, name]} lines, expected one"
         for number in range(last + 1)
-        for name in SITES
+        for name in sites
         if told[number, name] != 1
     ]
     wrong += [
@@ -138,7 +142,8 @@ def _happened(rows: Sequence[Row], fault: Fault) -> str:
     victim = found.get(fault.victim)
     if victim is None:
         return f"run resumed; round {fault.round}: {words}"
-    return f"round {fault.round}: {words}; {fault.victim}: {victim.failed or victim.status}"
+    why = str(victim.failed or "asked again").split("—")[0].strip()
+    return f"round {fault.round}: {words}; {fault.victim} {victim.status} ({why})"
 
 
 def markdown(faults: Sequence[Fault]) -> list[str]:
@@ -157,6 +162,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=lines[0])
     parser.add_argument("--faults", type=int, default=20, help="how many (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="of victims and moments (default 0)")
+    parser.add_argument(
+        "--deadline", type=float, default=90.0, help="federation.round_seconds (90)"
+    )
     parser.add_argument("--json", type=Path, help="where what happened is written")
     parser.add_argument(
         "--folder", type=Path, help="logs and homes, kept; default: a temporary one"
@@ -170,7 +178,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
     folder = asked.folder.resolve() if asked.folder else Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    faults, wrong = run_faults(folder, asked.faults, asked.seed)
+    faults, wrong = run_faults(folder, asked.faults, asked.seed, asked.deadline)
     print("\n".join(["", *markdown(faults), ""]))
     if asked.json:
         record = {"seed": asked.seed, "faults": [asdict(fault) for fault in faults], "wrong": wrong}

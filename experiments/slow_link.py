@@ -3,9 +3,28 @@
 import asyncio
 import contextlib
 import threading
+import time
+from dataclasses import dataclass
 from types import TracebackType
 
 _CHUNK = 1 << 15
+_PAUSE = 1.0
+"""Seconds without a byte that part two transfers."""
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Bytes that went one way without a pause.
+
+    Attributes:
+        start: of the first byte, in seconds of a monotonic clock.
+        seconds: until the last byte.
+        size: bytes.
+    """
+
+    start: float
+    seconds: float
+    size: int
 
 
 class _Lane:
@@ -17,17 +36,32 @@ class _Lane:
 
     def __init__(self, rate: float | None) -> None:
         self.rate, self.total = rate, 0
+        self.passed: list[tuple[float, float, int]] = []
         self._free = 0.0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes until one side closes."""
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
+                came = time.monotonic()
                 await self._wait_for_room(len(chunk))
                 writer.write(chunk)
                 await writer.drain()
                 self.total += len(chunk)
+                self.passed.append((came, time.monotonic(), len(chunk)))
         writer.close()
+
+    def bursts(self) -> list[Burst]:
+        """What has passed so far, parted by pauses."""
+        found: list[Burst] = []
+        for came, gone, size in sorted(self.passed):
+            last = found[-1] if found else None
+            if last and came - (last.start + last.seconds) < _PAUSE:
+                end = max(gone, last.start + last.seconds)
+                found[-1] = Burst(last.start, end - last.start, last.size + size)
+            else:
+                found.append(Burst(came, gone - came, size))
+        return found
 
     async def _wait_for_room(self, size: int) -> None:
         if self.rate is not None:
@@ -61,6 +95,16 @@ class SlowLink:
     def sent_down(self) -> int:
         """Bytes that have come back so far."""
         return self._down.total
+
+    @property
+    def bursts_up(self) -> list[Burst]:
+        """What went to the target, parted by pauses of a second."""
+        return self._up.bursts()
+
+    @property
+    def bursts_down(self) -> list[Burst]:
+        """What came back, parted by pauses of a second."""
+        return self._down.bursts()
 
     def cut(self) -> None:
         """Break every connection at once; what is in the buffers of either side is lost."""
@@ -97,7 +141,8 @@ class SlowLink:
             back.close()
             return
         self._writers |= {on, back}
-        await asyncio.gather(self._up.carry(here, on), self._down.carry(there, back))
+        with contextlib.suppress(asyncio.CancelledError):  # the line is taken down
+            await asyncio.gather(self._up.carry(here, on), self._down.carry(there, back))
         self._writers -= {on, back}
 
     async def _abort(self) -> None:
