@@ -10,6 +10,7 @@ A transfer's seconds are those between its first and its last byte on the line.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -135,6 +136,7 @@ def main() -> int:
     parser.add_argument("--mbit", type=float, default=100.0, help="the line's rate (default 100)")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
     found = []
     for case in CASES:
         with tempfile.TemporaryDirectory(prefix="link-") as folder:
