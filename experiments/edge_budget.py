@@ -10,6 +10,7 @@ birth of that process until its log says that training begins.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -31,8 +32,6 @@ _COMMON = (
     "experiment=smoke",
     f"data.clients=[{{name: {_CLIENT}, reader: folder, folder: null}}]",
     "model.weights=null",
-    "model.height=256",
-    "model.width=128",
     "labels.source=identities",
     "training.max_batches=1",
     "training.pictures=4",
@@ -42,7 +41,13 @@ _COMMON = (
     "report.wandb=off",
 )
 _LOOK_SECONDS = 0.1
-CASES = tuple((model, batch) for model in ("mobilenet_v2", "resnet50") for batch in (16, 64))
+_LARGE = ("model.height=256", "model.width=128")
+CASES: dict[str, tuple[str, ...]] = {
+    "mobilenet_v2 128x64": ("model=mobilenet_v2",),
+    "mobilenet_v2 256x128": ("model=mobilenet_v2", *_LARGE),
+    "resnet50 256x128": ("model=resnet50", *_LARGE),
+}
+BATCHES = (16, 64)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Budget:
     """What one network and batch cost.
 
     Attributes:
-        model: a configuration of conf/model.
+        case: a name of CASES.
         batch: pictures.
         train_mb: the peak of the process that trains, in 10^6 bytes.
         evaluate_mb: the peak of the one that evaluates.
@@ -59,7 +64,7 @@ class Budget:
         client_seconds: the client's own work in a round, start-up not included.
     """
 
-    model: str
+    case: str
     batch: int
     train_mb: float
     evaluate_mb: float
@@ -107,11 +112,11 @@ class Watch:
         return [at - self.born[pid] for pid, at in self.trains.items()]
 
 
-def measure(model: str, batch: int, folder: Path) -> Budget:
+def measure(case: str, batch: int, folder: Path) -> Budget:
     """Run two rounds with one client, and watch its processes.
 
     Args:
-        model: a configuration of conf/model.
+        case: a name of CASES.
         batch: pictures, a multiple of four.
         folder: an absolute, empty folder.
     """
@@ -119,8 +124,8 @@ def measure(model: str, batch: int, folder: Path) -> Budget:
     write_few_pictures(pictures)
     with deployed(folder) as made:
         watch = Watch(made.node(_CLIENT, "folder", root=str(pictures)))
-        made.run(out, [*_COMMON, f"model={model}", f"training.persons={batch // 4}"])
-        made.wait(lambda: _finished(made, watch), 1800, f"{model}, batch {batch}: not finished")
+        made.run(out, [*_COMMON, *CASES[case], f"training.persons={batch // 4}"])
+        made.wait(lambda: _finished(made, watch), 1800, f"{case}, batch {batch}: not finished")
     client = [row for row in read_rows(out / "run.jsonl") if row.client == _CLIENT]
     trained = [mb for pid, mb in watch.peaks.items() if pid in watch.trains]
     scored = [
@@ -128,7 +133,7 @@ def measure(model: str, batch: int, folder: Path) -> Budget:
     ]
     startups = sorted(watch.startups)
     return Budget(
-        model=model,
+        case=case,
         batch=batch,
         train_mb=max(trained),
         evaluate_mb=max(scored),
@@ -163,11 +168,11 @@ def _peak_mb(pid: int) -> float:
 def markdown(found: Sequence[Budget]) -> list[str]:
     """The table of docs/deployment.md."""
     lines = [
-        "| network, 256x128 | batch | training | evaluation | SuperNode, always | start-up |",
+        "| network | batch | training | evaluation | SuperNode, always | start-up |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {b.model} | {b.batch} | {b.train_mb:.0f} MB | {b.evaluate_mb:.0f} MB "
+        f"| {b.case} | {b.batch} | {b.train_mb:.0f} MB | {b.evaluate_mb:.0f} MB "
         f"| {b.node_mb:.0f} MB | {b.startup_seconds:.1f} s |"
         for b in found
     ]
@@ -177,13 +182,14 @@ def markdown(found: Sequence[Budget]) -> list[str]:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=[*CASES], help="one network; default: all")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
     found = []
-    for model, batch in CASES:
+    for case, batch in itertools.product([asked.only] if asked.only else CASES, BATCHES):
         with tempfile.TemporaryDirectory(prefix="edge-") as folder:
-            found.append(measure(model, batch, Path(folder)))
+            found.append(measure(case, batch, Path(folder)))
         print(found[-1], flush=True)
     print("\n".join(["", *markdown(found)]))
     if asked.json:

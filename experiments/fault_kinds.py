@@ -80,6 +80,11 @@ class Trial:
         rounds = [row.round for row in rows_of(self.out) if row.client is None]
         return max(rounds, default=-1)
 
+    def round_seconds(self) -> float:
+        """How long a round takes that no fault has made longer."""
+        whole = [row for row in rows_of(self.out) if row.client is None and row.round > 0]
+        return min((sum(row.seconds.values()) for row in whole), default=30.0)
+
     def phase(self) -> str:
         """What the server is at: training, or evaluation after the merge."""
         merged = self.merged()
@@ -193,7 +198,7 @@ def _any_moment(trial: Trial, round_number: int) -> tuple[str, int]:
         lambda: trial.written() >= round_number - 1 and trial.server_app() > 0,
         f"round {round_number} never began",
     )
-    trial.sleep(trial.dice.uniform(0.0, 30.0))
+    trial.sleep(trial.dice.uniform(0.0, trial.round_seconds()))
     trial.wait(lambda: trial.server_app() > 0, "no server app runs")
     phase = trial.phase()
     return f"in the {phase}", int(phase.rsplit(" ", 1)[1])
