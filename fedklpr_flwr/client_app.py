@@ -9,7 +9,7 @@ Flower's simulation calls this in an actor, a SuperNode in a new process for eve
 """
 
 from functools import lru_cache
-from logging import WARNING
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.site import Site, open_site
-from fedklpr_flwr.federation.site_client import SiteClient, Task
+from fedklpr_flwr.federation.site_client import NEEDS_SYNC, SiteClient, Task
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.records import (
     PAYLOAD,
@@ -143,7 +143,14 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """One round of local training."""
-    arrays, _, said = client_of(context).fit(_parameters(message), _task(message))
+    task, client = _task(message), client_of(context)
+    _tell(context, "round %d: training begins", task["round"])
+    arrays, _, said = client.fit(_parameters(message), task)
+    if said["status"] == NEEDS_SYNC:
+        _tell(context, "round %d: model or mask is not here, asking for both", task["round"])
+    else:
+        told = "round %d: training is over, %d bytes to send"
+        _tell(context, told, task["round"], arrays[0].size)
     return _reply(message, arrays, said)
 
 
@@ -152,6 +159,12 @@ def evaluate(message: Message, context: Context) -> Message:
     """Receive and score the merged model."""
     _, _, said = client_of(context).evaluate(_parameters(message), _task(message))
     return _reply(message, [], said)
+
+
+def _tell(context: Context, sentence: str, *values: object) -> None:
+    """Log what goes on, at a real site; in a simulation the server's log says enough."""
+    if load_settings(context.run_config).deployment:
+        log(INFO, sentence, *values)
 
 
 def _parameters(message: Message) -> Arrays:

@@ -179,7 +179,10 @@ class FedKlprStrategy(Strategy):
                 return f"{came}Start as many SuperNodes as there are sites:{commands}"
             return f"{came}Give them longer: a larger federation.wait_seconds, with{commands}"
 
-        self.roster.wait_for(grid, count, chosen.wait_seconds, explain)
+        # A real run goes on by itself after a crash, also where a box has been away since.
+        resumed = self.settings.deployment and self.state.round > 0
+        fewest = chosen.min_clients if resumed else None
+        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest)
 
     def _train(self, grid: Grid) -> None:
         """Every chosen client's update, with a second try where the round is too thin."""

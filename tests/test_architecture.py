@@ -196,6 +196,29 @@ def test_the_words_utils_common_and_helpers_name_no_file():
     assert names & {"utils", "util", "common", "helpers", "helper", "misc"} == set()
 
 
+def test_nothing_is_timed_by_a_clock_that_can_jump():
+    """Deadlines and durations are monotonic.
+
+    The wall clock names new run folders, says whether a certificate holds, and stands beside the
+    times of files.
+    """
+    wall = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
+    users = {
+        name_of(path)
+        for path in package_files()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in wall
+    }
+    assert users == {
+        "fedklpr_flwr.runtime.places",
+        "fedklpr_flwr.runtime.deployment.certificates",
+        "fedklpr_flwr.runtime.deployment.check",
+        "fedklpr_flwr.search.gallery",
+    }
+
+
 def test_a_client_starts_without_what_only_a_server_or_a_report_needs():
     """A SuperNode starts a process for every message: each import is paid thousands of times."""
     code = "import sys, fedklpr_flwr.client_app; print(*sorted(sys.modules))"

@@ -1,6 +1,8 @@
 """Claims about clients that fail: each is named and left out, and the round goes on."""
 
+import contextlib
 import math
+import resource
 
 import numpy as np
 import pytest
@@ -343,6 +345,122 @@ def test_who_does_not_answer_before_the_deadline_is_late(federate, flower_log):
     assert row.rank1 is not None, "it is evaluated all the same"
     assert [run.row(1, name).status for name in PAIR] == ["merged", "merged"]
     assert "cedar is left out: no answer" in flower_log.text
+
+
+class CedarAnswersARoundLater(InProcessGrid):
+    """cedar's update of round 1 arrives with those of round 2."""
+
+    held, arrived = None, 0
+
+    def push_messages(self, messages):
+        for message in messages:
+            (name,) = super().push_messages([message])
+            key = (message.metadata.message_type, message.metadata.group_id)
+            if key == ("train", "1") and message.metadata.dst_node_id == 4:
+                self.held = self._answer(self._waiting.pop(name))
+            yield name
+
+    def pull_messages(self, message_ids):
+        replies = super().pull_messages(message_ids)
+        if self.held and replies and replies[0].metadata.group_id == "2":
+            replies, self.held = [self.held, *replies], None
+            CedarAnswersARoundLater.arrived += 1
+        return replies
+
+
+def test_an_update_that_comes_after_the_deadline_is_never_merged(federate):
+    CedarAnswersARoundLater.arrived = 0
+    run = federate(*PRUNES, "federation.round_seconds=1", grid=CedarAnswersARoundLater, names=NAMES)
+    assert CedarAnswersARoundLater.arrived == 1
+    assert [run.row(number, "cedar").status for number in (1, 2)] == ["late", "merged"]
+    never = interfering(fails, client="cedar", round=1)
+    assert run.model == federate(*PRUNES, app=never, names=NAMES, folder="never").model
+
+
+class EverythingArrivesTwice(InProcessGrid):
+    """Each reply comes again with the next one."""
+
+    last: tuple = ()
+
+    def pull_messages(self, message_ids):
+        replies = super().pull_messages(message_ids)
+        both, self.last = [*replies, *self.last], tuple(replies)
+        return both
+
+
+def test_an_update_that_comes_twice_is_merged_once(federate, undisturbed):
+    run = federate(*PRUNES, grid=EverythingArrivesTwice)
+    assert run.figures == undisturbed.figures
+    assert run.model == undisturbed.model
+
+
+class CedarLeaves(InProcessGrid):
+    """cedar's node is there for round 1, and never again."""
+
+    looks = 0
+
+    def get_node_ids(self):
+        self.looks += 1
+        nodes = list(super().get_node_ids())
+        return nodes if self.looks <= 2 else nodes[:2]
+
+
+def test_a_client_that_leaves_for_ever_is_absent_and_nobody_waits_for_it(federate):
+    rounds = (*PRUNES, "federation.rounds=3", "federation.round_seconds=600")
+    run = federate(*rounds, grid=CedarLeaves, names=NAMES)
+    rows = [run.row(number, "cedar") for number in (1, 2, 3)]
+    assert [row.status for row in rows] == ["merged", "absent", "absent"]
+    assert [row.weight for row in rows[1:]] == [0.0, 0.0]
+    assert [run.row(3, name).status for name in PAIR] == ["merged", "merged"]
+    assert run.state().clients["cedar"].base_round == 1, "what it had is kept, should it come back"
+
+
+# ---------------------------------------------------------------------------- full disks
+
+
+@contextlib.contextmanager
+def no_room_for(size):
+    """From here on the kernel refuses to write a file beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_a_client_whose_disk_is_full_is_named_and_merged_again_once_there_is_room(phase, federate):
+    def full(message, context, app):
+        with no_room_for(100):
+            return app(message, context)
+
+    broken = interfering(full, client="birch", round=1, phase=phase)
+    run = federate(*PRUNES, ALONE, app=broken)
+    row = run.row(1, "birch")
+    assert row.status == ("failed" if phase == "train" else "merged")
+    assert "cannot be written: File too large; make room" in row.failed
+    assert (run.row(1, "ash").status, run.row(1, "ash").failed) == ("merged", False)
+    again = run.row(2, "birch")
+    assert (again.status, again.failed) == ("merged", False)
+
+
+def test_a_server_whose_disk_is_full_stops_and_goes_on_once_there_is_room(
+    federate, tmp_path, undisturbed
+):
+    with contextlib.ExitStack() as disk:
+
+        def fill_up(message, context, app):
+            reply = app(message, context)
+            disk.enter_context(no_room_for(100))
+            return reply
+
+        app = interfering(fill_up, client="birch", round=2)
+        with pytest.raises(RunError, match=r"cannot be written: File too large; make room"):
+            federate(*PRUNES, app=app)
+    assert Finished(tmp_path / "run").state().round == 1
+    continued = federate(*PRUNES)
+    assert (continued.model, continued.results) == (undisturbed.model, undisturbed.results)
 
 
 # ---------------------------------------------------------------------------- too few replies

@@ -11,6 +11,7 @@ from tiny_federation import (
     memory_of,
 )
 
+from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runtime.in_process import InProcessGrid
 from fedklpr_flwr.runtime.records import read_payload
 
@@ -117,6 +118,22 @@ def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
     continued = federate(*PRUNES)
     assert continued.model == undisturbed.model
     assert continued.results == undisturbed.results
+
+
+def test_a_real_run_goes_on_without_a_box_that_has_been_away_since(federate):
+    real = (*PRUNES, "deployment=true", "federation.rounds=3")
+    with pytest.raises(RunError, match="2 of 3 clients came"):
+        federate(*real, names=NAMES, nodes=2)
+    stopped = interfering(stop_by_hand, client="birch", round=2)
+    with pytest.raises(KeyboardInterrupt):
+        federate(*real, app=stopped, names=NAMES)
+    run = federate(*real, names=NAMES, nodes=2)
+    assert [run.row(number, "cedar").status for number in (1, 2, 3)] == [
+        "merged",
+        "absent",
+        "absent",
+    ]
+    assert [run.row(3, name).status for name in PAIR] == ["merged", "merged"]
 
 
 def test_a_finished_run_continued_for_more_rounds_equals_a_longer_one(federate):

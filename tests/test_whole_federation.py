@@ -268,3 +268,14 @@ def test_a_federation_runs_with_values_that_lose_bits(values, federate, undistur
     run = federate(*PRUNES, f"wire.values={values}")
     assert {row.status for row in run.rows if row.client} == {"merged"}
     assert run.row(2, "ash").bytes_up < 0.7 * undisturbed.row(2, "ash").bytes_up
+
+
+def test_a_real_sites_log_says_when_training_begins_and_is_over(federate, flower_log):
+    run = federate(ONE_ROUND, "deployment=true", folder="real")
+    sizes = [run.row(1, name).bytes_up for name in PAIR]
+    assert "round 1: training begins" in flower_log.text
+    for size in sizes:
+        assert f"round 1: training is over, {size} bytes to send" in flower_log.text
+    flower_log.clear()
+    federate(ONE_ROUND, folder="simulated")
+    assert "training begins" not in flower_log.text

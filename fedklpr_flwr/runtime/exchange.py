@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.runtime.pulling import Pull, pulling_from
 from fedklpr_flwr.runtime.records import TASK, read_report
 
 
@@ -25,7 +26,10 @@ class Answer:
 
 
 def exchange(
-    grid: Grid, messages: Iterable[tuple[str, Message]], deadline_seconds: float
+    grid: Grid,
+    messages: Iterable[tuple[str, Message]],
+    deadline_seconds: float,
+    pull: Pull | None = None,
 ) -> Iterator[Answer]:
     """Push every message, and yield each client's answer as soon as it is there.
 
@@ -36,19 +40,21 @@ def exchange(
         grid: Flower's grid.
         messages: (client name, message), made as they are sent.
         deadline_seconds: after it, whoever has not answered is yielded as late.
+        pull: how replies are asked for; None = as suits the grid.
     """
+    pull = pull or pulling_from(grid)
     waiting: dict[str, str] = {}
     for client, message in messages:
         ids = list(grid.push_messages([message]))
         if ids:
             waiting[ids[0]] = client
-            yield from _take(waiting, grid.pull_messages(list(waiting)))
+            yield from _take(waiting, pull(list(waiting)))
         else:
             yield Answer(client, None, "Flower did not take the message")
     end = time.monotonic() + deadline_seconds
     pause = 0.01
     while waiting:
-        replies = list(grid.pull_messages(list(waiting)))
+        replies = pull(list(waiting))
         yield from _take(waiting, replies)
         if not replies and time.monotonic() >= end:
             break  # only after a look: what has come is taken, whatever the deadline
@@ -143,9 +149,15 @@ class Roster:
         self.faults[node] = why
 
     def wait_for(
-        self, grid: Grid, count: int, wait_seconds: float, explain: Callable[[int, int], str]
+        self,
+        grid: Grid,
+        count: int,
+        wait_seconds: float,
+        explain: Callable[[int, int], str],
+        *,
+        fewest: int | None = None,
     ) -> None:
-        """Wait until `count` clients are there.
+        """Wait until `count` clients are there; so many are enough at the end; None = all of them.
 
         Raises:
             RunError: they were not in time; the message is `explain(found, nodes there)`, and why
@@ -155,6 +167,10 @@ class Roster:
         while True:
             self.refresh(grid, max(1.0, end - time.monotonic()))
             if len(self.nodes) >= count:
+                return
+            if time.monotonic() >= end and len(self.nodes) >= (fewest or count):
+                told = "%d of %d clients came: the run goes on without the others until they do"
+                log(WARNING, told, len(self.nodes), count)
                 return
             if time.monotonic() >= end:
                 there = len(list(grid.get_node_ids()))

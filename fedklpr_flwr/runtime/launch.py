@@ -232,10 +232,18 @@ def _correct_status(folder: Path) -> None:
             write_atomically(path, json.dumps(status).encode())
 
 
+def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
+    """The server app's own word, once nobody follows it any more: its status and a message."""
+    if not (folder / STATUS).exists():
+        return {"status": "not started", "message": f"the server app never ran; see {log_file}"}
+    status = json.loads((folder / STATUS).read_text())
+    if status["status"] == "running":
+        status["message"] = "the server app, its SuperLink or the line to it ended without a word"
+    return dict(status)
+
+
 def _ending(folder: Path, superlink: str, env: dict[str, str], log_file: Path) -> Ending:
-    status = {"status": "not started", "message": f"the server app never ran; see {log_file}"}
-    if (folder / STATUS).exists():
-        status = json.loads((folder / STATUS).read_text())
+    status = what_the_server_says(folder, log_file)
     listed = subprocess.run(
         ["flwr", "list", superlink, "--format", "json"], env=env, capture_output=True, text=True
     )

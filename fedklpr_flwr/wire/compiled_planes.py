@@ -72,7 +72,7 @@ def _add(
         found = 0
         for place in range(start, stop):  # no branch, which half a random mask would mispredict
             places[found] = place
-            found += held[place] if held.size > 1 else np.uint8(1)
+            found += int(held[place]) if held.size > 1 else 1
         if reference.size:
             for number in range(found):
                 at = taken + number

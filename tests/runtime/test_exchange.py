@@ -1,13 +1,16 @@
 """Claims about fedklpr_flwr.runtime.exchange: who is asked, who answers, and who is late."""
 
+import threading
 import time
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.superlink.grid import HttpGrid
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runtime.exchange import Roster, exchange
 from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.runtime.pulling import PullApart, pulling_from
 from fedklpr_flwr.runtime.records import REPORT, report_record
 
 
@@ -78,6 +81,15 @@ def test_who_does_not_answer_in_time_is_late_and_keeps_nobody_else():
     assert answers["3"].error == "no answer within 0.3 s"
 
 
+def test_a_clock_that_jumps_makes_nobody_late(monkeypatch):
+    def answer_tomorrow(message, context):
+        monkeypatch.setattr(time, "time", lambda: 1e10)
+        return say_name(message, context)
+
+    grid = grid_of("a", "b", app=answer_tomorrow)
+    assert [answer.late for answer in ask(grid, seconds=60).values()] == [False, False]
+
+
 def test_a_message_flower_does_not_take_is_answered_at_once():
     answer = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))["2"]
     assert "did not take" in answer.error
@@ -85,6 +97,51 @@ def test_a_message_flower_does_not_take_is_answered_at_once():
 
 def test_what_is_there_already_is_taken_even_without_time_to_wait():
     assert ask(grid_of("a", "b"), seconds=0)["3"].reply is not None
+
+
+class HalfAReply(InProcessGrid):
+    """The reply to the first message was announced and never comes whole: Flower waits for it."""
+
+    first, never = None, threading.Event()
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        self.first = self.first or ids[0]
+        return ids
+
+    def pull_messages(self, message_ids):
+        if self.first in message_ids:
+            self.never.wait(10)
+        return super().pull_messages(message_ids)
+
+
+def test_half_a_reply_holds_up_neither_the_others_nor_the_deadline():
+    grid, start = (
+        HalfAReply(say_name, {}, [{"client": n} for n in ("a", "b", "c")]),
+        time.monotonic(),
+    )
+    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
+    answers = list(exchange(grid, messages, 0.5, pull=PullApart(grid, pause_seconds=0.01)))
+    grid.never.set()
+    assert time.monotonic() - start < 5
+    assert {answer.client: answer.late for answer in answers} == {"2": True, "3": False, "4": False}
+
+
+class TornGrid(InProcessGrid):
+    def pull_messages(self, message_ids):
+        raise ConnectionError("the run is over")
+
+
+def test_what_the_grid_raises_is_raised_where_replies_are_asked_for_apart():
+    grid = TornGrid(say_name, {}, [{"client": "a"}])
+    message = Message(RecordDict(), 2, "query")
+    with pytest.raises(ConnectionError, match="the run is over"):
+        list(exchange(grid, [("a", message)], 5.0, pull=PullApart(grid)))
+
+
+def test_only_over_a_network_replies_are_asked_for_apart():
+    assert isinstance(pulling_from(HttpGrid(token="t")), PullApart)
+    assert not isinstance(pulling_from(grid_of("a")), PullApart)
 
 
 class CountingGrid(InProcessGrid):
@@ -160,6 +217,15 @@ def test_waiting_ends_with_the_explanation_of_how_many_came():
     with pytest.raises(RunError, match="only 1 of 1"):
         roster.wait_for(grid_of("a"), 2, 0.0, only)
     roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found, there: "nobody should read this")
+
+
+def test_when_the_time_is_up_the_fewest_are_enough(flower_log):
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError, match="only 2 of 2"):
+        roster.wait_for(grid_of("a", "b"), 4, 0.0, only, fewest=3)
+    roster.wait_for(grid_of("a", "b", "c"), 4, 0.0, only, fewest=3)
+    assert sorted(roster.nodes) == ["a", "b", "c"]
+    assert "3 of 4 clients came" in flower_log.text
 
 
 def test_of_two_nodes_with_one_name_it_is_logged_which_replaced_which(flower_log):

@@ -5,7 +5,14 @@ import tomllib
 
 import pytest
 
-from fedklpr_flwr.runtime.launch import OFF, Ending, app_folder, free_port, toml_text
+from fedklpr_flwr.runtime.launch import (
+    OFF,
+    Ending,
+    app_folder,
+    free_port,
+    toml_text,
+    what_the_server_says,
+)
 
 
 def test_a_free_port_can_be_bound_and_is_never_one_in_use():
@@ -33,6 +40,16 @@ def test_a_free_port_can_be_bound_and_is_never_one_in_use():
 )
 def test_a_run_is_good_only_if_flower_and_the_server_both_say_so(flower, server, good):
     assert Ending(flower, server, "").good is good
+
+
+def test_a_server_that_was_killed_is_said_to_have_ended_without_a_word(tmp_path):
+    log = tmp_path / "flower.log"
+    assert "never ran" in what_the_server_says(tmp_path, log)["message"]
+    for status, said in (("failed", "no disk"), ("running", "ended without a word")):
+        (tmp_path / "status.json").write_text(f'{{"status": "{status}", "message": "no disk"}}')
+        found = what_the_server_says(tmp_path, log)
+        assert found["status"] == status
+        assert said in found["message"]
 
 
 @pytest.mark.parametrize("text", ["plain", 'it\'s "x" \\', "sites 😀 ü", "a\tb\x7f\n"])

@@ -1,0 +1,152 @@
+"""One round of a ResNet-50 over a narrow line: dense FedAvg against FedKLPR at half of the weights.
+
+    python experiments/narrow_link.py --mbit 100 --json link.json
+
+A real SuperLink and one real SuperNode, on loopback, with a proxy between them that lets so many
+bits a second pass each way. Training is one batch and the pictures are few, so that the line shows;
+`wire.delta` is off, since after one batch a difference is far smaller than after a real training.
+A transfer's seconds are those between its first and its last byte on the line.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from experiments.deployment import deployed
+from experiments.few_pictures import write_few_pictures
+from experiments.slow_link import Burst, SlowLink
+from fedklpr_flwr.report.rows import Row, read_rows
+
+_CLIENT = "gate"
+_COMMON = (
+    "experiment=smoke",
+    f"data.clients=[{{name: {_CLIENT}, reader: folder, folder: null}}]",
+    "model=resnet50",
+    "model.weights=null",
+    "labels.source=identities",
+    "training.max_batches=1",
+    "training.persons=4",
+    "training.pictures=4",
+    "training.device=cpu",
+    "federation.rounds=1",
+    "federation.min_clients=1",
+    "report.wandb=off",
+    "wire.delta=false",
+)
+_HALF = ("pruning.rate=0.5", "pruning.first_round=1", "method.pruning=always")
+
+CASES: dict[str, tuple[str, ...]] = {
+    "FedAvg, dense, float32": ("method=fedavg",),
+    "FedKLPR, 50 % pruned, float32": _HALF,
+    "FedKLPR, 50 % pruned, bfloat16": (*_HALF, "wire.values=bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """One round on the line.
+
+    Attributes:
+        case: a name of CASES.
+        pruned: share of the prunable weights.
+        up_mb: the update, in 10^6 bytes on the line.
+        up_seconds: how long it took.
+        down_mb: the merged model going down.
+        down_seconds: how long it took.
+        round_seconds: the whole round by the server's clock, processes and training included.
+        client_seconds: what of it the client's own work was.
+        dense_seconds: of 4 bytes a number at the line's rate, up and down: by arithmetic.
+    """
+
+    case: str
+    pruned: float
+    up_mb: float
+    up_seconds: float
+    down_mb: float
+    down_seconds: float
+    round_seconds: float
+    client_seconds: float
+    dense_seconds: float
+
+
+def cross(case: str, mbit: float, folder: Path) -> Crossing:
+    """Run one round of a case, and read the line and the run folder.
+
+    Args:
+        case: a name of CASES.
+        mbit: the line's rate each way, in 10^6 bits a second.
+        folder: an absolute, empty folder.
+    """
+    rate = mbit * 1e6 / 8
+    pictures, out = folder / "pictures", folder / "out"
+    write_few_pictures(pictures)
+    with deployed(folder) as made, SlowLink(made.port, up=rate, down=rate) as link:
+        made.node(_CLIENT, "folder", port=link.port, root=str(pictures))
+        run = made.run(out, [*_COMMON, *CASES[case]])
+        made.wait(lambda: run.finished, 900, f"{case} is not finished")
+        up, down = link.bursts_up, link.bursts_down
+    rows = read_rows(out / "run.jsonl")
+    return _crossing(case, rate, rows, up, down)
+
+
+def _crossing(
+    case: str, rate: float, rows: Sequence[Row], up: Sequence[Burst], down: Sequence[Burst]
+) -> Crossing:
+    (client,) = [row for row in rows if row.round == 1 and row.client == _CLIENT]
+    (whole,) = [row for row in rows if row.round == 1 and row.client is None]
+    sent = max(up, key=lambda burst: burst.size)
+    later = [burst for burst in down if burst.start > sent.start]
+    came = max(later, key=lambda burst: burst.size)
+    return Crossing(
+        case=case,
+        pruned=client.pruned,
+        up_mb=sent.size / 1e6,
+        up_seconds=sent.seconds,
+        down_mb=came.size / 1e6,
+        down_seconds=came.seconds,
+        round_seconds=sum(whole.seconds.values()),
+        client_seconds=sum(client.seconds.values()),
+        dense_seconds=client.bytes_dense / rate,
+    )
+
+
+def markdown(crossings: Sequence[Crossing]) -> list[str]:
+    """The table of docs/deployment.md."""
+    lines = [
+        "| | pruned | up | down | transfer | whole round | plain float32 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {c.case} | {c.pruned:.0%} | {c.up_mb:.1f} MB, {c.up_seconds:.1f} s "
+        f"| {c.down_mb:.1f} MB, {c.down_seconds:.1f} s | {c.up_seconds + c.down_seconds:.1f} s "
+        f"| {c.round_seconds:.0f} s | {c.dense_seconds:.1f} s |"
+        for c in crossings
+    ]
+    return lines
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--mbit", type=float, default=100.0, help="the line's rate (default 100)")
+    parser.add_argument("--json", type=Path, help="where the figures are written")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
+    found = []
+    for case in CASES:
+        with tempfile.TemporaryDirectory(prefix="link-") as folder:
+            found.append(cross(case, asked.mbit, Path(folder)))
+        print(found[-1], flush=True)
+    print("\n".join(["", *markdown(found)]))
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(item) for item in found], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Claims about docs/privacy.md: its list is all that leaves a site, byte for byte."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord
+from tiny_federation import PRUNES, interfering
+
+from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.runtime.records import message_bytes, read_payload
+from fedklpr_flwr.wire.payload import carries
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")
+WORDS = {"ok", "needs_sync", "pruned", "held_level", "held_drop", "at_target", "off"}
+HEADERS = 6000
+"""Flower's own bytes of a message: names, types and hashes of its records."""
+
+
+def listed(message):
+    """The scalars that the page lists for a message; those of simulations alone are left out."""
+    (row,) = re.findall(rf"^\| {message}[^|]*\| (.*) \|$", PAGE, re.MULTILINE)
+    names = set(re.findall(r"`([^`]+)`", row.split("only in a simulation")[0]))
+    return {name for name in names if "." not in name or name.endswith(".*")}  # no settings
+
+
+@pytest.fixture(scope="module")
+def replies(federate_in, tmp_path_factory):
+    """Every whole reply of a real run's clients, by message."""
+    found = defaultdict(list)
+
+    def listen(message, context, app):
+        reply = app(message, context)
+        found[message.metadata.message_type].append(reply)
+        return reply
+
+    def everything(message, context):
+        kind = message.metadata.message_type
+        return interfering(listen, phase=kind)(message, context)
+
+    folder = tmp_path_factory.mktemp("listened") / "run"
+    federate_in(folder, *PRUNES, "deployment=true", "training.final_epochs=1", app=everything)
+    assert {kind: len(sent) for kind, sent in found.items()} == {
+        "query": 3,
+        "evaluate": 9,
+        "train": 6,
+    }
+    return found
+
+
+@pytest.mark.parametrize("message", ["query", "evaluate", "train"])
+def test_a_reply_is_the_payload_the_listed_scalars_and_nothing_else(
+    message, replies, tiny_settings
+):
+    told = set()
+    for reply in replies[message]:
+        assert set(reply.content) == {"payload", "report"}
+        assert isinstance(reply.content["payload"], ArrayRecord)
+        assert isinstance(reply.content["report"], ConfigRecord)
+        payload = read_payload(reply.content)
+        assert bool(payload) == (message == "train"), "only an update carries numbers"
+        assert not payload or carries(payload, shared_layout(tiny_settings(*PRUNES)))
+        told |= set(reply.content["report"])
+        assert len(payload) < message_bytes(reply) < len(payload) + HEADERS
+    named = {re.sub(r"^seconds\..*", "seconds.*", key) for key in told}
+    assert named <= listed(message)
+    assert listed(message) - named <= {"status"}, "the page lists what is never sent"
+
+
+def test_a_scalar_is_a_number_or_a_word_that_names_nobody(replies):
+    for reply in (*replies["train"], *replies["evaluate"]):
+        for key, value in reply.content["report"].items():
+            assert isinstance(value, bool | int | float | np.floating) or value in WORDS, key
+
+
+def test_a_real_site_says_nothing_about_true_persons(replies):
+    said = {key for reply in replies["train"] for key in reply.content["report"]}
+    assert said & {"cluster_precision", "cluster_recall", "camera_split"} == set()
