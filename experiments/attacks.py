@@ -32,7 +32,7 @@ from fedklpr_flwr.runtime.prepare import prepare
 from fedklpr_flwr.settings import compose_settings
 
 HOSTILE = ("street", "yard")
-DEFENCE = ("defence.norm_bound=3", "klpwa.cap=0.5")
+DEFENCE = ("defence.norm_bound=3", "defence.alignment=0.3", "klpwa.cap=0.5")
 TRIMMED = ("method.merge=trimmed_mean", "defence.trim=0.25")
 RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "six": (None, DEFENCE),

@@ -28,6 +28,13 @@ from fedklpr_flwr.algorithm.weighting import (
     uniform_weights,
 )
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.alignment import (
+    Change,
+    ChangeMeter,
+    alignment_share,
+    sampled_places,
+    trust,
+)
 from fedklpr_flwr.federation.defence import (
     LengthMeter,
     Lengths,
@@ -38,7 +45,6 @@ from fedklpr_flwr.federation.defence import (
 )
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
 from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
@@ -61,6 +67,7 @@ class Arrival:
         payload: the file its tensors lie in.
         known_masks: the masks the payload builds on.
         lengths: how far it lies from the model that was sent.
+        change: what it changes at some weights; None where `defence.alignment` is off.
     """
 
     client: str
@@ -68,6 +75,7 @@ class Arrival:
     payload: Path
     known_masks: Masks
     lengths: Lengths = (0.0, 0.0)
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +87,14 @@ class MergeNotes:
         praw: by pruning.
         weight: what was merged with.
         shortened: the factors of updates that stood out, see defence.py; empty for all others.
+        trust: by client, see alignment.py; empty where it is not asked.
     """
 
     klaw: Mapping[str, float]
     praw: Mapping[str, float]
     weight: Mapping[str, float]
     shortened: Mapping[str, Lengths] = field(default_factory=dict)
+    trust: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,7 @@ class Inspection:
     kept: int
     bound: int
     lengths: Lengths
+    change: Change | None
 
 
 def inspect_update(
@@ -117,6 +128,7 @@ def inspect_update(
     """
     masks: dict[str, torch.Tensor] = {}
     kept, bound, meter = 0, 0.0, LengthMeter()
+    sampler = ChangeMeter(sampled_places(layout, settings))
     bounds_lengths = norm_bound(settings) is not None
     for tensor in open_update(payload, layout, known_masks, sent, settings):
         _check_size(tensor.values, tensor.spec)
@@ -124,13 +136,15 @@ def inspect_update(
         bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
         if bounds_lengths:
             meter.add(tensor.values, tensor.mask, sent[tensor.spec.name])
+        sampler.add(tensor.spec.name, tensor.values, tensor.mask, sent[tensor.spec.name])
         if tensor.spec.prunable:
             mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
             masks[tensor.spec.name] = torch.from_numpy(mask)
     pruned, target = pruning_ratio(masks) if masks else 0.0, settings.pruning.target
     if pruned > target + 1e-3:
         raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
-    return Inspection(masks, mask_hash(masks), pruned, kept, round(bound), meter.lengths)
+    whole = mask_hash(masks)
+    return Inspection(masks, whole, pruned, kept, round(bound), meter.lengths, sampler.change)
 
 
 def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
@@ -169,7 +183,10 @@ def run_merge_round(
         The merged model, and how it was weighed.
     """
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
-    notes = weigh([a.client for a in ordered], [a.report for a in ordered], layout, settings)
+    working = {a.client: a.change for a in ordered if not a.report.idle}
+    trusted = trust(working, alignment_share(settings))
+    clients, reports = [a.client for a in ordered], [a.report for a in ordered]
+    notes = weigh(clients, reports, layout, settings, trusted)
     counted = [a for a in ordered if notes.weight[a.client] > 0]
     lengths = {a.client: a.lengths for a in counted}
     notes = replace(notes, shortened=shortening(lengths, norm_bound(settings)))
@@ -212,8 +229,12 @@ def weigh(
     reports: Sequence[TrainingReport],
     layout: Layout,
     settings: Settings,
+    trusted: Mapping[str, float] | None = None,
 ) -> MergeNotes:
-    """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0."""
+    """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0.
+
+    `trusted` is each client's factor, see alignment.py.
+    """
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
     klaw = divergence_weights(
@@ -238,6 +259,9 @@ def weigh(
         "uniform": lambda: uniform_weights(len(reports), active=active),
     }
     weight = choices[settings.method.aggregation_weights]()
+    if trusted:
+        weight = weight * np.array([trusted.get(client, 1.0) for client in clients])
+        weight = weight / max(float(weight.sum()), np.finfo(np.float64).tiny)
     # A client reports its own gain: real boxes are capped even where the settings name no cap.
     cap = settings.klpwa.cap or (0.5 if settings.deployment else None)
     if cap is not None:
@@ -246,10 +270,5 @@ def weigh(
     def by_client(shares: np.ndarray) -> dict[str, float]:
         return {client: float(share) for client, share in zip(clients, shares, strict=True)}
 
-    return MergeNotes(by_client(klaw), by_client(praw), by_client(weight))
-
-
-def dense_bytes(settings: Settings) -> int:
-    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
-    everything = replace(settings.method, personal_parts="none")
-    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))
+    weights = by_client(klaw), by_client(praw), by_client(weight)
+    return MergeNotes(*weights, trust=trusted or {})

@@ -10,6 +10,7 @@ the way down the server quantises the merged model once for all and keeps one re
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,9 @@ def _with_feedback(
         if rest.any():
             owed[name] = torch.from_numpy(np.ascontiguousarray(rest))
     return whole, owed
+
+
+def dense_bytes(settings: Settings) -> int:
+    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
+    everything = replace(settings.method, personal_parts="none")
+    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))

@@ -26,6 +26,8 @@ class Row:
             (`defence.norm_bound`).
         epsilon: of all that this client has sent up to here, with privacy=local_dp and settings
             that leak nothing; else null; the largest.
+        trust: the factor of its weight by how far its direction agrees with the others', 1 = whole
+            (`defence.alignment`); null where that is not asked.
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
@@ -54,6 +56,7 @@ class Row:
     praw: float = 0.0
     weight: float = 0.0
     shortened: float | None = None
+    trust: float | None = None
     divergence: float | None = None
     cosine_distance: float | None = None
     loss: float | None = None

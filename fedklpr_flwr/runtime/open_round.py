@@ -24,14 +24,13 @@ from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import (
     Arrival,
     Inspection,
-    dense_bytes,
     inspect_update,
     run_merge_round,
 )
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.privacy import epsilon
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
-from fedklpr_flwr.federation.update_coding import Arrays, quantise_downlink
+from fedklpr_flwr.federation.update_coding import Arrays, dense_bytes, quantise_downlink
 from fedklpr_flwr.report.rows import Row, round_row, row_from
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
@@ -39,6 +38,8 @@ from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.wire.layout import Layout
 
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
+_TRUSTED = 0.5
+"""Below it a client's trust is worth a word."""
 _LOCAL_SCORES = ("rank1_local", "map_local")
 _SAID = (
     *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
@@ -165,7 +166,8 @@ class OpenRound:
             self._count_up(row, len(payload), found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
-            self.arrivals[client] = Arrival(client, report, path, known, found.lengths)
+            about = found.lengths, found.change
+            self.arrivals[client] = Arrival(client, report, path, known, *about)
             self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
 
         return take_update
@@ -209,10 +211,14 @@ class OpenRound:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
             row.weight = notes.weight[client]
+            row.trust = notes.trust.get(client)
             if client in notes.shortened:
                 row.shortened = min(notes.shortened[client])
                 told = "round %d: %s's update stood out and was shortened to %.2g of its length"
                 log(WARNING, told, self.number, client, row.shortened)
+            if row.trust is not None and row.trust < _TRUSTED:
+                told = "round %d: %s's update goes another way than the others', weighs %.2g"
+                log(WARNING, told, self.number, client, row.trust)
             state.clients[client] = ClientState(
                 base_round=self.number,
                 mask_hash=self._hashes[client],

@@ -1,0 +1,94 @@
+"""Claims about federation.alignment: noise and poison go another way, and weigh less."""
+
+import numpy as np
+import pytest
+
+from fedklpr_flwr.federation.alignment import (
+    SAMPLED,
+    Change,
+    ChangeMeter,
+    alignment_share,
+    sampled_places,
+    trust,
+)
+from fedklpr_flwr.wire.layout import layout_of
+
+WAY = np.random.default_rng(0).standard_normal(SAMPLED).astype(np.float32)
+ALL = np.ones(SAMPLED, np.bool_)
+
+
+def change(seed, way=1.0, own=2.0, held=None):
+    """A client's change: the common way, and twice as much of its own."""
+    noise = np.random.default_rng(seed).standard_normal(SAMPLED).astype(np.float32)
+    held = ALL if held is None else held
+    return Change(np.where(held, way * WAY + own * noise, 0).astype(np.float32), held)
+
+
+def six(**others):
+    return {**{f"good-{n}": change(n) for n in range(1, 7)}, **others}
+
+
+def test_noise_and_flipped_updates_weigh_nothing_and_honest_ones_whole():
+    factors = trust(six(noise=change(8, way=0), flipped=change(9, way=-3)), 0.3)
+    assert factors["flipped"] == 0
+    assert factors["noise"] < 0.25
+    assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
+
+
+def test_a_huge_update_leads_nobody_astray():
+    huge = change(8, way=0, own=1e6)
+    factors = trust(six(huge=huge, twin=huge), 0.3)
+    assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
+
+
+def test_only_weights_that_both_hold_are_compared():
+    held = np.random.default_rng(3).random(SAMPLED) < 0.3
+    factors = trust(six(sparse=change(9, held=held), poison=change(9, way=-1, held=held)), 0.3)
+    assert factors["sparse"] == 1
+    assert factors["poison"] == 0
+
+
+def test_where_nobody_agrees_nobody_can_be_told_from_anybody():
+    assert set(trust({str(n): change(n, way=0) for n in range(5)}, 0.3).values()) == {1.0}
+
+
+def test_a_client_that_changed_nothing_is_trusted():
+    still = Change(np.zeros(SAMPLED, np.float32), ALL)
+    assert trust(six(still=still), 0.3)["still"] == 1
+
+
+def test_two_clients_or_no_question_give_no_answer(tiny_settings):
+    pair = {"a": change(1), "b": change(2)}
+    assert trust(pair, 0.3) == {}
+    assert trust(six(), None) == {}
+    assert alignment_share(tiny_settings()) is None
+    assert alignment_share(tiny_settings("deployment=true")) == 0.3
+    assert alignment_share(tiny_settings("deployment=true", "defence.alignment=0.1")) == 0.1
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_changes_at_the_sampled_weights_are_those_of_a_slow_loop(masked, tiny_settings):
+    generator = np.random.default_rng(5)
+    shapes = {"bias": (7,), "conv": (40, 3, 3, 3), "linear": (150, 200)}
+    sent = {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
+    layout = layout_of(sent, ["conv", "linear"])
+    places = sampled_places(layout, tiny_settings("defence.alignment=0.3"))
+    assert set(places) == {"conv", "linear"}, "biases are not looked at"
+    assert sum(map(len, places.values())) == SAMPLED
+    meter, slow, kept = ChangeMeter(places), [], []
+    for spec in layout:
+        trained = sent[spec.name] + generator.standard_normal(spec.shape).astype(np.float32)
+        mask = generator.random(spec.shape) < 0.5 if masked else None
+        meter.add(spec.name, trained if mask is None else trained[mask], mask, sent[spec.name])
+        for place in places.get(spec.name, ()):
+            holds = mask is None or bool(mask.flat[place])
+            kept.append(holds)
+            slow.append(trained.flat[place] - sent[spec.name].flat[place] if holds else 0)
+    assert meter.change.held.tolist() == kept
+    assert meter.change.values == pytest.approx(np.array(slow, np.float32))
+
+
+def test_nothing_is_sampled_where_it_is_not_asked(tiny_settings):
+    layout = layout_of({"conv": np.zeros((9, 9), np.float32)}, ["conv"])
+    assert sampled_places(layout, tiny_settings()) == {}
+    assert ChangeMeter({}).change is None
