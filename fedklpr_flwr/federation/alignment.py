@@ -23,7 +23,8 @@ from fedklpr_flwr.wire.layout import Layout
 SAMPLED = 262_144
 """Weights looked at: the cosine of two unrelated changes is then within 0.002, as a rule."""
 
-_CHANCE = 4 / SAMPLED**0.5
+_CHANCE = 4.0
+"""Standard deviations of a cosine by chance, 1 / sqrt(n), that a median must be above."""
 
 Places = Mapping[str, NDArray[np.int64]]
 
@@ -121,7 +122,7 @@ def trust(changes: Mapping[str, Change | None], share: float | None) -> dict[str
     unit = np.stack([_unit(change.values) for change in known.values()])
     cosines = np.array([_cosine_to_others(unit, held, row) for row in range(len(unit))])
     least = share * float(np.median(cosines))
-    if least <= share * _CHANCE:
+    if least <= share * _CHANCE / unit.shape[1] ** 0.5:
         return dict.fromkeys(known, 1.0)
     factors = np.clip(cosines / least, 0.0, 1.0)
     factors[~unit.any(axis=1)] = 1.0

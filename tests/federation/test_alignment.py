@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fedklpr_flwr.federation import alignment
 from fedklpr_flwr.federation.alignment import (
-    SAMPLED,
     Change,
     ChangeMeter,
     alignment_share,
@@ -13,6 +13,7 @@ from fedklpr_flwr.federation.alignment import (
 )
 from fedklpr_flwr.wire.layout import layout_of
 
+SAMPLED = 40_000
 WAY = np.random.default_rng(0).standard_normal(SAMPLED).astype(np.float32)
 ALL = np.ones(SAMPLED, np.bool_)
 
@@ -67,14 +68,17 @@ def test_two_clients_or_no_question_give_no_answer(tiny_settings):
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_changes_at_the_sampled_weights_are_those_of_a_slow_loop(masked, tiny_settings):
+def test_the_changes_at_the_sampled_weights_are_those_of_a_slow_loop(
+    masked, tiny_settings, monkeypatch
+):
+    monkeypatch.setattr(alignment, "SAMPLED", 16_384)
     generator = np.random.default_rng(5)
     shapes = {"bias": (7,), "conv": (40, 3, 3, 3), "linear": (150, 200)}
     sent = {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
     layout = layout_of(sent, ["conv", "linear"])
     places = sampled_places(layout, tiny_settings("defence.alignment=0.3"))
     assert set(places) == {"conv", "linear"}, "biases are not looked at"
-    assert sum(map(len, places.values())) == SAMPLED
+    assert sum(map(len, places.values())) == 16_384
     meter, slow, kept = ChangeMeter(places), [], []
     for spec in layout:
         trained = sent[spec.name] + generator.standard_normal(spec.shape).astype(np.float32)
