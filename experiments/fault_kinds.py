@@ -80,10 +80,10 @@ class Trial:
         rounds = [row.round for row in rows_of(self.out) if row.client is None]
         return max(rounds, default=-1)
 
-    def round_seconds(self) -> float:
-        """How long a round takes that no fault has made longer."""
+    def seconds_of(self, phase: str) -> float:
+        """How long a phase of a round takes that no fault has made longer."""
         whole = [row for row in rows_of(self.out) if row.client is None and row.round > 0]
-        return min((sum(row.seconds.values()) for row in whole), default=30.0)
+        return min((row.seconds.get(phase, 0.0) for row in whole), default=10.0)
 
     def phase(self) -> str:
         """What the server is at: training, or evaluation after the merge."""
@@ -193,15 +193,18 @@ def _next_line(trial: Trial, node: Unit, at_least: int, words: str) -> tuple[int
 
 
 def _any_moment(trial: Trial, round_number: int) -> tuple[str, int]:
-    """Wait for a drawn moment of a round; the words for it, and the round then open."""
+    """Wait for a drawn moment of a drawn phase; the words for it, and the round then open."""
+    phase = trial.dice.choice(("train", "evaluate"))
+    before = round_number if phase == "evaluate" else round_number - 1
     trial.wait(
-        lambda: trial.written() >= round_number - 1 and trial.server_app() > 0,
-        f"round {round_number} never began",
+        lambda: trial.phase().startswith(phase[:5]) and trial.merged() >= before,
+        f"the phase {phase} of round {round_number} never began",
     )
-    trial.sleep(trial.dice.uniform(0.0, trial.round_seconds()))
     trial.wait(lambda: trial.server_app() > 0, "no server app runs")
-    phase = trial.phase()
-    return f"in the {phase}", int(phase.rsplit(" ", 1)[1])
+    trial.sleep(trial.dice.uniform(0.0, trial.seconds_of(phase)))
+    trial.wait(lambda: trial.server_app() > 0, "no server app runs")
+    found = trial.phase()
+    return f"in the {found}", int(found.rsplit(" ", 1)[1])
 
 
 def _kill(unit: Unit) -> None:
