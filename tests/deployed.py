@@ -17,6 +17,12 @@ COMMAND = (sys.executable, "-m", "fedklpr_flwr.commands")
 _SECONDS = 120.0
 
 
+def env_of(home: Path) -> dict[str, str]:
+    """What a process of a deployment sees: its FLWR_HOME, and this environment's programs first."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": programs, "FLWR_HOME": str(home)}
+
+
 class Deployed:
     """A federation of real processes; what it started ends with the `with` block.
 
@@ -71,7 +77,7 @@ class Deployed:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command or [self.folder / part / "start.sh"],
-                env={**os.environ, "FLWR_HOME": str(home)},
+                env=env_of(home),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -91,7 +97,7 @@ class Deployed:
         """`fedklpr run --superlink`, beside the SuperLink."""
         return subprocess.Popen(
             [*COMMAND, "run", *overrides, "--superlink", connection or self.name],
-            env={**os.environ, "FLWR_HOME": str(self.folder / "office" / "flower")},
+            env=env_of(self.folder / "office" / "flower"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

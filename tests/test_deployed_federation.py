@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from deployed import COMMAND, Deployed, wait_for
+from deployed import COMMAND, Deployed, env_of, wait_for
 from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, tiny_overrides
 
 from fedklpr_flwr.report.rows import read_rows
@@ -119,7 +119,7 @@ def test_another_machine_is_answered_on_the_boxes_interface_alone(street):
 
 
 def known_nodes(deployed: Deployed) -> list[str]:
-    env = {**os.environ, "FLWR_HOME": str(deployed.folder / "office" / "flower")}
+    env = env_of(deployed.folder / "office" / "flower")
     command = ["flwr", "supernode", "list", deployed.name, "--format", "json"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     return [node["node-id"] for node in json.loads(done.stdout)["nodes"]]
