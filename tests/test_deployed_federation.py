@@ -176,7 +176,7 @@ def test_two_federations_on_one_machine_do_not_disturb_each_other(sites, tmp_pat
         for deployed in (one, two):
             words = (*chosen[deployed.name], "deployment=true")
             alone = run_tiny_federation(sites, deployed.base / "alone", *words, names=["ash"])
-            models[deployed.name] = (deployed.base / "run" / "global.safetensors").read_bytes()
+            models[deployed.name] = sha256_of(deployed.base / "run" / "global.safetensors")
             assert models[deployed.name] == alone.model
         assert models["one"] != models["two"]
 
