@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from deployed import COMMAND, Deployed, env_of, wait_for
-from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, tiny_overrides
+from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, sha256_of, tiny_overrides
 
 from fedklpr_flwr.report.rows import read_rows
 from fedklpr_flwr.runtime.deployment.certificates import make_node_key, sign_server
@@ -56,7 +56,7 @@ def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, ca
     env = {**os.environ, "FEDKLPR_CACHE": str(cache)}
     subprocess.run(simulate, env=env, check=True, capture_output=True)
     model = "global.safetensors"
-    assert (folder / model).read_bytes() == (tmp_path / model).read_bytes()
+    assert sha256_of(folder / model) == sha256_of(tmp_path / model)
     rows = [row for row in read_rows(folder / "run.jsonl") if row.client is None]
     assert [row.status for row in rows] == ["3 merged"] * 3
     assert rows[-1].pruned > 0
