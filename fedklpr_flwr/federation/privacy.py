@@ -40,6 +40,8 @@ def leaks(settings: Settings) -> list[str]:
     if settings.privacy.randomness == "seed":
         found.append("privacy.randomness=seed lets whoever knows the seed subtract the noise")
     rule, when = settings.method.pruning, settings.pruning.when
+    if rule != "none" and settings.pruning.batchnorm == "reestimate":
+        found.append("pruning.batchnorm=reestimate sends statistics of the pictures without noise")
     if rule not in _FROM_MASKED_NOISE:
         found.append(f"method.pruning={rule} prunes by an accuracy that is not noised")
     elif rule == "always" and when == "before_last_epoch":
@@ -73,6 +75,8 @@ def add_noise(
     with torch.no_grad():
         learnt = {name: tensor - received[name] for name, tensor in state.items()}
         squares = sum(float(change.double().square().sum()) for change in learnt.values())
+        if not math.isfinite(squares):  # training went astray: noise alone leaves
+            learnt = {name: torch.zeros_like(change) for name, change in learnt.items()}
         factor = min(1.0, chosen.clip / math.sqrt(squares)) if squares > 0 else 1.0
         deviation = 2 * chosen.clip * chosen.noise
         for name, tensor in state.items():

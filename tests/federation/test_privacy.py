@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tiny_federation import interfering
 from wiretap import PAIR
 
@@ -59,6 +60,24 @@ def test_pruned_weights_stay_zero_and_variances_positive():
     assert variances.min() > 0
 
 
+def test_an_update_that_went_astray_leaves_as_noise_alone():
+    out = noised(torch.tensor([1000.0, float("nan")]), "privacy.noise=0.001")
+    assert out.abs().max() < 0.05
+
+
+def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
+    """Batch norm's statistics, means and variances of the pictures, least of all."""
+    small = ("privacy.clip=1e-6", "privacy.noise=0.001")
+    run = federate(*PRIVATE, *small, names=PAIR)
+    assert run.row(2, PAIR[0]).pruned > 0
+    merged = load_file(run.folder / "global.safetensors")
+    statistics = {name: array for name, array in merged.items() if ".running_" in name}
+    assert statistics
+    for name, array in statistics.items():
+        start = 1.0 if name.endswith("running_var") else 0.0
+        assert abs(array - start).max() < 1e-4, name
+
+
 def test_epsilon_is_renyis_bound_of_a_gaussian():
     settings = private("privacy.noise=2")
     orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 64))
@@ -78,6 +97,7 @@ def test_epsilon_is_renyis_bound_of_a_gaussian():
         ("method.pruning=recovery", "by an accuracy that is not noised"),
         ("method.pruning=sub_fedavg", "by an accuracy that is not noised"),
         ("pruning.when=before_last_epoch", "by weights that are not noised yet"),
+        ("pruning.batchnorm=reestimate", "statistics of the pictures without noise"),
     ],
 )
 def test_a_setting_that_lets_something_out_around_the_noise_has_no_epsilon(override, said):
