@@ -6,7 +6,8 @@
 Two of the drawn sites send, instead of what they learnt, noise (the received model and normal noise
 as large as its weights), a huge update (a thousand times what they learnt), both with the largest
 divergence they may say, or the opposite of what they learnt, three times. Runs that are whole are
-kept. The honest six are compared with a federation in which the two never were.
+kept, and those that were stopped go on. The honest six are compared with a federation in which the
+two never were.
 """
 
 import argparse
@@ -69,7 +70,8 @@ def spoilt(kind: str, tensors: Tensors, received: Mapping[str, np.ndarray]) -> d
 def run_one(name: str, seed: int, folder: Path, words: Sequence[str]) -> None:
     """One run in this process."""
     kind, overrides = RUNS[name]
-    words = [*overrides, *words, f"seed={seed}", f"run.dir={folder}"]
+    begun = (folder / "state.json").exists()
+    words = [*overrides, *words, f"seed={seed}", f"{'resume' if begun else 'run.dir'}={folder}"]
     if kind is None:
         words.append(without_hostile())
     prepared = prepare(words)

@@ -87,6 +87,9 @@ def open_gallery(
         WeightsError: the model draws no numbers.
     """
     root = root.expanduser().absolute()
+    if not root.is_dir():
+        got = "got a file" if root.exists() else "there is no such path"
+        raise DataError(f"{root}: expected a folder of pictures to search in, {got}")
     tree = open_tree("folder", root)
     rows = folder_reader.searched_rows(tree)
     dimensions = model.network.feature_dim
