@@ -11,7 +11,7 @@ from fedklpr_flwr.algorithm.block_arithmetic import (
     divide_compiled,
     is_compiled,
 )
-from fedklpr_flwr.algorithm.merging import merge_tensor
+from fedklpr_flwr.algorithm.merging import merge_model, merge_tensor
 from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.wire.forms import BFLOAT16, FLOAT32
 from fedklpr_flwr.wire.kept_values import KeptValues
@@ -50,8 +50,8 @@ def test_values_are_added_to_the_same_bit(whole, masked):
     add_by_numpy(numerators[0], codes[0], mask, places, values, weight, room)
     bits = MASK.view(np.uint8)
     held, counted = ALL_HELD if whole else bits, bits if masked else ALL_HELD
-    taken = add_compiled(numerators[1], codes[1], held, counted, values, weight)
-    assert taken == values.size
+    taken = add_compiled(numerators[1], codes[1], [(values, held, counted)], [weight])
+    assert taken == [values.size]
     assert same_bits(*numerators)
     assert np.array_equal(*codes)
 
@@ -85,6 +85,41 @@ def test_a_large_tensor_is_merged_as_small_ones_are(clients):
     ]
     assert len(small[1]) >= cut
     assert np.array_equal(whole.view(np.uint32), np.concatenate(small).view(np.uint32))
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_a_block_of_one_pruned_coordinate_is_not_taken_for_one_that_all_hold(delta):
+    """What is left of a tensor after whole blocks may be a single coordinate."""
+    previous, mask = np.full(SIZE, 5, np.float32), np.ones(SIZE, np.bool_)
+    mask[-1] = False
+    reference = previous if delta else None
+    symbols = VALUES[:-1].view(np.uint32)
+    if reference is not None:
+        symbols = difference(symbols, reference[:-1].view(np.uint32))
+    planes = split_planes(symbols, FLOAT32, delta)
+    kept = KeptValues("w", SIZE - 1, planes, FLOAT32, reference, None, lambda: None)
+    numerator, code, pruned = np.zeros(1, np.float32), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+    weight = np.float32(1)
+    assert kept.add_block(SIZE - 1, SIZE - 1, numerator, code, pruned, pruned, weight) == 0
+    assert add_compiled(numerator, code, [(VALUES[:0], pruned, pruned)], [weight]) == [0]
+    assert (numerator[0], code[0]) == (0, 0)
+
+
+@pytest.mark.parametrize("clients", [3, 11])
+def test_small_tensors_beside_a_large_one_are_merged_as_they_are_alone(clients):
+    model = {"large": VALUES, "small": VALUES[:1003], "one": VALUES[:1]}
+    updates = {}
+    for name, previous in model.items():
+        masks = [np.random.default_rng(k).random(previous.size) < 0.5 for k in range(clients)]
+        updates[name] = [
+            (0.1 + 0.05 * k, mask, previous[mask] * (1 + k)) for k, mask in enumerate(masks)
+        ]
+        updates[name][1] = 0.3, None, -previous
+    beside = merge_model(
+        model, lambda name: [lambda update=update: update for update in updates[name]], threads=2
+    )
+    for name in ("small", "one"):
+        assert same_bits(beside[name], merge_tensor(name, model[name], updates[name]))
 
 
 @pytest.mark.parametrize("delta", [False, True])

@@ -4,6 +4,7 @@ A compiled loop works through a whole block without Python's lock, so that threa
 each other; numpy's passes each ask for it again.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,18 @@ from fedklpr_flwr.compiled import WORTH_COMPILING, compiled
 
 Array = NDArray[Any]
 
-ALL_HELD = np.ones(1, np.uint8)
+GROUP = 8
+"""Clients summed at once: one bit of the code each."""
+ALL_HELD = np.empty(0, np.uint8)
 """Stands for a mask where all coordinates are held."""
+
+Operands = tuple[Array, Array, Array]
+"""What a client adds to a block: float32 values from the block's first on, more may follow; uint8
+(n,), 1 where there is a value, or ALL_HELD; and uint8 (n,), the bits that go into the codes, or
+ALL_HELD."""
+
+_NOBODY = np.empty(0, np.float32), ALL_HELD, ALL_HELD
+_CHUNK = 65_536  # coordinates that all clients add to before the next: they stay in the cache
 
 
 def is_compiled(size: int) -> bool:
@@ -53,23 +64,34 @@ def add_by_numpy(
 
 
 def add_compiled(
-    numerator: Array, code: Array, held: Array, counted: Array, values: Array, weight: np.float32
-) -> int:
-    """The same of values that lie in memory.
+    numerator: Array, code: Array, operands: Sequence[Operands], weights: Sequence[np.float32]
+) -> NDArray[np.int64] | None:
+    """The same of values that lie in memory, of up to eight clients, one after another.
 
     Args:
         numerator: float32 (n,), changed.
         code: uint8 (n,), changed.
-        held: uint8 (n,), 1 where there is a value, or ALL_HELD.
-        counted: uint8 (n,), the bits that go into the codes, or ALL_HELD.
-        values: float32, from the block's first on; more may follow.
-        weight: their factor.
+        operands: of each client.
+        weights: the values' factors.
 
     Returns:
-        How many values there were; -1 where numba is not installed, and nothing was done.
+        How many values of each there were; None where numba is not installed, and nothing was done.
     """
     loop = compiled(_add)
-    return -1 if loop is None else int(loop(numerator, code, held, counted, values, weight))
+    if loop is None:
+        return None
+    filled = [*operands, *[_NOBODY] * (GROUP - len(operands))]
+    values, held, counted = (tuple(map(_read_only, column)) for column in zip(*filled, strict=True))
+    factors = np.array(weights, np.float32)
+    taken: NDArray[np.int64] = loop(numerator, code, values, held, counted, factors)
+    return taken
+
+
+def _read_only(array: Array) -> Array:
+    """Gives a view of one type whoever's it is: the loop is compiled once."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def divide(
@@ -115,27 +137,42 @@ def divide_block(numerator: Array, denominator: Array, previous: Array, merged: 
 
 
 def _add(
-    numerator: Array, code: Array, held: Array, counted: Array, values: Array, weight: np.float32
-) -> int:
-    if held.size == 1:
-        for place in range(numerator.size):
-            numerator[place] += values[place] * weight
-        taken = numerator.size
-    else:
-        # First the places, without a branch that half a random mask would mispredict.
-        places = np.empty(numerator.size + 1, np.int32)
-        taken = 0
-        for place in range(numerator.size):
-            places[taken] = place
-            taken += held[place]
-        for number in range(taken):
-            numerator[places[number]] += values[number] * weight
-    if counted.size == 1:
-        for place in range(code.size):
-            code[place] = np.uint8(code[place] << 1) | np.uint8(1)
-    else:
-        for place in range(code.size):
-            code[place] = np.uint8(code[place] << 1) | counted[place]
+    numerator: Array,
+    code: Array,
+    values: tuple[Array, ...],
+    held: tuple[Array, ...],
+    counted: tuple[Array, ...],
+    weights: Array,
+) -> NDArray[np.int64]:
+    """Chunk by chunk, all clients of a chunk together, while it lies in the nearest cache."""
+    taken = np.zeros(weights.size, np.int64)
+    places = np.empty(_CHUNK + 1, np.int32)
+    for start in range(0, numerator.size, _CHUNK):
+        stop = min(start + _CHUNK, numerator.size)
+        sums, codes = numerator[start:stop], code[start:stop]
+        for client in range(weights.size):
+            given, weight = values[client][taken[client] :], weights[client]
+            if held[client].size == 0:
+                for place in range(sums.size):
+                    sums[place] += given[place] * weight
+                taken[client] += sums.size
+            else:
+                # First the places, without a branch that half a random mask would mispredict.
+                bits = held[client][start:stop]
+                found = 0
+                for place in range(sums.size):
+                    places[found] = place
+                    found += bits[place]
+                for number in range(found):
+                    sums[places[number]] += given[number] * weight
+                taken[client] += found
+            if counted[client].size == 0:
+                for place in range(codes.size):
+                    codes[place] = np.uint8(codes[place] << 1) | np.uint8(1)
+            else:
+                bits = counted[client][start:stop]
+                for place in range(codes.size):
+                    codes[place] = np.uint8(codes[place] << 1) | bits[place]
     return taken
 
 

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.block_arithmetic import Array, add_by_numpy
+from fedklpr_flwr.algorithm.block_arithmetic import Array, add_by_numpy, add_compiled
 from fedklpr_flwr.algorithm.merge_part import Part, Reader
 
-LARGE_BLOCK = 524_288
+LARGE_BLOCK = 262_144
 """The same where loops are compiled: they take their own time, and ask for Python's lock once."""
 BLOCK = 131_072
 """Coordinates summed at once: a multiple of 8, so that packed masks can be cut there.
 
 Smaller blocks fit the cache better, but threads then meet at Python's lock more often."""
-GROUP = 8
-"""Clients summed at once: one bit of the code each."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,8 @@ def _sum_block(
     numerator, code = scratch.numerator[:size], scratch.code[:size]
     numerator[:] = 0
     code[:] = 0
+    if fast and _add_together(parts, readers, start, stop, numerator, code, plain):
+        return numerator, code
     for part, reader in zip(parts, readers, strict=True):
         if fast and reader.add_block(start, stop, numerator, code, plain=plain):
             continue
@@ -108,3 +108,23 @@ def _sum_block(
         bits, room = None if plain else mask, scratch.room[:size]
         add_by_numpy(numerator, code, bits, places, values, part.weight, room)
     return numerator, code
+
+
+def _add_together(
+    parts: Sequence[Part],
+    readers: Sequence[Reader],
+    start: int,
+    stop: int,
+    numerator: Array,
+    code: Array,
+    plain: bool,
+) -> bool:
+    """Adds a block of all clients by one compiled loop; False where somebody's must be decoded."""
+    found = [reader.in_memory(start, stop, plain=plain) for reader in readers]
+    operands = [operand for operand in found if operand is not None]
+    if len(operands) < len(readers):
+        return False
+    taken = add_compiled(numerator, code, operands, [part.weight for part in parts])
+    for reader, count in zip(readers, [] if taken is None else taken, strict=True):
+        reader.skip(int(count))
+    return True

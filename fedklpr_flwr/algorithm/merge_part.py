@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.block_arithmetic import ALL_HELD, Array, add_compiled
+from fedklpr_flwr.algorithm.block_arithmetic import ALL_HELD, Array, Operands, add_compiled
 from fedklpr_flwr.errors import MergeError
 
 
@@ -92,7 +92,12 @@ class ArrayValues:
         weight: np.float32,
     ) -> int:
         """See ValueSource."""
-        return add_compiled(numerator, code, held, counted, self._values[first:], weight)
+        taken = add_compiled(numerator, code, [(self.following(first), held, counted)], [weight])
+        return -1 if taken is None else int(taken[0])
+
+    def following(self, first: int) -> Array:
+        """All values from the given one on."""
+        return self._values[first:]
 
     def release(self) -> None:
         """See ValueSource."""
@@ -146,21 +151,38 @@ class Reader:
     ) -> bool:
         """Adds a block to sums by a compiled loop; False where the values have none.
 
-        Blocks must be asked for in order, of this or of `next_block`, without gaps.
+        Blocks must be asked for in order, without gaps, each by one of the three ways.
         """
-        part, mask = self._part, self._part.held(start, stop)
-        bits = ALL_HELD if mask is None else mask.view(np.uint8)
-        held, counted = ALL_HELD if part.dense else bits, ALL_HELD if plain else bits
-        taken = part.values.add_block(
-            self._next, start, numerator, code, held, counted, part.weight
-        )
+        bits = self._bits(start, stop, plain=plain)
+        values, weight = self._part.values, self._part.weight
+        taken = values.add_block(self._next, start, numerator, code, *bits, weight)
         self._next += max(taken, 0)
         return taken >= 0
+
+    def in_memory(self, start: int, stop: int, *, plain: bool) -> Operands | None:
+        """Gives what a compiled loop over several clients asks of one; None where it must decode.
+
+        `skip` must be told how many values the loop took.
+        """
+        values = self._part.values
+        if not isinstance(values, ArrayValues):
+            return None
+        return (values.following(self._next), *self._bits(start, stop, plain=plain))
+
+    def skip(self, count: int) -> None:
+        """So many values have been taken."""
+        self._next += count
+
+    def _bits(self, start: int, stop: int, *, plain: bool) -> tuple[Array, Array]:
+        """Gives where a block's values belong, and which of its bits go into the codes."""
+        mask = self._part.held(start, stop)
+        bits = ALL_HELD if mask is None else mask.view(np.uint8)
+        return ALL_HELD if self._part.dense else bits, ALL_HELD if plain else bits
 
     def next_block(self, start: int, stop: int) -> tuple[Array | None, Array | slice, Array]:
         """Gives a block's mask (None = all held), and values with their places, less `start`.
 
-        Blocks must be asked for in order, without gaps.
+        Blocks must be asked for in order, without gaps, see `add_block`.
         """
         part, mask = self._part, self._part.held(start, stop)
         count = stop - start

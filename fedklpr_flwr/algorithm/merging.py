@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from fedklpr_flwr.algorithm.block_arithmetic import (
+    GROUP,
     Array,
     divide,
     divide_block,
@@ -22,7 +23,6 @@ from fedklpr_flwr.algorithm.block_arithmetic import (
 from fedklpr_flwr.algorithm.crew import Crew
 from fedklpr_flwr.algorithm.masked_sum import (
     BLOCK,
-    GROUP,
     LARGE_BLOCK,
     Scratch,
     denominators,
@@ -63,6 +63,7 @@ class MergeAccumulator:
         how: str = "masked_mean",
         trim: float = 0.25,
         crew: Crew[Scratch] | None = None,
+        fast: bool | None = None,
     ) -> None:
         """Starts the merge of one tensor.
 
@@ -74,6 +75,7 @@ class MergeAccumulator:
                 contributions of the tensor.
             trim: of `trimmed_mean`, the share of holders left out at each end, in [0, 0.5).
             crew: the threads that share the sums, each with its scratch; None = this one.
+            fast: by compiled loops; None = where this tensor is worth it.
 
         Raises:
             MergeError: `how` is unknown.
@@ -85,7 +87,7 @@ class MergeAccumulator:
         self._plain = how == "plain_mean"
         self._trim = trim if how == "trimmed_mean" else None
         self._waiting: list[Part] = []
-        self._fast = is_compiled(previous.size)
+        self._fast = is_compiled(previous.size) if fast is None else fast
         self._crew = crew or Crew(1, lambda: Scratch.of(min(LARGE_BLOCK, previous.size)))
         # Running sums over the whole tensor exist only with more clients than fit one group.
         self._sums: tuple[Array, Array] | None = None
@@ -127,13 +129,17 @@ class MergeAccumulator:
         self._share(partial(self._add_waiting, *self._sums))
         self._let_go()
 
-    def result(self) -> Array:
+    def result(self, merged: Array | None = None) -> Array:
         """Gives the merged tensor, of the previous one's shape and dtype.
 
         Coordinates that nobody of positive weight holds (all of them, where nothing was added)
         are the previous ones to the bit. The accumulator is used up.
+
+        Args:
+            merged: flat room for it, of the previous one's size and dtype; None = new.
         """
-        merged = np.empty_like(self._previous).reshape(-1)
+        if merged is None:
+            merged = np.empty_like(self._previous).reshape(-1)
         self._share(partial(self._divide, merged))
         self._let_go()
         self._sums = None
@@ -236,34 +242,48 @@ def merge_model(
     Raises:
         MergeError: see `merge_tensor`.
     """
+    # One piece of memory: the system gives a large one in large pages, and a page's first touch
+    # costs as much as the sums in it.
+    ends = np.cumsum([array.size for array in previous.values()], dtype=np.int64)
+    whole = np.empty(int(ends[-1]) if previous else 0, np.float32)
+    room = dict(zip(previous, np.split(whole, ends[:-1]), strict=True)) if previous else {}
+    # Where a large tensor has brought the compiled loops, small ones gain from them as well.
+    fast = is_compiled(max((array.size for array in previous.values()), default=0))
     merged: dict[str, Array] = {}
-    with Crew(min(threads, MOST_THREADS), partial(Scratch.of, LARGE_BLOCK)) as crew:
 
-        def merge_shared(name: str) -> None:
-            accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=crew)
-            contributors = contributors_of(name)
-            for start in range(0, len(contributors), GROUP):
-                if start:
-                    accumulator.make_room()
-                group = contributors[start : start + GROUP]
-                for contribution in crew.map(lambda contributor: contributor(), group):
-                    accumulator.add(*contribution)
-            merged[name] = accumulator.result()
+    def accumulator_of(name: str, crew: Crew[Scratch]) -> MergeAccumulator:
+        return MergeAccumulator(name, previous[name], how=how, trim=trim, crew=crew, fast=fast)
 
-        def merge_small() -> None:
-            own = Crew(1, lambda: Scratch.of(min(SHARED, BLOCK)))
-            for name in previous:
-                if previous[name].size >= SHARED:
-                    continue
-                accumulator = MergeAccumulator(name, previous[name], how=how, trim=trim, crew=own)
+    def merge_small() -> None:
+        own = Crew(1, partial(Scratch.of, SHARED))
+        for name in previous:
+            if previous[name].size < SHARED:
+                accumulator = accumulator_of(name, own)
                 for contributor in contributors_of(name):
                     accumulator.add(*contributor())
-                merged[name] = accumulator.result()
+                merged[name] = accumulator.result(room[name])
 
-        # Small tensors are Python's work more than the processor's: one thread does them all, and
-        # leaves the loops of the large ones to the others.
-        with crew.beside(merge_small):
-            for name in sorted(previous, key=lambda name: -previous[name].size):
-                if previous[name].size >= SHARED:
-                    merge_shared(name)
+    # Small tensors are Python's work more than the processor's: one thread does them all, and
+    # leaves the loops of the large ones to the others.
+    with (
+        Crew(min(threads, MOST_THREADS), partial(Scratch.of, LARGE_BLOCK)) as crew,
+        crew.beside(merge_small),
+    ):
+        for name in sorted(previous, key=lambda name: -previous[name].size):
+            if previous[name].size >= SHARED:
+                accumulator = accumulator_of(name, crew)
+                _add_in_groups(accumulator, contributors_of(name), crew)
+                merged[name] = accumulator.result(room[name])
     return {name: merged[name] for name in previous}
+
+
+def _add_in_groups(
+    accumulator: MergeAccumulator, contributors: Sequence[Contributor], crew: Crew[Scratch]
+) -> None:
+    """Decode a group of clients by all threads, and add it, before the next."""
+    for start in range(0, len(contributors), GROUP):
+        if start:
+            accumulator.make_room()
+        group = contributors[start : start + GROUP]
+        for contribution in crew.map(lambda contributor: contributor(), group):
+            accumulator.add(*contribution)

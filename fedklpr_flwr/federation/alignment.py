@@ -1,12 +1,14 @@
 """Who goes another way than all others: noise and poison have no direction in common with learning.
 
     c_k = cos(change_k, mean of the others' changes)      on a sample of the weights that k holds
-    trust_k = min(1, max(0, c_k) / (share x median_j c_j))
+    C_k <- C_k + (c_k - C_k) / 3                           over the rounds k took part in
+    trust_k = min(1, max(0, C_k) / (share x median_j C_j))
 
-Each change counts with length 1 in the others' mean, so that a huge one leads nobody astray. Where
-the median itself is within chance, nobody can be told from anybody, and all are trusted. Source:
-the ReLU-cosine trust of FLTrust (Cao et al. 2021); the others' mean in place of a server's own
-update, and the median, are ours.
+Each change counts with length 1 in the others' mean, so that a huge one leads nobody astray. Late
+in a run an honest cosine of one round may lie within chance of zero, where noise lies always; the
+running mean keeps them apart. Where the median itself is within chance, nobody can be told from
+anybody, and all are trusted. Source: the ReLU-cosine trust of FLTrust (Cao et al. 2021); the
+others' mean in place of a server's own update, the running mean, and the median, are ours.
 """
 
 from collections.abc import Mapping
@@ -26,6 +28,9 @@ SAMPLED = 262_144
 _CHANCE = 4.0
 """Standard deviations of a cosine by chance, 1 / sqrt(n), that a median must be above."""
 
+_NEW = 1 / 3
+"""What a round counts in the running cosine: honest ones change slowly, chance does not."""
+
 Places = Mapping[str, NDArray[np.int64]]
 
 
@@ -40,6 +45,19 @@ class Change:
 
     values: Array
     held: Array
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a client's changes agree with the others'.
+
+    Attributes:
+        cosine: in [-1, 1], the running mean over its rounds.
+        common: the sampled weights that it and anybody else hold in this round.
+    """
+
+    cosine: float
+    common: int
 
 
 def sampled_places(layout: Layout, settings: Settings) -> Places:
@@ -104,40 +122,70 @@ class ChangeMeter:
 
 
 def alignment_share(settings: Settings) -> float | None:
-    """The share of the median cosine from which on a client counts whole; real boxes are asked."""
-    return settings.defence.alignment or (0.3 if settings.deployment else None)
+    """The share of the median cosine from which on a client counts whole; None = nobody is asked.
+
+    Real boxes are asked where the settings do not say; 0 asks nobody.
+    """
+    asked = settings.defence.alignment
+    default = 0.3 if settings.deployment else 0.0
+    return (default if asked is None else asked) or None
 
 
-def trust(changes: Mapping[str, Change | None], share: float | None) -> dict[str, float]:
-    """How far each client is trusted, in [0, 1]; empty where that is not asked.
+def running_cosines(
+    changes: Mapping[str, Change | None], before: Mapping[str, float]
+) -> dict[str, Agreement]:
+    """How each client's changes have agreed with the others', of those that changed anything.
 
     Args:
-        changes: of the clients that count, by name; one that changed nothing is trusted.
-        share: see `alignment_share`.
+        changes: of the clients that count, by name.
+        before: the running cosines up to the round before; new clients have none.
+
+    Returns:
+        By client; empty where there are too few to say who stands out, or a change is not known.
     """
     known = {client: change for client, change in changes.items() if change is not None}
-    if share is None or len(known) < FEWEST or len(known) < len(changes):
+    if len(known) < len(changes):
+        return {}
+    known = {client: change for client, change in known.items() if change.values.any()}
+    if len(known) < FEWEST:
         return {}
     held = np.stack([change.held for change in known.values()])
     unit = np.stack([_unit(change.values) for change in known.values()])
-    cosines = np.array([_cosine_to_others(unit, held, row) for row in range(len(unit))])
-    least = share * float(np.median(cosines))
-    if least <= share * _CHANCE / unit.shape[1] ** 0.5:
-        return dict.fromkeys(known, 1.0)
-    factors = np.clip(cosines / least, 0.0, 1.0)
-    factors[~unit.any(axis=1)] = 1.0
-    return {client: float(factor) for client, factor in zip(known, factors, strict=True)}
+    found = {}
+    for row, client in enumerate(known):
+        cosine, common = _cosine_to_others(unit, held, row)
+        earlier = before.get(client, cosine)
+        found[client] = Agreement(earlier + _NEW * (cosine - earlier), common)
+    return found
+
+
+def trust(agreements: Mapping[str, Agreement], share: float) -> dict[str, float]:
+    """How far each client is trusted, in [0, 1].
+
+    Args:
+        agreements: see `running_cosines`.
+        share: see `alignment_share`.
+    """
+    if not agreements:
+        return {}
+    cosines = np.array([agreement.cosine for agreement in agreements.values()])
+    common = np.median([agreement.common for agreement in agreements.values()])
+    median = float(np.median(cosines))
+    if median <= _CHANCE / max(float(common), 1.0) ** 0.5:
+        return dict.fromkeys(agreements, 1.0)
+    factors = np.clip(cosines / (share * median), 0.0, 1.0)
+    return {client: float(factor) for client, factor in zip(agreements, factors, strict=True)}
 
 
 def _unit(values: Array) -> NDArray[np.float64]:
-    length = float(np.linalg.norm(values.astype(np.float64)))
-    return values / length if length > 0 else values.astype(np.float64)
+    return values / float(np.linalg.norm(values.astype(np.float64)))
 
 
-def _cosine_to_others(unit: NDArray[np.float64], held: Array, row: int) -> float:
+def _cosine_to_others(unit: NDArray[np.float64], held: Array, row: int) -> tuple[float, int]:
+    """The cosine, and on how many weights, those that the client and anybody else hold."""
     holders = held.sum(axis=0) - held[row]
     common = held[row] & (holders > 0)
     others = (unit.sum(axis=0) - unit[row])[common] / holders[common]
     own = unit[row][common]
     lengths = float(np.linalg.norm(own) * np.linalg.norm(others))
-    return float(own @ others) / lengths if lengths > 0 else 0.0
+    return float(own @ others) / lengths if lengths > 0 else 0.0, int(common.sum())

@@ -33,6 +33,6 @@ class Defence:
     """What one hostile or broken client cannot do to the others."""
 
     norm_bound: float | None = between(1.0)
-    alignment: float | None = between(0.01, 1.0, default=None)
+    alignment: float | None = between(0.0, 1.0, default=None)
     trim: float = between(0.0, 0.49)
     quarantine: int | None = between(1)

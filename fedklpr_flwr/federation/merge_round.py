@@ -32,6 +32,7 @@ from fedklpr_flwr.federation.alignment import (
     Change,
     ChangeMeter,
     alignment_share,
+    running_cosines,
     sampled_places,
     trust,
 )
@@ -88,6 +89,7 @@ class MergeNotes:
         weight: what was merged with.
         shortened: the factors of updates that stood out, see defence.py; empty for all others.
         trust: by client, see alignment.py; empty where it is not asked.
+        cosine: the running cosine of those that were compared; likewise.
     """
 
     klaw: Mapping[str, float]
@@ -95,6 +97,7 @@ class MergeNotes:
     weight: Mapping[str, float]
     shortened: Mapping[str, Lengths] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
+    cosine: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ def run_merge_round(
     arrivals: Sequence[Arrival],
     layout: Layout,
     settings: Settings,
+    cosines: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, np.ndarray], MergeNotes]:
     """Merge a round's updates; the result does not depend on the order of arrival.
 
@@ -178,18 +182,14 @@ def run_merge_round(
         arrivals: the valid updates.
         layout: the tensors that travel in this round; the others stay as they are.
         settings: the run's settings.
+        cosines: the clients' running cosines up to the round before, see alignment.py.
 
     Returns:
         The merged model, and how it was weighed.
     """
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
-    working = {a.client: a.change for a in ordered if not a.report.idle}
-    trusted = trust(working, alignment_share(settings))
-    clients, reports = [a.client for a in ordered], [a.report for a in ordered]
-    notes = weigh(clients, reports, layout, settings, trusted)
+    notes = _weigh_arrivals(ordered, layout, settings, cosines or {})
     counted = [a for a in ordered if notes.weight[a.client] > 0]
-    lengths = {a.client: a.lengths for a in counted}
-    notes = replace(notes, shortened=shortening(lengths, norm_bound(settings)))
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:  # a payload's checksum is counted without the lock
         payloads = list(
@@ -222,6 +222,24 @@ def run_merge_round(
         threads=threads,
     )
     return {**previous, **merged}, notes
+
+
+def _weigh_arrivals(
+    ordered: Sequence[Arrival], layout: Layout, settings: Settings, cosines: Mapping[str, float]
+) -> MergeNotes:
+    """How a round is weighed, and whose update is shortened."""
+    share = alignment_share(settings)
+    working = {a.client: a.change for a in ordered if not a.report.idle}
+    agreements = running_cosines(working, cosines) if share else {}
+    trusted = trust(agreements, share) if share else {}
+    clients, reports = [a.client for a in ordered], [a.report for a in ordered]
+    notes = weigh(clients, reports, layout, settings, trusted)
+    lengths = {a.client: a.lengths for a in ordered if notes.weight[a.client] > 0}
+    return replace(
+        notes,
+        shortened=shortening(lengths, norm_bound(settings)),
+        cosine={client: found.cosine for client, found in agreements.items()},
+    )
 
 
 def weigh(

@@ -204,8 +204,9 @@ class OpenRound:
     def merge(self, state: ServerState) -> None:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
+        cosines = {c: s.cosine for c, s in state.clients.items() if s.cosine is not None}
         state.tensors, notes = run_merge_round(
-            state.tensors, state.sent, arrivals, self._layout, self._settings
+            state.tensors, state.sent, arrivals, self._layout, self._settings, cosines
         )
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
@@ -224,6 +225,7 @@ class OpenRound:
                 mask_hash=self._hashes[client],
                 examples=arrival.report.examples,
                 pruned=arrival.report.pruned,
+                cosine=notes.cosine.get(client, cosines.get(client)),
             )
         for known in state.clients.values():
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all

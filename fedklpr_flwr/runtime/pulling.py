@@ -5,13 +5,13 @@ for the rest, for three minutes, and hands out nothing meanwhile.
 """
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.superlink.grid import HttpGrid
 
 Pull = Callable[[Sequence[str]], list[Message]]
 """Ids of messages that wait -> the replies that have come since the last call."""
@@ -22,7 +22,9 @@ _STUCK_SECONDS = 5.0
 
 def pulling_from(grid: Grid) -> Pull:
     """How to ask a grid: each reply apart where a network lies between, else all at once."""
-    if isinstance(grid, HttpGrid):
+    # Importing it takes a web framework along; there is no such grid before somebody has.
+    network = sys.modules.get("flwr.superlink.grid")
+    if network is not None and isinstance(grid, network.HttpGrid):
         return PullApart(grid)
     return lambda ids: list(grid.pull_messages(list(ids)))
 

@@ -48,6 +48,7 @@ class ClientState:
         delivered: the name of the payload that brought it the merged model; empty = not sent yet.
         examples: pictures it trains from, as last reported.
         pruned: share of the prunable weights that its mask prunes.
+        cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
     """
 
     base_round: int
@@ -55,6 +56,7 @@ class ClientState:
     delivered: str = ""
     examples: int = 0
     pruned: float = 0.0
+    cosine: float | None = None
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from fedklpr_flwr.errors import RunError
@@ -13,7 +14,7 @@ VERSION = 1
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
-_CLIENT_SINCE = {"pruned": (int, float)}
+_CLIENT_SINCE = {"pruned": (int, float), "cosine": (int, float, NoneType)}
 
 
 def check_record(record: Any, file: Path) -> None:

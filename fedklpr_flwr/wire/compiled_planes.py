@@ -33,8 +33,8 @@ def add_planes(
             difference to; None = they were not.
         numerator: float32 (n,), weight x values are added to it.
         code: uint8 (n,), the counted bits are shifted in.
-        held: uint8 (n,), 1 where there is a value, or one 1 where all are.
-        counted: uint8 (n,), or one 1.
+        held: uint8 (n,), 1 where there is a value, or none where all are.
+        counted: uint8 (n,), or none where all count.
         weight: the values' factor.
 
     Returns:
@@ -72,7 +72,7 @@ def _add(
         found = 0
         for place in range(start, stop):  # no branch, which half a random mask would mispredict
             places[found] = place
-            found += int(held[place]) if held.size > 1 else 1
+            found += int(held[place]) if held.size else 1
         if reference.size:
             for number in range(found):
                 at = taken + number
@@ -100,7 +100,7 @@ def _add(
         for number in range(found):
             numerator[places[number]] += values[number] * weight
         taken += found
-    if counted.size == 1:
+    if counted.size == 0:
         for place in range(code.size):
             code[place] = np.uint8(code[place] << 1) | np.uint8(1)
     else:

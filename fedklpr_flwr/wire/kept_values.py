@@ -83,8 +83,8 @@ class KeptValues:
             start: the block's first coordinate.
             numerator: float32 (n,), weight x values are added to it.
             code: uint8 (n,), the counted bits are shifted in.
-            held: uint8 (n,), 1 where a value is kept, or one 1 where all are.
-            counted: uint8 (n,), or one 1.
+            held: uint8 (n,), 1 where a value is kept, or none where all are.
+            counted: uint8 (n,), or none where all count.
             weight: the values' factor.
 
         Returns:

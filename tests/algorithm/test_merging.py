@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedklpr_flwr.algorithm import masked_sum, merging, trimmed_mean
+from fedklpr_flwr.algorithm.block_arithmetic import GROUP
 from fedklpr_flwr.algorithm.merge_part import ArrayValues
 from fedklpr_flwr.algorithm.merging import MergeAccumulator, merge_model, merge_tensor
 from fedklpr_flwr.algorithm.weighting import pruning_weights
@@ -313,7 +314,7 @@ def test_at_most_eight_contributions_are_held():
     merged = merge_tensor("a", f32(0, 0, 0), stream())
     np.testing.assert_allclose(merged, 1, rtol=1e-6)
     # The group of eight, the one that did not fit it any more, and the one just made.
-    assert most <= masked_sum.GROUP + 2
+    assert most <= GROUP + 2
 
 
 @pytest.mark.parametrize("how", merging.MERGES)

@@ -8,6 +8,7 @@ from fedklpr_flwr.federation.alignment import (
     Change,
     ChangeMeter,
     alignment_share,
+    running_cosines,
     sampled_places,
     trust,
 )
@@ -29,8 +30,12 @@ def six(**others):
     return {**{f"good-{n}": change(n) for n in range(1, 7)}, **others}
 
 
+def factors_of(changes, before=None):
+    return trust(running_cosines(changes, before or {}), 0.3)
+
+
 def test_noise_and_flipped_updates_weigh_nothing_and_honest_ones_whole():
-    factors = trust(six(noise=change(8, way=0), flipped=change(9, way=-3)), 0.3)
+    factors = factors_of(six(noise=change(8, way=0), flipped=change(9, way=-3)))
     assert factors["flipped"] == 0
     assert factors["noise"] < 0.25
     assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
@@ -38,33 +43,45 @@ def test_noise_and_flipped_updates_weigh_nothing_and_honest_ones_whole():
 
 def test_a_huge_update_leads_nobody_astray():
     huge = change(8, way=0, own=1e6)
-    factors = trust(six(huge=huge, twin=huge), 0.3)
+    factors = factors_of(six(huge=huge, twin=huge))
     assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
 
 
 def test_only_weights_that_both_hold_are_compared():
     held = np.random.default_rng(3).random(SAMPLED) < 0.3
-    factors = trust(six(sparse=change(9, held=held), poison=change(9, way=-1, held=held)), 0.3)
+    factors = factors_of(six(sparse=change(9, held=held), poison=change(9, way=-1, held=held)))
     assert factors["sparse"] == 1
     assert factors["poison"] == 0
 
 
 def test_where_nobody_agrees_nobody_can_be_told_from_anybody():
-    assert set(trust({str(n): change(n, way=0) for n in range(5)}, 0.3).values()) == {1.0}
+    assert set(factors_of({str(n): change(n, way=0) for n in range(5)}).values()) == {1.0}
 
 
-def test_a_client_that_changed_nothing_is_trusted():
+def test_a_client_that_changed_nothing_is_not_asked():
     still = Change(np.zeros(SAMPLED, np.float32), ALL)
-    assert trust(six(still=still), 0.3)["still"] == 1
+    factors = factors_of(six(still=still))
+    assert "still" not in factors
+    assert factors["good-1"] == 1
 
 
 def test_two_clients_or_no_question_give_no_answer(tiny_settings):
-    pair = {"a": change(1), "b": change(2)}
-    assert trust(pair, 0.3) == {}
-    assert trust(six(), None) == {}
+    assert factors_of({"a": change(1), "b": change(2)}) == {}
+    assert factors_of(six(unknown=None)) == {}
     assert alignment_share(tiny_settings()) is None
     assert alignment_share(tiny_settings("deployment=true")) == 0.3
     assert alignment_share(tiny_settings("deployment=true", "defence.alignment=0.1")) == 0.1
+    assert alignment_share(tiny_settings("deployment=true", "defence.alignment=0")) is None
+
+
+def test_earlier_rounds_count_so_that_chance_does_not_free_noise_nor_hush_the_honest():
+    agreed = {**{f"good-{n}": 0.4 for n in range(1, 7)}, "noise": 0.0}
+    lucky = six(noise=change(8, way=0.1))  # one round by chance a little the common way
+    alone = factors_of(lucky)["noise"]
+    assert 0 < factors_of(lucky, agreed)["noise"] < alone / 1.5
+    other = six(**{"good-6": change(6, way=0.02)})  # and an honest one a round across
+    assert factors_of(other)["good-6"] < 0.5
+    assert factors_of(other, agreed)["good-6"] == 1
 
 
 @pytest.mark.parametrize("masked", [True, False])
