@@ -78,7 +78,7 @@ def test_a_thousand_clients_are_dealt():
 @pytest.mark.parametrize(
     ("clients", "alpha", "message"),
     [
-        (61, 1.0, "at least 61 training persons .*got 60"),
+        (61, 1.0, "61 needs 61 training persons.*town has 60: set data.many.clients=60 or less"),
         (0, 1.0, "clients >= 1"),
         (2, 0.0, "alpha > 0"),
         (2, float("nan"), "alpha > 0"),
