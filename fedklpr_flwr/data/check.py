@@ -116,8 +116,8 @@ def _passed_over(tree: PictureTree, dataset: ReidDataset) -> list[PictureProblem
     return [
         PictureProblem(
             path,
-            f"expected the set's own layout, got {count} pictures that its reader passes over "
-            f"({read} are read); move them where they belong, or out of the set",
+            f"expected the set's own layout, got pictures that its reader passes over: {count}, "
+            f"beside {read} that it reads; move them where they belong, or out of the set",
         )
         for path, count in counts.items()
     ]

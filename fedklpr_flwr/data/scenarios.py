@@ -83,11 +83,11 @@ def dirichlet_deal(
             f"{dataset.name}: expected known training persons to deal, got unknown ones (-1); "
             "data.scenario=many deals sets whose persons are known"
         )
-    if len(persons) < clients:
+    if (there := len(persons)) < clients:
+        fewer = f"set data.many.clients={there} or less, or " if there else ""
         raise DataError(
-            f"data.many.clients={clients} needs {clients} training persons, one for each client, "
-            f"and {dataset.name} has {len(persons)}: set data.many.clients={len(persons)} or less, "
-            "or take a set with more persons"
+            f"data.many.clients={clients} needs a training person for each client, and "
+            f"{dataset.name} has {there}: {fewer}take a set with more persons"
         )
     generator = np.random.Generator(np.random.PCG64(seed))
     borders = np.cumsum(generator.dirichlet(np.full(clients, alpha)))

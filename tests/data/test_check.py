@@ -156,7 +156,7 @@ def test_a_picture_listed_twice_is_told(tmp_path):
     (tmp_path / "people.csv").write_text(lines)
     report = check_dataset("csv", tmp_path)
     assert [fault.why for fault in report.problems] == ["listed more than once"]
-    assert not any("lists already" in note for note in report.notes)
+    assert not any("repeat" in note for note in report.notes)
 
 
 def test_rows_that_a_list_repeats_are_counted_in_a_note_and_told_one_by_one(tmp_path):
@@ -165,8 +165,8 @@ def test_rows_that_a_list_repeats_are_counted_in_a_note_and_told_one_by_one(tmp_
     rows = ["0.jpg,a,c,train"] * 3 + ["1.jpg,a,d,train"] * 2 + ["2.jpg,b,d,train"]
     (tmp_path / "people.csv").write_text("\n".join(["path,person,camera,split", *rows]))
     report = check_dataset("csv", tmp_path)
-    assert [note for note in report.notes if "lists already" in note] == [
-        "3 rows of train are pictures that it lists already, and count each time"
+    assert [note for note in report.notes if "repeat" in note] == [
+        "rows that repeat a picture of train: 3; it counts each time"
     ]
     told = [(fault.path.name, fault.why) for fault in report.problems]
     assert told == [(name, "listed more than once") for name in ("0.jpg", "0.jpg", "1.jpg")]
@@ -181,7 +181,7 @@ def test_pictures_that_the_reader_passes_over_are_a_problem_from_one_in_a_hundre
     (root / "empty").mkdir()
     (fault,) = check_dataset("ward", root).problems
     assert fault.path == root / "more"
-    assert "got 3 pictures that its reader passes over (36 are read)" in fault.why
+    assert "got pictures that its reader passes over: 3, beside 36 that it reads" in fault.why
 
 
 @pytest.mark.parametrize(("persons", "problems"), [(33, 1), (34, 0)])

@@ -67,8 +67,8 @@ LEFT_OUT = "files left out"
 PASSED_OVER = "not of the set's layout and passed over"
 """What a note says of folders and files that the reader did not expect."""
 
-REPEATED = "pictures that it lists already"
-"""What a note says of rows that a list has more than once."""
+REPEATED = "rows that repeat a picture"
+"""What a note says of a picture that a list has more than once."""
 
 _DRAWN = "drawn:"
 # How many of the files left out the notes name; `check_dataset` names all.
@@ -147,7 +147,7 @@ def _repeats(dataset: ReidDataset) -> list[str]:
     """How many rows of a part repeat a picture that it has, in words; nothing where none does."""
     counts = {part: Counter(one.path for one in rows) for part, rows in dataset.lists.items()}
     return [
-        f"{sum(found.values()) - len(found)} rows of {part} are {REPEATED}, and count each time"
+        f"{REPEATED} of {part}: {sum(found.values()) - len(found)}; it counts each time"
         for part, found in counts.items()
         if len(found) < sum(found.values())
     ]
