@@ -70,10 +70,11 @@ class Group:
         known = self.runs[0].settings
         if not self.sends or known.get("method.pruning", "none") == "none":
             return None
-        schedule = [known.get(f"pruning.{key}") for key in ("rate", "target", "first_round")]
-        if None in schedule:
+        keys = ("pruning.rate", "pruning.target", "pruning.first_round")
+        if any(known.get(key) is None for key in keys):
             return None
-        return ideal_saving(ideal_densities(self.runs[0].rounds, *schedule))
+        rate, target, first_round = (known[key] for key in keys)
+        return ideal_saving(ideal_densities(self.runs[0].rounds, rate, target, first_round))
 
     def spread(self, figure: str) -> Spread | None:
         """A figure of RunFigures over the seeds."""
