@@ -11,35 +11,21 @@ birth of that process until its log says that training begins.
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import re
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.deployment import Deployment, Unit, deployed
 from experiments.few_pictures import write_few_pictures
+from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
 from fedklpr_flwr.report.rows import read_rows
 from fedklpr_flwr.runtime.processes import processes_of
 
-_CLIENT = "gate"
-_COMMON = (
-    "experiment=smoke",
-    f"data.clients=[{{name: {_CLIENT}, reader: folder, folder: null}}]",
-    "model.weights=null",
-    "labels.source=identities",
-    "training.max_batches=1",
-    "training.pictures=4",
-    "training.device=cpu",
-    "federation.rounds=2",
-    "federation.min_clients=1",
-    "report.wandb=off",
-)
+_COMMON = (*ONE_BOX, "federation.rounds=2")
 _LOOK_SECONDS = 0.1
 _LARGE = ("model.height=256", "model.width=128")
 CASES: dict[str, tuple[str, ...]] = {
@@ -123,10 +109,10 @@ def measure(case: str, batch: int, folder: Path) -> Budget:
     pictures, out = folder / "pictures", folder / "out"
     write_few_pictures(pictures)
     with deployed(folder) as made:
-        watch = Watch(made.node(_CLIENT, "folder", root=str(pictures)))
+        watch = Watch(made.node(CLIENT, "folder", root=str(pictures)))
         made.run(out, [*_COMMON, *CASES[case], f"training.persons={batch // 4}"])
         made.wait(lambda: _finished(made, watch), 1800, f"{case}, batch {batch}: not finished")
-    client = [row for row in read_rows(out / "run.jsonl") if row.client == _CLIENT]
+    client = [row for row in read_rows(out / "run.jsonl") if row.client == CLIENT]
     trained = [mb for pid, mb in watch.peaks.items() if pid in watch.trains]
     scored = [
         mb for pid, mb in watch.peaks.items() if pid in watch.born and pid not in watch.trains
@@ -185,15 +171,9 @@ def main() -> int:
     parser.add_argument("--only", choices=[*CASES], help="one network; default: all")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
-    found = []
-    for case, batch in itertools.product([asked.only] if asked.only else CASES, BATCHES):
-        with tempfile.TemporaryDirectory(prefix="edge-") as folder:
-            found.append(measure(case, batch, Path(folder)))
-        print(found[-1], flush=True)
-    print("\n".join(["", *markdown(found)]))
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(item) for item in found], indent=1) + "\n")
+    cases = itertools.product([asked.only] if asked.only else CASES, BATCHES)
+    found = measure_all(cases, lambda case, folder: measure(*case, folder))
+    show(found, markdown(found), asked.json)
     return 0
 
 

@@ -9,33 +9,22 @@ A transfer's seconds are those between its first and its last byte on the line.
 """
 
 import argparse
-import json
-import signal
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.deployment import deployed
 from experiments.few_pictures import write_few_pictures
+from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
 from experiments.slow_link import Burst, SlowLink
 from fedklpr_flwr.report.rows import Row, read_rows
 
-_CLIENT = "gate"
 _COMMON = (
-    "experiment=smoke",
-    f"data.clients=[{{name: {_CLIENT}, reader: folder, folder: null}}]",
+    *ONE_BOX,
     "model=resnet50",
-    "model.weights=null",
-    "labels.source=identities",
-    "training.max_batches=1",
     "training.persons=4",
-    "training.pictures=4",
-    "training.device=cpu",
     "federation.rounds=1",
-    "federation.min_clients=1",
-    "report.wandb=off",
     "wire.delta=false",
 )
 _HALF = ("pruning.rate=0.5", "pruning.first_round=1", "method.pruning=always")
@@ -86,7 +75,7 @@ def cross(case: str, mbit: float, folder: Path) -> Crossing:
     pictures, out = folder / "pictures", folder / "out"
     write_few_pictures(pictures)
     with deployed(folder) as made, SlowLink(made.port, up=rate, down=rate) as link:
-        made.node(_CLIENT, "folder", port=link.port, root=str(pictures))
+        made.node(CLIENT, "folder", port=link.port, root=str(pictures))
         run = made.run(out, [*_COMMON, *CASES[case]])
         made.wait(lambda: run.finished, 900, f"{case} is not finished")
         up, down = link.bursts_up, link.bursts_down
@@ -97,7 +86,7 @@ def cross(case: str, mbit: float, folder: Path) -> Crossing:
 def _crossing(
     case: str, rate: float, rows: Sequence[Row], up: Sequence[Burst], down: Sequence[Burst]
 ) -> Crossing:
-    (client,) = [row for row in rows if row.round == 1 and row.client == _CLIENT]
+    (client,) = [row for row in rows if row.round == 1 and row.client == CLIENT]
     (whole,) = [row for row in rows if row.round == 1 and row.client is None]
     sent = max(up, key=lambda burst: burst.size)
     later = [burst for burst in down if burst.start > sent.start]
@@ -136,15 +125,8 @@ def main() -> int:
     parser.add_argument("--mbit", type=float, default=100.0, help="the line's rate (default 100)")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
-    found = []
-    for case in CASES:
-        with tempfile.TemporaryDirectory(prefix="link-") as folder:
-            found.append(cross(case, asked.mbit, Path(folder)))
-        print(found[-1], flush=True)
-    print("\n".join(["", *markdown(found)]))
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(item) for item in found], indent=1) + "\n")
+    found = measure_all(CASES, lambda case, folder: cross(case, asked.mbit, folder))
+    show(found, markdown(found), asked.json)
     return 0
 
 

@@ -7,7 +7,7 @@
 
 It says how long it will take before it starts (--dry-run: and stops there). Each table has a sweep
 of its own below --out, with the tables and plots of `fedklpr compare` beside the runs; reproduce.md
-joins them, with command and commit. KEY=VALUE words at the end go to every run (data.root=...).
+joins them, with command and commits. KEY=VALUE words at the end go to every run (data.root=...).
 """
 
 import argparse
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
+from fedklpr_flwr.runtime.checkout import code_commit
 from fedklpr_flwr.runtime.sweep_job import BOOK, read_book
-
-CHECKOUT = Path(__file__).resolve().parents[1]
+from fedklpr_flwr.sweep import values_of
 
 LINES: dict[str, tuple[str, ...]] = {
     "fedklpr": ("method=fedklpr",),
@@ -84,30 +84,52 @@ class Plan:
         return [*sweeps, *((*self.common, seeds, *words) for words in longer)]
 
     @property
-    def jobs(self) -> list[str]:
-        """All runs, each by the words that tell it from the others."""
-        return [_own_words([f"seed={n}", *LINES[name]]) for n in self.seeds for name in self.lines]
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """All runs, each by the words that tell it from the others: all its overrides."""
+        own = [(f"seed={seed}", *LINES[name]) for seed in self.seeds for name in self.lines]
+        return {" ".join(sorted(words)): _by_key([*self.common, *words]) for words in own}
 
     @property
     def left(self) -> list[str]:
         """The runs that are still to be made."""
-        lines = read_book(self.folder / BOOK)
-        done = {_own_words(line.overrides) for line in lines if line.good}
-        return [job for job in self.jobs if job not in done]
+        done = [_by_key(line.overrides) for line in read_book(self.folder / BOOK) if line.good]
+        return [name for name, overrides in self.jobs.items() if overrides not in done]
+
+    def check_folder(self) -> None:
+        """Refuse a folder with runs of another study: one table would hold both.
+
+        Raises:
+            RunError: a run there has another experiment, rounds or override than all of these.
+        """
+        ours = _shared(_by_key(self.common))
+        for line in read_book(self.folder / BOOK):
+            theirs = _shared(_by_key(line.overrides))
+            for key in ours.keys() | theirs.keys():
+                there, here = (words.get(key, "as it is by itself") for words in (theirs, ours))
+                if there != here:
+                    raise RunError(
+                        f"{self.folder} holds runs with {key} {there}, and these are to be with "
+                        f"{here}: choose another --out"
+                    )
 
 
-def _own_words(overrides: Sequence[str]) -> str:
-    """Seed, method and what LINES adds to it; Hydra writes false of a command line as False."""
-    keys = {word.partition("=")[0] for words in LINES.values() for word in words} | {"seed"}
-    words = [word.lower() for word in overrides if word.partition("=")[0] in keys]
-    return " ".join(sorted(words))
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides by key, spelt as Hydra spells them; the last word on a key counts."""
+    words = [values[0] for values in values_of(overrides)]
+    return dict(word.split("=", 1) for word in words)
+
+
+def _shared(overrides: dict[str, str]) -> dict[str, str]:
+    """Overrides without those that tell a table's runs apart."""
+    apart = {word.partition("=")[0] for words in LINES.values() for word in words} | {"seed"}
+    return {key: value for key, value in sorted(overrides.items()) if key not in apart}
 
 
 def plans_of(arguments: argparse.Namespace) -> list[Plan]:
     """The tables that were asked for.
 
     Raises:
-        SettingsError: a line that does not exist, or an override that is not KEY=VALUE.
+        SettingsError: a line that does not exist, or an override that is not one KEY=VALUE.
     """
     for name in arguments.methods or ():
         if name not in LINES:
@@ -115,6 +137,12 @@ def plans_of(arguments: argparse.Namespace) -> list[Plan]:
     for word in arguments.overrides:
         if "=" not in word:
             raise SettingsError(f"expected KEY=VALUE, got {word!r}: for example data.root=/sets")
+    for values in values_of(arguments.overrides):
+        if len(values) > 1:
+            raise SettingsError(
+                f"expected one value, got {', '.join(values)}: the runs of a table differ in "
+                "method and seed alone"
+            )
     tables = TABLES if arguments.rounds is None else {arguments.rounds: ()}
     plans = []
     for rounds in tables:
@@ -158,7 +186,8 @@ def run_plan(plan: Plan, transport: str, at_once: int) -> bool:
 
 def write_summary(plans: Sequence[Plan], out: Path, command: str) -> Path:
     """Join the tables in one file that says how they were made."""
-    parts = ["# The study", f"    {command}\n\ncommit {commit()}, {os.cpu_count()} cores"]
+    made = f"tables made at commit {code_commit()}, {os.cpu_count()} cores"
+    parts = ["# The study", f"    {command}\n\n{made}"]
     for plan in plans:
         table = plan.folder / "comparison.md"
         text = table.read_text(encoding="utf-8") if table.exists() else "No run is whole yet.\n"
@@ -166,17 +195,6 @@ def write_summary(plans: Sequence[Plan], out: Path, command: str) -> Path:
     path = out / "reproduce.md"
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
-
-
-def commit() -> str:
-    """The checkout's commit, and whether files differ from it."""
-
-    def git(*words: str) -> str:
-        ran = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True)
-        return ran.stdout.strip() if ran.returncode == 0 else ""
-
-    changed = " with changes that are not committed" if git("status", "--porcelain") else ""
-    return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'}{changed}"
 
 
 def _python(*words: str) -> int:
@@ -212,13 +230,15 @@ def reproduce(arguments: argparse.Namespace, command: str) -> int:
     """Make the tables; the exit status, 0 only where every run is whole.
 
     Raises:
-        RunError: there are runs below --out already, and --resume is not given.
+        RunError: there are runs below --out already, and --resume is not given or they are others.
     """
     plans = plans_of(arguments)
     if not arguments.resume:
         for plan in plans:
             if (plan.folder / BOOK).exists():
                 raise RunError(f"{plan.folder} holds runs: go on with --resume, or choose --out")
+    for plan in plans:
+        plan.check_folder()
     for plan in plans:
         print(expected_time(plan, arguments.experiment, arguments.transport, arguments.jobs))
     if arguments.dry_run:

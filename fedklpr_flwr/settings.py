@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.federation.ablation import check_method
 from fedklpr_flwr.federation.contradictions import check_pairs
 from fedklpr_flwr.federation.joining import join_clients
 from fedklpr_flwr.federation.method import Settings
@@ -76,6 +77,7 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     _check_experiment(experiment)
+    check_method(configuration_folder() / "experiment", experiment, overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
@@ -92,7 +94,7 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
                 )
             composed = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingsError(_explain(error, overrides)) from error
+        raise SettingsError(explain(error, overrides)) from error
     if not isinstance(composed, dict):
         raise SettingsError(f"conf/config.yaml is not a mapping but {type(composed).__name__}")
     return {str(key): value for key, value in composed.items()}
@@ -165,16 +167,22 @@ def _names(group: str) -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in (configuration_folder() / group).glob("*.yaml")))
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's fault in one sentence, with the override it comes from where one is named in it."""
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's fault in one sentence, with the override it comes from where one is named in it.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: the words it was given, each with one value.
+    """
     text = " ".join(str(error).split())
-    for item in overrides:
-        key, _, value = item.lstrip("+~").partition("=")
-        group = configuration_folder() / key
-        if group.is_dir() and value not in _names(key):
+    words = [(item, *item.lstrip("+~").partition("=")[::2]) for item in overrides]
+    for _, key, value in words:
+        if key and (configuration_folder() / key).is_dir() and value not in _names(key):
             return f"{key}={value} does not exist; there are: {', '.join(_names(key))}"
+    for item, key, _ in words:
         if key and key.rsplit(".", 1)[-1] in text:
-            return f"{item}: {_unknown_key(key) or text}"
+            own = not key.startswith("hydra")
+            return f"{item}: {(own and _unknown_key(key)) or text}"
     return text
 
 

@@ -10,6 +10,7 @@ conf/sweep.yaml has the sweep's own keys.
 import hashlib
 import importlib
 import math
+import os
 import shlex
 import signal
 import sys
@@ -22,12 +23,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.page.wording import duration
 from fedklpr_flwr.runtime.command_line import override
 from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, job_name, read_book, run_job
-from fedklpr_flwr.settings import configuration_folder
+from fedklpr_flwr.settings import configuration_folder, explain
 
 TRANSPORTS = ("run", "simulate")
 FLAGS = ("-m", "--multirun")
@@ -66,12 +68,9 @@ class Sweep:
     @property
     def jobs(self) -> int:
         """How many combinations there are; 0 where Hydra will refuse a word."""
-        words = [word for word in self.words if not word.startswith("-")]
         try:
-            parsed = OverridesParser.create().parse_overrides(words)
-            swept = [one for one in parsed if one.is_sweep_override()]
-            return math.prod(len(list(one.sweep_string_iterator())) for one in swept)
-        except HydraException:
+            return math.prod(len(values) for values in values_of(self.words))
+        except SettingsError:
             return 0
 
     @property
@@ -122,6 +121,32 @@ def _usual_folder(words: Sequence[str]) -> Path:
     keys = [word.partition("=")[0] for word in chosen]
     code = hashlib.sha256("\n".join(chosen).encode()).hexdigest()[:8]
     return Path("runs") / "sweeps" / job_name(["-".join([*keys, code])])
+
+
+def values_of(words: Iterable[str]) -> list[list[str]]:
+    """Each override as the words of one value that Hydra makes of it, spelt as Hydra spells them.
+
+    Args:
+        words: overrides; flags are left out.
+
+    Returns:
+        `[["seed=0", "seed=1"], ["method=fedavg"]]` of `seed=0,1 method=fedavg`.
+
+    Raises:
+        SettingsError: a word that is no override.
+    """
+    parser, found = OverridesParser.create(), []
+    for word in words:
+        if word.startswith("-"):
+            continue
+        try:
+            one = parser.parse_override(word)
+        except HydraException as error:
+            raise SettingsError(f"expected KEY=VALUE as Hydra reads it, got {word!r}") from error
+        swept = one.is_sweep_override()
+        values = one.sweep_string_iterator() if swept else [one.get_value_element_as_str()]
+        found.append([f"{one.get_key_element()}={value}" for value in values])
+    return found
 
 
 def own_overrides(task: Iterable[str]) -> list[str]:
@@ -175,6 +200,7 @@ def run_sweep(sweep: Sweep) -> int:
 
     Raises:
         RunError: the folder holds a sweep already, and sweep.resume is off.
+        SettingsError: a word that Hydra refuses, before any job starts.
     """
     book = sweep.folder / BOOK
     if book.exists() and not sweep.resume:
@@ -185,11 +211,14 @@ def run_sweep(sweep: Sweep) -> int:
     before = book.stat().st_size if book.exists() else 0
     sys.argv[1:] = sweep.hydra_words
     folder = str(configuration_folder())
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # a fault comes here, instead of a page and an exit
     try:
         hydra.main(version_base="1.3", config_path=folder, config_name="sweep")(job)()
     except KeyboardInterrupt:
         print(f"stopped; go on with:\n  {sweep.repeat}", flush=True)
         raise
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(_in_words(error, sweep)) from error
     lines = read_book(book, after=before)
     if not lines:
         return 0
@@ -200,6 +229,15 @@ def run_sweep(sweep: Sweep) -> int:
     if bad:
         print(f"each folder's job.log says why; to try again:\n  {sweep.repeat}")
     return 1 if bad else 0
+
+
+def _in_words(error: Exception, sweep: Sweep) -> str:
+    """Hydra's fault in one sentence; a swept key with the value that is at fault."""
+    try:
+        words = [word for values in values_of(sweep.words) for word in values]
+    except SettingsError as unreadable:
+        return str(unreadable)
+    return explain(error, words)
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import pytest
 
+from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.federation.ablation import check_method
 from fedklpr_flwr.settings import compose_settings, experiment_names, settings_to_dict
 
 
@@ -47,6 +49,34 @@ ABLATIONS = {
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_an_ablation_is_one_override(name):
     assert difference("drawn", name) == ABLATIONS[name]
+
+
+@pytest.mark.parametrize("name", ["drawn_without_klaw", "drawn_ladder_1_capr"])
+def test_an_ablation_of_fedklpr_is_refused_with_another_method(name):
+    said = rf"method=fedavg with experiment={name}, which is fedklpr with another method\..*=drawn$"
+    with pytest.raises(SettingsError, match=said):
+        compose_settings(name, ("seed=1", "method=fedavg"))
+    assert compose_settings(name, ("method=fedklpr",)) == compose_settings(name)
+
+
+def test_an_experiment_that_changes_no_choice_of_a_method_takes_any():
+    settings = compose_settings("drawn_klaw_alignment", ("method=fedavg",))
+    assert settings.method == compose_settings("drawn", ("method=fedavg",)).method
+
+
+def test_an_experiment_of_ones_own_is_of_the_method_that_it_names(tmp_path):
+    def write(name, *lines):
+        (tmp_path / f"{name}.yaml").write_text("\n".join(lines))
+
+    write("town", "seed: 1")
+    write("uniform", "defaults:", "- town", "- override /method: fedavg", "- _self_")
+    with (tmp_path / "uniform.yaml").open("a") as file:
+        file.write("\nmethod:\n  aggregation_weights: uniform\n")
+    write("shorter", "defaults:", "- uniform", "- _self_")
+    check_method(tmp_path, "shorter", ["method=fedavg"])
+    check_method(tmp_path, "town", ["method=fedprox"])
+    with pytest.raises(SettingsError, match=r"which is fedavg with .*experiment=town$"):
+        check_method(tmp_path, "shorter", ["method=fedprox"])
 
 
 def test_the_ladder_adds_one_part_a_step_and_ends_with_fedklpr():

@@ -1,10 +1,13 @@
 """Claims about fedklpr_flwr.sweep: many runs, each in its folder, with a true exit status."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from tiny_federation import tiny_overrides
@@ -12,7 +15,7 @@ from tiny_federation import tiny_overrides
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, read_book
 from fedklpr_flwr.settings import compose_settings
-from fedklpr_flwr.sweep import own_overrides, read_words, run_sweep, time_left
+from fedklpr_flwr.sweep import own_overrides, read_words, run_sweep, time_left, values_of
 
 
 def test_the_sweeps_own_words_are_taken_out_and_the_rest_is_hydras(tmp_path):
@@ -85,6 +88,16 @@ def test_the_time_that_is_left_is_the_mean_of_jobs_that_took_time():
     assert time_left([line("kept")], 6) == ""
 
 
+def test_a_swept_word_becomes_words_of_one_value_as_hydra_spells_them():
+    assert values_of(["-m", "seed=0,1", "a.b=false", "c='x y'"]) == [
+        ["seed=0", "seed=1"],
+        ["a.b=False"],
+        ["c='x y'"],
+    ]
+    with pytest.raises(SettingsError, match=r"KEY=VALUE .* got 'no override'"):
+        values_of(["no override"])
+
+
 def test_a_runs_settings_know_nothing_of_sweeps():
     assert not hasattr(compose_settings("smoke"), "sweep")
 
@@ -147,12 +160,49 @@ def test_ctrl_c_ends_the_running_job_and_the_sweep_goes_on_where_it_stopped(site
 
 
 @pytest.mark.slow
-def test_an_unknown_choice_is_refused_before_any_job_starts(sites, tmp_path):
-    ran = swept(sites, tmp_path / "sweep", "method=fedklpr,fedklprr")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seed=0,1", "method=fedklpr,fedklprr"], "method=fedklprr does not exist; there are: cen"),
+        (["experiment=nosuch"], "experiment=nosuch does not exist; there are: drawn, "),
+        (["pruning.rat=0.1,0.2"], "there is no key 'rat' in pruning (did you mean rate?)"),
+        (["hydra/launcher=nosuch"], "hydra/launcher=nosuch: "),
+        (["seed=0", "rubbish"], "rubbish"),
+    ],
+)
+def test_what_hydra_refuses_is_one_sentence_before_any_job_starts(sites, tmp_path, words, said):
+    ran = swept(sites, tmp_path / "sweep", *words)
     assert ran.returncode == 1
-    assert "fedklprr" in ran.stderr
-    assert "subfedavg" in ran.stderr, "the list of what exists"
+    assert ran.stdout == ""
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("fedklpr_flwr.sweep: ")
+    assert said in line
     assert not (tmp_path / "sweep" / BOOK).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a promise of Linux")
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_killed_sweep_takes_its_running_job_with_it(sites, tmp_path, launcher):
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    folder = tmp_path / "sweep"
+    words = ["federation.rounds=200", "seed=0", f"hydra/launcher={launcher}"]
+    process = subprocess.Popen(
+        command(sites, folder, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert any("round  1/200" in line for line in process.stdout)
+    (status,) = folder.glob("*/status.json")
+    job = json.loads(status.read_text())["pid"]
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{job}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    if Path(f"/proc/{job}").exists():
+        os.kill(job, signal.SIGKILL)
+        pytest.fail("the job goes on without its sweep")
+    assert json.loads(status.read_text())["status"] == "failed"
 
 
 @pytest.mark.slow

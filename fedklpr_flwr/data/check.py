@@ -9,10 +9,13 @@ from typing import Any
 
 from fedklpr_flwr.data.benchmarks import CARDS, READERS, open_tree, read_dataset, read_tree
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
-from fedklpr_flwr.data.benchmarks.picture_tree import PictureProblem
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureProblem, PictureTree
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_file import picture_bytes
 from fedklpr_flwr.errors import DataError
+
+PASSED_SHARE = 100
+"""Pictures passed over are a problem where they are one for so many that are read, or more."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class CheckReport:
         expected: The official counts, of the form nearest to what was found; None where there are
             none (a user's own pictures, drawn people).
         found: What is usable.
-        problems: Unreadable files, wrong names and places, and files equal byte for byte.
+        problems: Unreadable files, wrong names and places, pictures that the reader passes over
+            where they are one for every hundred that it reads or more, files listed more than once,
+            and files equal byte for byte.
         notes: What the reader says of how it read, and what cannot be searched.
     """
 
@@ -96,11 +101,26 @@ def check_dataset(
         nothing = ReidDataset(name, (), (), ())
         problem = PictureProblem(root, str(error))
         return _report(name, nothing, root, [problem], workers, progress)
-    problems = list(tree.problems)
+    problems = [*tree.problems, *_passed_over(tree, dataset)]
     if not problems and not (dataset.train or dataset.gallery):
         layout = CARDS[name].layout
         problems.append(PictureProblem(root, f"expected {layout}, got no picture that can be used"))
     return _report(name, dataset, root, problems, workers, progress)
+
+
+def _passed_over(tree: PictureTree, dataset: ReidDataset) -> list[PictureProblem]:
+    """What holds pictures that the reader did not look at, where they are no small matter."""
+    counts, read = tree.pictures_passed(), sum(map(len, dataset.lists.values()))
+    if PASSED_SHARE * sum(counts.values()) < read:
+        return []
+    return [
+        PictureProblem(
+            path,
+            f"expected the set's own layout, got pictures that its reader passes over: {count}, "
+            f"beside {read} that it reads; move them where they belong, or out of the set",
+        )
+        for path, count in counts.items()
+    ]
 
 
 def _report(

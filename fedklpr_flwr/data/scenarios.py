@@ -80,12 +80,14 @@ def dirichlet_deal(
         raise DataError(f"expected clients >= 1 and alpha > 0, got {clients} and {alpha}")
     if -1 in persons:
         raise DataError(
-            f"{dataset.name}: expected known training persons to deal, got unknown ones (-1)"
+            f"{dataset.name}: expected known training persons to deal, got unknown ones (-1); "
+            "data.scenario=many deals sets whose persons are known"
         )
-    if len(persons) < clients:
+    if (there := len(persons)) < clients:
+        fewer = f"set data.many.clients={there} or less, or " if there else ""
         raise DataError(
-            f"{dataset.name}: expected at least {clients} training persons to deal to {clients} "
-            f"clients, got {len(persons)}; take fewer clients or a larger set"
+            f"data.many.clients={clients} needs a training person for each client, and "
+            f"{dataset.name} has {there}: {fewer}take a set with more persons"
         )
     generator = np.random.Generator(np.random.PCG64(seed))
     borders = np.cumsum(generator.dirichlet(np.full(clients, alpha)))

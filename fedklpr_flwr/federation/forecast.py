@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fedklpr_flwr.federation.ideal_schedule import ideal_densities
 from fedklpr_flwr.federation.labelling import copies_of
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.probe import Probed
@@ -137,7 +138,7 @@ class Forecast:
             number: the round, 0..R.
             pruned: by the ideal schedule; else as if nobody ever prunes.
         """
-        densities = ideal_densities(self._settings)
+        densities = settings_densities(self._settings)
         density = densities[number] if pruned else 1.0
         known, down, up = np.array(sorted(self.probed.sizes)).T
         changed = pruned and number > 0 and density < densities[number - 1]
@@ -216,17 +217,11 @@ def batches_an_epoch(load: Load, settings: Settings) -> int:
     return count if chosen.max_batches is None else min(count, chosen.max_batches)
 
 
-def ideal_densities(settings: Settings) -> list[float]:
-    """The share of prunable weights that is left in rounds 0..R where no prune is ever held.
-
-    d_t = max(1 - target, (1 - rate) d_{t-1})   from pruning.first_round on
-    """
-    chosen, density, densities = settings.pruning, 1.0, [1.0]
-    for number in range(1, settings.federation.rounds + 1):
-        if settings.method.pruning != "none" and number >= chosen.first_round:
-            density = max(1 - chosen.target, density * (1 - chosen.rate))
-        densities.append(density)
-    return densities
+def settings_densities(settings: Settings) -> list[float]:
+    """The ideal schedule of a run: the density of its prunable weights in rounds 0..R."""
+    chosen, rounds = settings.pruning, settings.federation.rounds
+    first = rounds + 1 if settings.method.pruning == "none" else chosen.first_round
+    return ideal_densities(rounds, chosen.rate, chosen.target, first)
 
 
 def wall_seconds(work: Sequence[float], at_once: int) -> float:

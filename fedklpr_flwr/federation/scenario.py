@@ -113,7 +113,7 @@ def _dealt(
     try:
         return dirichlet_deal(whole, clients, alpha, seed)
     except DataError as error:
-        return f"{error}; data.scenario=many deals sets whose persons are known"
+        return str(error)
 
 
 @lru_cache(maxsize=8)

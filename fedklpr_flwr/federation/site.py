@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER
+from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
@@ -61,8 +61,8 @@ class Source:
 
     @property
     def left_out_notes(self) -> tuple[str, ...]:
-        """Which files and folders were passed over, in words; empty where none."""
-        told = (LEFT_OUT, PASSED_OVER)
+        """What was passed over, and which rows count twice, in words; empty where nothing."""
+        told = (LEFT_OUT, PASSED_OVER, REPEATED)
         passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed

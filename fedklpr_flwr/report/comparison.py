@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.federation.ideal_schedule import ideal_densities, ideal_saving
+from fedklpr_flwr.report.run_figures import figures_of
 from fedklpr_flwr.report.run_record import LeftOut, RunRecord, find_runs, read_runs
 from fedklpr_flwr.report.spread import Paired, Spread, paired_difference, spread_of
 
@@ -28,46 +30,6 @@ _WORTH_A_NOTE = (
     "model.width",
     "data.root",
 )
-
-
-class RunFigures(NamedTuple):
-    """What one run comes to; accuracies and shares are fractions, MB are 10^6 bytes."""
-
-    rank1: float | None
-    map: float | None
-    rank1_final: float | None
-    map_final: float | None
-    pruned: float
-    mb_up: float
-    mb_down: float
-    mb_dense: float
-    saved: float
-    saved_paper: float
-    mb_paper: float
-    seconds: float
-
-
-def figures_of(run: RunRecord) -> RunFigures:
-    """Accuracies of the last round, sums over all rounds."""
-    rounds, last = run.summaries, run.final
-    up, down = (sum(getattr(row, key) for row in rounds) for key in ("bytes_up", "bytes_down"))
-    dense, paper = (
-        sum(getattr(row, key) for row in rounds) for key in ("bytes_dense", "bytes_paper")
-    )
-    return RunFigures(
-        last.rank1,
-        last.map,
-        last.rank1_final,
-        last.map_final,
-        last.pruned or 0.0,
-        up / 1e6,
-        down / 1e6,
-        dense / 1e6,
-        1 - (up + down) / dense if dense else 0.0,
-        1 - paper / dense if dense else 0.0,
-        paper / 1e6,
-        sum(sum(row.seconds.values()) for row in rounds),
-    )
 
 
 @dataclass(frozen=True)
@@ -97,6 +59,22 @@ class Group:
         """Whether any part of a model travels between sites and server."""
         at_home = self.runs[0].settings.get("method.personal_parts") == "all"
         return not self.pooled and not at_home
+
+    @property
+    def ideal_saving(self) -> float | None:
+        """The share that the paper's count would save had no prune been held.
+
+        None for a method that does not prune or sends nothing, and for settings of a version that
+        lacks a key of the schedule.
+        """
+        known = self.runs[0].settings
+        if not self.sends or known.get("method.pruning", "none") == "none":
+            return None
+        keys = ("pruning.rate", "pruning.target", "pruning.first_round")
+        if any(known.get(key) is None for key in keys):
+            return None
+        rate, target, first_round = (known[key] for key in keys)
+        return ideal_saving(ideal_densities(self.runs[0].rounds, rate, target, first_round))
 
     def spread(self, figure: str) -> Spread | None:
         """A figure of RunFigures over the seeds."""
@@ -140,6 +118,15 @@ class Comparison:
     def clients(self) -> list[str]:
         """All clients that have an accuracy somewhere."""
         return sorted({client for group in self.groups for client in group.clients})
+
+    @property
+    def commits(self) -> dict[str, list[str]]:
+        """The commits that the runs were made at, each with the labels of its groups."""
+        found: dict[str, dict[str, None]] = {}
+        for group in self.groups:
+            for run in group.runs:
+                found.setdefault(run.commit, {})[group.label] = None
+        return {commit: list(labels) for commit, labels in found.items()}
 
     def group(self, name: str | None) -> Group:
         """The group of a label, or the first of a method.

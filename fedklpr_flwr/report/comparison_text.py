@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.report.comparison import Comparison, Group, RunFigures
+from fedklpr_flwr.report.comparison import Comparison, Group
+from fedklpr_flwr.report.run_figures import RunFigures
 from fedklpr_flwr.report.spread import Paired, Spread
 
 
@@ -38,7 +39,9 @@ def main_table(comparison: Comparison) -> TextTable:
     final = any(group.spread("rank1_final") for group in comparison.groups)
     headings = ["method", "seeds", "Rank-1", "mAP"]
     headings += ["Rank-1 after the final round"] if final else []
+    ideal = any(group.ideal_saving is not None for group in comparison.groups)
     headings += ["pruned", "MB up", "MB down", "MB dense", "less than dense", "by paper's count"]
+    headings += [IDEAL] if ideal else []
     lines = []
     for group in comparison.groups:
         line = [group.label, _seeds(group)]
@@ -48,6 +51,7 @@ def main_table(comparison: Comparison) -> TextTable:
         bytes_of = [_number(group.spread(key)) for key in ("mb_up", "mb_down", "mb_dense")]
         bytes_of += [_share(group.spread(key)) for key in ("saved", "saved_paper")]
         line += ["-"] * len(bytes_of) if group.pooled else bytes_of
+        line += [_percent(group.ideal_saving)] if ideal else []
         lines.append((*line, _number(group.spread("seconds"), 0)))
     title = "Last round, mean over clients; mean ± standard deviation over seeds"
     return TextTable(title, (*headings, "seconds"), tuple(lines))
@@ -69,11 +73,14 @@ def paired_table(comparison: Comparison, reference: Group) -> TextTable:
                 "no" if rank1.not_below else "yes",
                 _less(comparison, reference, other, "mb"),
                 _less(comparison, reference, other, "mb_paper"),
+                _ideally_less(reference, other),
             )
         )
     title = f"{reference.label} minus the others, in points, seed by seed; mean ± standard error"
     headings = ("other method", "seeds", "Rank-1", "mAP", "below it", "bytes", "paper's bytes")
-    return TextTable(title, headings, tuple(lines))
+    if all(line[-1] == "-" for line in lines):
+        return TextTable(title, headings, tuple(line[:-1] for line in lines))
+    return TextTable(title, (*headings, IDEAL), tuple(lines))
 
 
 def client_table(comparison: Comparison, figure: str) -> TextTable:
@@ -98,16 +105,30 @@ def markdown(comparison: Comparison, reference: Group) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+IDEAL = "ideal schedule"
+"""The heading of what the paper's count would save had no prune been held."""
+
 RULE = (
     "below it: by more than max(1 point, one standard error of the paired differences). "
-    "bytes: what was really sent, up and down, against the other method."
+    "bytes: what was really sent, up and down, against the other method. ideal schedule: what the "
+    "paper's count would save on the prunable weights in rounds 1 to R, had no prune been held."
 )
 
 
 def remarks_of(comparison: Comparison) -> list[str]:
-    """Notes, then runs that were left out."""
+    """The commits of the runs, notes, then runs that were left out."""
     left = [f"left out: {one.folder}: {one.why}" for one in comparison.left_out]
-    return [*comparison.notes, *left]
+    return [commits_text(comparison), *comparison.notes, *left]
+
+
+def commits_text(comparison: Comparison) -> str:
+    """The commit that all runs were made at, or which were made at which."""
+    found = comparison.commits
+    if len(found) == 1:
+        return f"commit of the runs: {next(iter(found))}"
+    return "the commits differ: " + "; ".join(
+        f"{commit} ({', '.join(labels)})" for commit, labels in found.items()
+    )
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -120,7 +141,8 @@ def comparison_csv(comparison: Comparison) -> str:
         line: list[Any] = [group.label, group.method, group.runs[0].experiment, _seeds(group)]
         for name in figures:
             line += _mean_and_deviation(group.spread(name))
-        lines.append(line)
+        lines.append([*line, group.ideal_saving, "; ".join(_commits(group))])
+    head += ["saved_paper_ideal", "commits"]
     return _csv(head, lines)
 
 
@@ -181,6 +203,8 @@ def _plain_group(group: Group) -> dict[str, Any]:
         "experiment": group.runs[0].experiment,
         "seeds": group.seeds,
         "folders": [str(run.folder) for run in group.runs],
+        "commits": _commits(group),
+        "saved_paper_ideal": group.ideal_saving,
         **{name: spread(group.spread(name)) for name in RunFigures._fields},
         "clients": {
             client: {name: spread(group.client_spread(client, name)) for name in ("rank1", "map")}
@@ -193,6 +217,10 @@ def _seeds(group: Group) -> str:
     return " ".join(map(str, group.seeds))
 
 
+def _commits(group: Group) -> list[str]:
+    return list(dict.fromkeys(run.commit for run in group.runs))
+
+
 def accuracy_text(spread: Spread | None) -> str:
     """A fraction with its deviation, where there are several seeds."""
     if spread is None:
@@ -201,7 +229,11 @@ def accuracy_text(spread: Spread | None) -> str:
 
 
 def _share(spread: Spread | None) -> str:
-    return "-" if spread is None else f"{spread.mean:.1%}"
+    return _percent(spread and spread.mean)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _number(spread: Spread | None, digits: int = 2) -> str:
@@ -227,6 +259,12 @@ def _less(comparison: Comparison, ours: Group, theirs: Group, kind: str) -> str:
     ]
     share = 1 - sums[0] / sums[1] if sums[1] else 0.0
     return f"{abs(share):.1%} {'less' if share >= 0 else 'more'}"
+
+
+def _ideally_less(ours: Group, theirs: Group) -> str:
+    """What ours would save against a dense method, had no prune been held."""
+    dense = theirs.sends and theirs.runs[0].settings.get("method.pruning") == "none"
+    return f"{ours.ideal_saving:.1%} less" if dense and ours.ideal_saving is not None else "-"
 
 
 def _mean_and_deviation(spread: Spread | None) -> list[Any]:

@@ -25,12 +25,19 @@ class RunRecord:
             this package are read as they stand.
         rows: the rows of its whole rounds.
         status: of status.json: running, finished or failed; unknown without that file.
+        commits: the code's commit when it began, and each time that it went on with another.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     rows: tuple[Row, ...]
     status: str
+    commits: tuple[str, ...] = ()
+
+    @property
+    def commit(self) -> str:
+        """The commits in words."""
+        return ", then ".join(self.commits) or "not recorded"
 
     @property
     def method(self) -> str:
@@ -100,7 +107,8 @@ def read_run(folder: Path) -> RunRecord:
     if not whole:
         raise RunError(f"{folder}: no round is whole yet")
     kept = tuple(row for row in rows if row.round in whole)
-    record = RunRecord(folder, flat_settings(folder / "config.yaml"), kept, _status(folder))
+    settings = flat_settings(folder / "config.yaml")
+    record = RunRecord(folder, settings, kept, _status(folder), _commits(folder))
     try:
         _ = record.method, record.experiment, record.seed, record.rounds, record.sites
     except (KeyError, ValueError, TypeError) as error:
@@ -161,6 +169,15 @@ def _status(folder: Path) -> str:
         return str(json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown"
+
+
+def _commits(folder: Path) -> tuple[str, ...]:
+    """What the command that began the run noted; nothing where another door began it."""
+    try:
+        began = json.loads((folder / "run-config.json").read_text(encoding="utf-8"))
+        return tuple(str(commit) for commit in began.get("commits", ()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ()
 
 
 def flat_settings(path: Path) -> dict[str, Any]:

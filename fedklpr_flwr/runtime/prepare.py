@@ -13,6 +13,7 @@ from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.privacy import privacy_notes
 from fedklpr_flwr.runtime.check_places import check_places
+from fedklpr_flwr.runtime.checkout import code_commit
 from fedklpr_flwr.runtime.command_line import override, resume_word, split_arguments
 from fedklpr_flwr.runtime.folder_lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder
@@ -21,7 +22,8 @@ from fedklpr_flwr.runtime.resuming import check_resumed
 from fedklpr_flwr.settings import compose_settings
 
 RUN_CONFIG = "run-config.json"
-"""What Flower carried to the server and every client, kept so that the run can be resumed."""
+"""What Flower carried to the server and every client, kept so that the run can be resumed, and the
+commits of the code that it was begun and gone on with."""
 
 _ENDING_SECONDS = 5.0
 
@@ -80,7 +82,8 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
         _check_fits(settings, folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
-        write_atomically(folder / RUN_CONFIG, json.dumps(run_config, indent=1).encode())
+        kept = {**run_config, "commits": _commits(folder, resumed=settings.resume is not None)}
+        write_atomically(folder / RUN_CONFIG, json.dumps(kept, indent=1).encode())
     except BaseException:
         lock.close()
         raise
@@ -114,6 +117,14 @@ def _resumed(folder: Path, arguments: Sequence[str]) -> tuple[str, tuple[str, ..
     ]
     earlier = [item for item in shlex.split(began["overrides"]) if not item.startswith("resume=")]
     return began["experiment"], (*earlier, *split_arguments(now)[1], override("resume", folder))
+
+
+def _commits(folder: Path, *, resumed: bool) -> list[str]:
+    """The commits that made the run so far, and this one if it is another."""
+    began = json.loads((folder / RUN_CONFIG).read_text(encoding="utf-8")) if resumed else {}
+    # A run of before this was kept began at a commit that nobody knows.
+    known, now = began.get("commits") or ["not recorded"] * resumed, code_commit()
+    return known if known[-1:] == [now] else [*known, now]
 
 
 def _read_run_config(folder: Path) -> dict[str, str]:

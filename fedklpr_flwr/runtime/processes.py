@@ -8,10 +8,12 @@ for by its name.
 import contextlib
 import ctypes
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ FLOWER_HOME = ".flower"
 """A run's own FLWR_HOME, in its run folder."""
 
 _STOP_SECONDS = 20.0
+_LOOK_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,6 +33,29 @@ def end_with_parent() -> None:
     """Ask Linux to end this process when its parent dies; run in a child before its program."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_with_launcher(process: subprocess.Popen[str]) -> None:
+    """Let a child end when the process that has this one as a worker is gone.
+
+    A worker of Hydra's joblib launcher is busy with its job, and would not notice. Nothing happens
+    where this process is no worker.
+
+    Args:
+        process: the child.
+    """
+    launcher = multiprocessing.parent_process()
+    if launcher is None:
+        return
+
+    def watch() -> None:
+        while process.poll() is None:
+            if os.getppid() != launcher.pid:
+                process.terminate()
+                return
+            time.sleep(_LOOK_SECONDS)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.report.run_record import read_run
 from fedklpr_flwr.runtime.command_line import override
+from fedklpr_flwr.runtime.processes import end_with_launcher, end_with_parent
 
 BOOK = "sweep.jsonl"
 LOG = "job.log"
@@ -149,7 +150,8 @@ def _finished(folder: Path) -> str | None:
 def _follow(words: list[str], log: Path, say: Callable[[str], None]) -> int:
     """Run `fedklpr WORDS` in a session of its own; its output goes to the log, its rounds to say.
 
-    Ctrl-C at the terminal reaches this process alone; it hands the stop on and waits.
+    Ctrl-C at the terminal reaches this process alone; it hands the stop on and waits. Where this
+    process, or the sweep whose worker it is, is killed, the run is stopped as by Ctrl-C.
     """
     with log.open("a", encoding="utf-8") as kept:
         process = subprocess.Popen(
@@ -161,7 +163,9 @@ def _follow(words: list[str], log: Path, say: Callable[[str], None]) -> int:
             text=True,
             errors="replace",
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
+        end_with_launcher(process)
         try:
             for text in process.stdout or ():
                 kept.write(text)

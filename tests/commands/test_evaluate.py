@@ -2,8 +2,8 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from tiny_federation import NAMES, interfering, write_pictures
 from wiretap import PAIR, memory_folder
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
-from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.federation.client_memory import MemoryFolder
 from fedklpr_flwr.federation.evaluation import evaluate_across, evaluate_site
 from fedklpr_flwr.federation.method import Client
@@ -30,21 +29,9 @@ KEYS = ("rank1", "rank5", "rank10", "map", "minp")
 
 
 @pytest.fixture
-def evaluate(monkeypatch, capsys):
+def evaluate(typed):
     """`evaluate(RUN, "--across", ...)`: exit status, what is printed, and the fault."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", "evaluate", *map(str, words)])
-        capsys.readouterr()  # what a run before it has said
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return typed
+    return partial(typed, "evaluate")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Claims about `fedklpr evaluate` beyond a run's own scores: any model, flip test, re-ranking."""
 
 import json
-import sys
 from dataclasses import asdict
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES, write_pictures
 
-from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.federation.evaluation import How, evaluate_across, evaluate_site
 from fedklpr_flwr.federation.method import Client
 from fedklpr_flwr.federation.personal_model import features_of
@@ -24,24 +22,6 @@ def run(federate_in, tmp_path_factory):
     folder = tmp_path_factory.mktemp("how") / "run"
     words = ("federation.rounds=1", "pruning.when=after_training", *PRUNES)
     return federate_in(folder, *words, names=PAIR).folder
-
-
-@pytest.fixture
-def typed(monkeypatch, capsys):
-    """`typed("evaluate", ...)`: exit status, stdout, stderr."""
-
-    def go(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return go
 
 
 @pytest.fixture

@@ -154,8 +154,45 @@ def test_a_picture_listed_twice_is_told(tmp_path):
     write_picture(tmp_path / "1.jpg", 1)
     lines = "path,person,camera,split\n1.jpg,a,c,query\n1.jpg,a,c,gallery\n"
     (tmp_path / "people.csv").write_text(lines)
-    (fault,) = check_dataset("csv", tmp_path).problems
-    assert fault.why == "listed more than once"
+    report = check_dataset("csv", tmp_path)
+    assert [fault.why for fault in report.problems] == ["listed more than once"]
+    assert not any("repeat" in note for note in report.notes)
+
+
+def test_rows_that_a_list_repeats_are_counted_in_a_note_and_told_one_by_one(tmp_path):
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.jpg", number)
+    rows = ["0.jpg,a,c,train"] * 3 + ["1.jpg,a,d,train"] * 2 + ["2.jpg,b,d,train"]
+    (tmp_path / "people.csv").write_text("\n".join(["path,person,camera,split", *rows]))
+    report = check_dataset("csv", tmp_path)
+    assert [note for note in report.notes if "repeat" in note] == [
+        "rows that repeat a picture of train: 3; it counts each time"
+    ]
+    told = [(fault.path.name, fault.why) for fault in report.problems]
+    assert told == [(name, "listed more than once") for name in ("0.jpg", "0.jpg", "1.jpg")]
+    assert report.found.train == Counts(3, 2, 2)
+
+
+def test_pictures_that_the_reader_passes_over_are_a_problem_from_one_in_a_hundred_on(tmp_path):
+    root = ward(tmp_path)
+    for number in range(3):
+        write_picture(root / "more" / "deeper" / f"{number}.jpg", 50 + number)
+    (root / "more" / "notes.txt").write_text("no picture")
+    (root / "empty").mkdir()
+    (fault,) = check_dataset("ward", root).problems
+    assert fault.path == root / "more"
+    assert "got pictures that its reader passes over: 3, beside 36 that it reads" in fault.why
+
+
+@pytest.mark.parametrize(("persons", "problems"), [(33, 1), (34, 0)])
+def test_less_than_one_picture_in_a_hundred_passed_over_is_only_noted(persons, problems, tmp_path):
+    root = ward(tmp_path, persons=range(1, persons + 1), frames=1)
+    write_picture(root / "more" / "1.jpg", 5)
+    if persons == 33:
+        write_picture(root / "000100010002.jpg", 6)
+    report = check_dataset("ward", root)
+    assert len(report.problems) == problems
+    assert any("passed over: more" in note for note in report.notes)
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_a_thousand_clients_are_dealt():
 @pytest.mark.parametrize(
     ("clients", "alpha", "message"),
     [
-        (61, 1.0, "at least 61 training persons .*got 60"),
+        (61, 1.0, "61 needs a training person .*town has 60: set data.many.clients=60 or less"),
         (0, 1.0, "clients >= 1"),
         (2, 0.0, "alpha > 0"),
         (2, float("nan"), "alpha > 0"),
@@ -87,6 +87,11 @@ def test_a_thousand_clients_are_dealt():
 def test_an_impossible_deal_is_an_error_with_the_values(clients, alpha, message):
     with pytest.raises(DataError, match=message):
         dirichlet_deal(DATASET, clients, alpha, 0)
+
+
+def test_a_set_with_nobody_to_train_on_cannot_be_dealt_to_fewer():
+    with pytest.raises(DataError, match="gate has 0: take a set with more persons"):
+        dirichlet_deal(ReidDataset("gate", (), (), ()), 2, 1.0, 0)
 
 
 def test_unknown_persons_cannot_be_dealt():

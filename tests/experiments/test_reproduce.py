@@ -10,13 +10,13 @@ from tiny_federation import tiny_overrides
 from experiments.reproduce import (
     LINES,
     TABLES,
-    commit,
     expected_time,
     parser,
     plans_of,
     reproduce,
 )
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.runtime.checkout import code_commit
 from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, append_line
 from fedklpr_flwr.settings import compose_settings
 
@@ -25,6 +25,14 @@ SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "reproduce.py"
 
 def plans(*words):
     return plans_of(parser().parse_intermixed_args(list(words)))
+
+
+def book_of(plan, *jobs, common=None):
+    """Say in a plan's folder that jobs are finished, with the plan's own words or others."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        words = [*(plan.common if common is None else common), *job.split()]
+        append_line(plan.folder / BOOK, JobLine(" ".join(words), "finished", words))
 
 
 def test_every_method_of_the_comparison_has_a_line_that_composes():
@@ -59,24 +67,54 @@ def test_without_a_word_there_are_two_tables_of_three_seeds():
 
 def test_rounds_methods_seeds_and_overrides_choose():
     (plan,) = plans("--rounds", "3", "--seeds", "7", "--methods", "fedavg", "--", "kl.weight=0")
-    assert plan.jobs == ["method=fedavg seed=7"]
+    assert list(plan.jobs) == ["method=fedavg seed=7"]
     assert plan.common == ("experiment=drawn", "federation.rounds=3", "kl.weight=0")
     with pytest.raises(SettingsError, match="fedavgg does not exist; there are: fedklpr"):
         plans("--methods", "fedavgg")
     with pytest.raises(SettingsError, match="KEY=VALUE"):
         plans("rubbish")
+    with pytest.raises(SettingsError, match=r"one value, got kl\.weight=0, kl\.weight=1"):
+        plans("kl.weight=0,1")
 
 
 def test_the_time_is_said_for_what_is_left(tmp_path):
     (plan,) = plans("--rounds", "10", "--methods", "fedavg", "fedprox", "--out", str(tmp_path))
     assert "6 of 6 runs are left, about 150 s each" in expected_time(plan, "drawn", "run", 1)
-    plan.folder.mkdir()
-    for job in plan.jobs[:4]:
-        append_line(plan.folder / BOOK, JobLine(job, "finished", ["kl.weight=0", *job.split()]))
-    append_line(plan.folder / BOOK, JobLine("x", "failed", plan.jobs[4].split()))
+    jobs = list(plan.jobs)
+    book_of(plan, *jobs[:4])
+    append_line(plan.folder / BOOK, JobLine("x", "failed", [*plan.common, *jobs[4].split()]))
     said = expected_time(plan, "drawn", "simulate", 1)
     assert "2 of 6 runs are left, about 230 s each on one quiet core" in said
     assert "is not known" in expected_time(plan, "real_small", "run", 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("experiment=smoke", "federation.rounds=3", "crr.rollback=true"),
+        ("experiment=drawn", "federation.rounds=3", "crr.rollback=false"),
+        ("experiment=drawn", "federation.rounds=3"),
+        ("experiment=drawn", "federation.rounds=2", "crr.rollback=true"),
+    ],
+)
+def test_runs_of_other_words_are_not_done_and_their_folder_is_refused(other, tmp_path):
+    words = ["--rounds", "3", "--seeds", "0", "--out", str(tmp_path), "--methods"]
+    words += ["fedavg", "lotteryfl_keep"]
+    (plan,) = plans(*words, "--", "crr.rollback=true")
+    book_of(plan, *plan.jobs, common=other)
+    assert len(plan.left) == 2
+    with pytest.raises(RunError, match="choose another --out"):
+        plan.check_folder()
+
+
+def test_a_finished_run_is_known_however_hydra_spells_its_words(tmp_path):
+    words = ["--rounds", "3", "--seeds", "0", "--methods", "lotteryfl_keep", "--out", str(tmp_path)]
+    (plan,) = plans(*words, "--", "crr.rollback=true", "data.root='/a b'")
+    book_of(plan, "seed=0 method=lotteryfl pruning.rewind=False", common=["data.root='/a b'"])
+    assert len(plan.left) == 1
+    spelt = ["crr.rollback=True", "data.root='/a b'", *plan.common[:2]]
+    book_of(plan, "seed=0 method=lotteryfl pruning.rewind=False", common=spelt)
+    assert plan.left == []
 
 
 def test_runs_that_are_there_are_not_written_into_unasked(tmp_path):
@@ -102,7 +140,8 @@ def test_the_tables_are_made_from_nothing_and_a_repeat_runs_nothing(sites, tmp_p
     text = (tmp_path / "reproduce.md").read_text()
     assert "| fedklpr | 0 |" in text
     assert "| lotteryfl | 0 |" in text
-    assert commit() in text
+    assert f"tables made at commit {code_commit()}" in text
+    assert f"commit of the runs: {code_commit()}" in text
     assert "experiments/reproduce.py --experiment smoke" in text
     assert (tmp_path / "rounds-1" / "accuracy_over_bytes.png").exists()
     again = made("--resume")

@@ -8,7 +8,7 @@ from fedklpr_flwr.federation.forecast import (
     Forecast,
     Load,
     batches_an_epoch,
-    ideal_densities,
+    settings_densities,
     wall_seconds,
 )
 from fedklpr_flwr.federation.probe import Probed
@@ -58,15 +58,15 @@ def test_copies_of_pictures_make_more_batches():
 
 
 def test_the_ideal_schedule_shrinks_by_the_rate_down_to_the_target():
-    assert ideal_densities(settings_of("pruning.target=0.15")) == pytest.approx(
+    assert settings_densities(settings_of("pruning.target=0.15")) == pytest.approx(
         [1.0, 1.0, 0.9, 0.85, 0.85]
     )
-    assert ideal_densities(settings_of("method=fedavg")) == [1.0] * 5
+    assert settings_densities(settings_of("method=fedavg")) == [1.0] * 5
 
 
 def test_the_papers_schedule_saves_what_was_published():
     """Twenty rounds, 10 % a round to 50 %: 41.4 % less up by the paper's count (algorithm, 7)."""
-    densities = ideal_densities(compose_settings("drawn", ("federation.rounds=20",)))
+    densities = settings_densities(compose_settings("drawn", ("federation.rounds=20",)))
     assert 1 - sum(densities[1:]) / 20 == pytest.approx(0.414, abs=0.02)
 
 

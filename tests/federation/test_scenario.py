@@ -47,7 +47,9 @@ def test_another_seed_or_skew_is_another_deal(tiny_settings, tmp_path):
 
 def test_more_clients_than_persons_are_an_error_with_both_numbers(tiny_settings, tmp_path):
     settings = tiny_settings("data.scenario=many", "data.many.clients=7", ASH)
-    with pytest.raises(DataError, match=r"at least 7 training persons .*got 6"):
+    with pytest.raises(
+        DataError, match=r"data\.many\.clients=7 needs a training .*has 6: set .*=6 or less"
+    ):
         open_site(settings.data.clients[0], settings, tmp_path)
 
 

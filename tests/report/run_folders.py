@@ -16,6 +16,7 @@ def write_run(
     status="finished",
     experiment="smoke",
     names=("ash", "birch"),
+    commits=None,
 ):
     """A run folder of as many rounds as `rank1` has after round 0; mAP is half of Rank-1.
 
@@ -47,6 +48,9 @@ def write_run(
         ]
         summary = round_row(rows, 1.0, {"train": 2.0, "evaluate": 1.0})
         append_rows(folder / "run.jsonl", [*rows, summary])
+    if commits is not None:
+        began = {"experiment": experiment, "overrides": "", "commits": commits}
+        (folder / "run-config.json").write_text(json.dumps(began))
     if status is not None:
         (folder / "status.json").write_text(json.dumps({"status": status}))
     return folder

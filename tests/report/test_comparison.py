@@ -4,7 +4,8 @@ import pytest
 from run_folders import scores, write_run
 
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.report.comparison import compare_folders, figures_of
+from fedklpr_flwr.report.comparison import compare_folders
+from fedklpr_flwr.report.run_figures import figures_of
 from fedklpr_flwr.report.run_record import read_run
 
 
@@ -139,3 +140,33 @@ def test_runs_without_query_and_gallery_are_compared_by_their_bytes(tmp_path):
     assert [group.label for group in comparison.groups] == ["fedavg", "fedklpr"]
     assert comparison.groups[1].spread("rank1") is None
     assert comparison.groups[1].spread("mb_up").mean == 4.0
+
+
+def test_the_commits_of_all_runs_are_known_each_with_its_methods(tmp_path):
+    comparison = compared(
+        tmp_path,
+        (("seed=0",), {"commits": ["1234abc"]}),
+        (("seed=1",), {"commits": ["1234abc", "5678def with changes that are not committed"]}),
+        (("method=fedavg",), {"commits": ["1234abc"]}),
+        (("method=fedprox",), {}),
+    )
+    assert comparison.commits == {
+        "1234abc": ["fedklpr", "fedavg"],
+        "1234abc, then 5678def with changes that are not committed": ["fedklpr"],
+        "not recorded": ["fedprox"],
+    }
+
+
+def test_a_pruning_method_has_its_ideal_schedule_and_a_dense_one_has_none(tmp_path):
+    words = ("pruning.rate=0.2", "pruning.target=0.3", "pruning.first_round=1")
+    three = (*scores(0.5, 0.5), {"ash": 0.5, "birch": 0.5})
+    comparison = compared(
+        tmp_path,
+        (words, {"rank1": three}),
+        (("method=fedavg", *words), {"rank1": three}),
+        (("method=local_only",), {"rank1": three}),
+    )
+    ideal = {group.label: group.ideal_saving for group in comparison.groups}
+    # densities 1, 0.8, 0.7 (0.64 would be under the target): up 1.5 of 2, down 1.8 of 2
+    assert ideal["fedklpr"] == pytest.approx(0.175)
+    assert (ideal["fedavg"], ideal["local_only"]) == (None, None)

@@ -11,6 +11,7 @@ from fedklpr_flwr.report.comparison_text import (
     TextTable,
     client_table,
     main_table,
+    markdown,
     paired_table,
     plain,
     write_tables,
@@ -57,8 +58,10 @@ def test_the_paired_table_holds_the_reference_against_the_others(comparison):
     assert found["below it"] == "yes"
     assert found["bytes"] == "25.0% less"
     assert found["paper's bytes"] == "0.0% less"
+    assert found["ideal schedule"] == "0.0% less", "in one round the first prune is not due"
     alone = line_of(table, "local_only")
     assert (alone["seeds"], alone["Rank-1"], alone["below it"]) == ("1", "+30.0", "no")
+    assert alone["ideal schedule"] == "-", "who sends nothing is no dense method to be held against"
 
 
 def test_the_clients_table_has_a_column_a_client(comparison):
@@ -111,3 +114,40 @@ def test_the_final_rounds_column_is_there_only_where_somebody_has_one(comparison
     )
     (line,) = [main_table(compare_folders([tmp_path / "final"])).lines[0]]
     assert "0.990" in line
+
+
+def test_the_ideal_schedule_stands_beside_what_was_measured(tmp_path):
+    words = ("pruning.rate=0.5", "pruning.target=0.5", "pruning.first_round=1")
+    write_run(tmp_path / "a", *words)
+    write_run(tmp_path / "b", "method=fedavg")
+    comparison = compare_folders([tmp_path])
+    # densities 1, 0.5: up 0.5, down 1
+    assert line_of(main_table(comparison), "fedklpr")["ideal schedule"] == "25.0%"
+    assert line_of(main_table(comparison), "fedavg")["ideal schedule"] == "-"
+    found = paired_table(comparison, comparison.group(None))
+    assert line_of(found, "fedavg")["ideal schedule"] == "25.0% less"
+    _, table, _ = write_tables(comparison, comparison.group(None), tmp_path)
+    lines = {line["label"]: line for line in csv.DictReader(table.open())}
+    assert lines["fedklpr"]["saved_paper_ideal"] == "0.25"
+    assert lines["fedavg"]["saved_paper_ideal"] == ""
+    assert plain(comparison, comparison.group(None))["methods"][0]["saved_paper_ideal"] == 0.25
+
+
+def test_among_dense_methods_there_is_no_ideal_schedule(tmp_path):
+    write_run(tmp_path / "a", "method=fedprox")
+    write_run(tmp_path / "b", "method=fedavg")
+    comparison = compare_folders([tmp_path])
+    assert "ideal schedule" not in main_table(comparison).headings
+    assert "ideal schedule" not in paired_table(comparison, comparison.group(None)).headings
+
+
+def test_the_commits_are_said_once_or_told_apart(tmp_path):
+    write_run(tmp_path / "one" / "a", commits=["1234abc"])
+    write_run(tmp_path / "one" / "b", "method=fedavg", commits=["1234abc"])
+    same = compare_folders([tmp_path / "one"])
+    assert "- commit of the runs: 1234abc" in markdown(same, same.group(None))
+    write_run(tmp_path / "two", "method=fedavg", "seed=1", commits=["5678def"])
+    apart = compare_folders([tmp_path])
+    said = "the commits differ: 1234abc (fedklpr, fedavg); 5678def (fedavg)"
+    assert said in markdown(apart, apart.group(None))
+    assert plain(apart, apart.group("fedavg"))["methods"][1]["commits"] == ["1234abc", "5678def"]

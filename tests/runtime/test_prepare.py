@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
+from fedklpr_flwr.runtime.checkout import code_commit
 from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.places import new_run_folder, user_cache
 from fedklpr_flwr.runtime.prepare import RUN_CONFIG, point_latest, prepare
@@ -23,7 +24,8 @@ def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
     assert (prepared.settings.seed, prepared.folder) == (3, folder)
     assert set(prepared.run_config) == {"experiment", "overrides"}
     assert all(isinstance(value, str) for value in prepared.run_config.values())
-    assert json.loads((folder / RUN_CONFIG).read_text()) == prepared.run_config
+    kept = json.loads((folder / RUN_CONFIG).read_text())
+    assert kept == {**prepared.run_config, "commits": [code_commit()]}
 
 
 def test_without_a_folder_a_new_one_is_made_in_runs(tmp_path, monkeypatch):
@@ -103,6 +105,23 @@ def test_what_is_said_on_resuming_has_the_last_word_and_is_kept(begun):
     prepare([f"resume={begun.folder}", "federation.rounds=9"]).release()
     again = prepare([f"resume={begun.folder}", "pruning.rate=0.3"])
     assert (again.settings.federation.rounds, again.settings.pruning.rate) == (9, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["1234abc"], ["1234abc", code_commit()]),
+        ([code_commit()], [code_commit()]),
+        (None, ["not recorded", code_commit()]),
+    ],
+)
+def test_a_run_keeps_every_commit_that_it_went_on_with(before, after, begun):
+    file = begun.folder / RUN_CONFIG
+    kept = json.loads(file.read_text())
+    kept |= {"commits": before}
+    file.write_text(json.dumps({key: value for key, value in kept.items() if value is not None}))
+    prepare([f"resume={begun.folder}"]).release()
+    assert json.loads(file.read_text())["commits"] == after
 
 
 def test_another_experiment_cannot_be_resumed_into(begun):

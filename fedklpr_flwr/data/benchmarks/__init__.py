@@ -1,5 +1,6 @@
 """Every benchmark of the field, and a user's own pictures, read by name."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,9 @@ LEFT_OUT = "files left out"
 PASSED_OVER = "not of the set's layout and passed over"
 """What a note says of folders and files that the reader did not expect."""
 
+REPEATED = "rows that repeat a picture"
+"""What a note says of a picture that a list has more than once."""
+
 _DRAWN = "drawn:"
 # How many of the files left out the notes name; `check_dataset` names all.
 _LISTED = 20
@@ -130,11 +134,23 @@ def read_tree(name: str, tree: PictureTree, seed: int) -> ReidDataset:
     if processed is not None:
         return read_processed(tree, processed, name)
     dataset = READERS[name](tree, seed)
-    if not tree.passed:
-        return dataset
+    return replace(dataset, notes=(*dataset.notes, *_passed_notes(tree), *_repeats(dataset)))
+
+
+def _passed_notes(tree: PictureTree) -> list[str]:
+    """What the reader did not look at, in words; nothing where there is none."""
     names = ", ".join(str(path.relative_to(tree.root)) for path in tree.passed[:_LISTED])
-    note = f"{PASSED_OVER}: {names}{_more(tree.passed)}"
-    return replace(dataset, notes=(*dataset.notes, note))
+    return [f"{PASSED_OVER}: {names}{_more(tree.passed)}"] if tree.passed else []
+
+
+def _repeats(dataset: ReidDataset) -> list[str]:
+    """How many rows of a part repeat a picture that it has, in words; nothing where none does."""
+    counts = {part: Counter(one.path for one in rows) for part, rows in dataset.lists.items()}
+    return [
+        f"{REPEATED} of {part}: {sum(found.values()) - len(found)}; it counts each time"
+        for part, found in counts.items()
+        if len(found) < sum(found.values())
+    ]
 
 
 def _more(things: Sequence[object]) -> str:

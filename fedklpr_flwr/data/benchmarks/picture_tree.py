@@ -148,6 +148,15 @@ class PictureTree:
         if path not in self.passed:
             self.passed.append(path)
 
+    def pictures_passed(self) -> dict[Path, int]:
+        """Count the pictures in and below what was passed over; links are not followed.
+
+        Returns:
+            The number of pictures of each folder or file that has any.
+        """
+        counts = {path: sum(map(_looks_a_picture, _files(path))) for path in self.passed}
+        return {path: count for path, count in counts.items() if count}
+
     def note(self, path: Path, why: str) -> None:
         """Note a file that cannot be used.
 
@@ -247,3 +256,15 @@ class PictureTree:
         if folder not in self._resolved:
             self._resolved[folder] = folder.resolve()
         return self._resolved[folder]
+
+
+def _files(path: Path) -> list[Path]:
+    """A file itself, or all files below a folder."""
+    if not path.is_dir():
+        return [path]
+    return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+
+
+def _looks_a_picture(path: Path) -> bool:
+    kinds = PICTURE_SUFFIXES | UNREAD_SUFFIXES
+    return path.suffix.lower() in kinds and not path.name.startswith(".")
