@@ -9,6 +9,7 @@ from fedklpr_flwr.federation.client_memory import payload_name
 from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.federation.privacy import is_private
 from fedklpr_flwr.federation.site_client import Task
 from fedklpr_flwr.runtime.open_round import OpenRound
 from fedklpr_flwr.runtime.records import message_bytes, task_content
@@ -63,6 +64,8 @@ class Downlink:
         """
         for name in sorted(clients, key=lambda client: (self.client(client).mask_hash, client)):
             known = self.client(name)
+            if phase == "train" and not full and is_private(self._settings):
+                self._count_release(known)
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
                 payload, kept = self._payload(name, full)
@@ -81,6 +84,14 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(book.number))
             book.ask(phase, name, message_bytes(message))
             yield name, message
+
+    def _count_release(self, known: ClientState) -> None:
+        """A noised update may leave for this task: counted on disk before the task is sent.
+
+        Who asks for model and mask instead has sent none: the second task counts no more.
+        """
+        known.releases += 1
+        self._folder.note(self._state)
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
         """A client's part of the model as bytes, and how many numbers it carries."""

@@ -48,6 +48,8 @@ class ClientState:
         delivered: the name of the payload that brought it the merged model; empty = not sent yet.
         examples: pictures it trains from, as last reported.
         pruned: share of the prunable weights that its mask prunes.
+        releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
+            it was sent, whatever came of them, or as many as it counted itself.
     """
 
     base_round: int
@@ -55,6 +57,7 @@ class ClientState:
     delivered: str = ""
     examples: int = 0
     pruned: float = 0.0
+    releases: int = 0
 
 
 @dataclass

@@ -13,7 +13,7 @@ VERSION = 1
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
-_CLIENT_SINCE = {"pruned": (int, float)}
+_CLIENT_SINCE = {"pruned": (int, float), "releases": int}
 
 
 def check_record(record: Any, file: Path) -> None:
