@@ -21,6 +21,7 @@ from fedklpr_flwr.runtime.deployment.folder import (
 from fedklpr_flwr.runtime.deployment.reach import tls_fault
 from fedklpr_flwr.runtime.deployment.registering import register_keys
 from fedklpr_flwr.runtime.deployment.sites_file import Sites, read_sites
+from fedklpr_flwr.wording import counted
 
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
 
@@ -127,7 +128,9 @@ def _sites_of(folder: Path) -> list[str]:
 def _tell(sites: Sites, folder: Path) -> None:
     """What to do next, as docs/deployment.md has it."""
     server = sites.server
-    print(f"wrote {folder}: certificate for {', '.join(server.hosts)}, {server.days} days")
+    print(
+        f"wrote {folder}: certificate for {', '.join(server.hosts)}, {counted(server.days, 'day')}"
+    )
     print(f"  keep {folder / 'authority'} to yourself")
     print(f"  {folder / 'office'} -> {sites.place_of(server)} on {server.hosts[0]}")
     for site in sites.sites:

@@ -220,10 +220,19 @@ def test_what_cannot_be_deployed_is_refused_in_a_sentence(line, instead, told, t
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "a: [", "sites: 3", "\x00"])
-def test_what_is_no_list_of_sites_is_refused(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "SITES.yaml: its content is None: expected a group of keys"),
+        ("[1]", "SITES.yaml: its content is [1]: expected a group of keys"),
+        ("a: [", "SITES.yaml cannot be read"),
+        ("sites: 3", "SITES.yaml: federation is missing"),
+        ("\x00", "SITES.yaml cannot be read"),
+    ],
+)
+def test_what_is_no_list_of_sites_is_refused(text, told, tmp_path):
     (tmp_path / "SITES.yaml").write_text(text)
-    with pytest.raises(FedKlprError, match=r"SITES\.yaml"):
+    with pytest.raises(FedKlprError, match=re.escape(told)):
         deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.wording import counted
 
 SOON_DAYS = 30
 """A certificate that holds for fewer days is worth a word."""
@@ -108,9 +109,11 @@ def _certificate(path: Path, name: str, now: datetime) -> Iterator[Finding]:
             f"{now:%Y-%m-%d}: set its clock",
         )
     elif days < SOON_DAYS:
-        yield Finding(Kind.SOON, f"{name} expires in {days} days, on {end:%Y-%m-%d}: {how}")
+        yield Finding(
+            Kind.SOON, f"{name} expires in {counted(days, 'day')}, on {end:%Y-%m-%d}: {how}"
+        )
     else:
-        yield Finding(Kind.GOOD, f"{name} holds for {days} days, until {end:%Y-%m-%d}")
+        yield Finding(Kind.GOOD, f"{name} holds for {counted(days, 'day')}, until {end:%Y-%m-%d}")
     yield from _belongs(path, certificate, name)
 
 
