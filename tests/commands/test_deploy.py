@@ -158,6 +158,25 @@ def test_systemd_finds_no_fault_in_a_service(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("home", "used"), [("/proc/none", "work"), ("", "work"), (".", "home")])
+def test_a_user_without_a_home_keeps_what_libraries_load_where_the_service_works(
+    home, used, made, tmp_path
+):
+    """The script's own first lines, up to its check, then what HOME is by then."""
+    home = str(tmp_path) if home == "." else home
+    for script in (made / "office/start.sh", made / "sites/gate-3/start.sh"):
+        begin = script.read_text().split("fedklpr deploy check")[0]
+        done = subprocess.run(
+            ["sh", "-c", begin + 'echo "$HOME $work"', script],
+            env={"HOME": home, "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found, work = done.stdout.split()
+        assert found == {"work": work, "home": str(tmp_path)}[used]
+
+
 def test_start_scripts_are_good_shell(made):
     for path in made.rglob("*.sh"):
         subprocess.run(["sh", "-n", path], check=True)

@@ -19,6 +19,8 @@ here=$(pwd)
 work={work}
 export PATH={venv}/bin:"$PATH"
 export FLWR_HOME="$work/flower"
+# A service's user has no home: what libraries keep there (initial weights) lies with the rest.
+[ -w "${{HOME:-}}" ] || export HOME="$work"
 export {off}
 """
 
