@@ -358,6 +358,11 @@ def test_why_a_client_was_late_is_still_told_when_its_evaluation_fails_too(feder
     )
 
 
+def test_a_reason_that_is_the_same_in_training_and_evaluation_is_told_once(federate):
+    run = federate(ALONE, ONE_ROUND, app=interfering(fails, client="birch", round=1, phase=None))
+    assert run.row(1, "birch").failed == "RuntimeError: the camera store is on fire"
+
+
 class CedarAnswersARoundLater(InProcessGrid):
     """cedar's update of round 1 arrives with those of round 2."""
 

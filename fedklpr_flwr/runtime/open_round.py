@@ -144,7 +144,7 @@ class OpenRound:
         What was wrong with the training stays the first word, whatever follows.
         """
         row, reason = self.row(client), reason[:500]  # a client may write what it likes into it
-        earlier = row.failed not in (False, _NO_ANSWER)
+        earlier = row.failed not in (False, _NO_ANSWER, reason)
         row.failed = f"{row.failed}; in the evaluation: {reason}" if earlier else reason
         if row.status == "failed" and late:
             row.status = "late"

@@ -1,12 +1,15 @@
 """Claims about `fedklpr deploy`: what it writes, what it refuses, what it finds wrong."""
 
+import multiprocessing
 import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ from fedklpr_flwr.client_app import identify
 from fedklpr_flwr.commands.__main__ import cli
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.runtime.deployment.certificates import make_authority, sign_server
-from fedklpr_flwr.runtime.deployment.check import Kind, check_folder
+from fedklpr_flwr.runtime.deployment.check import Kind, check_folder, check_pictures
 from fedklpr_flwr.settings import compose_settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
@@ -134,6 +137,19 @@ def test_the_certificate_is_for_every_host_and_for_the_office_itself(made):
         assert host in said
     verified = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]
     subprocess.run([*verified, made / "office/ca.crt", made / "office/server.crt"], check=True)
+
+
+def test_where_systemd_makes_no_folder_to_work_in_the_service_says_how(tmp_path):
+    (tmp_path / "SITES.yaml").write_text(TWO.replace("port: 9095", "work: /data/hall"))
+    deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
+    gate, hall = (
+        (tmp_path / f"out/sites/{name}/fedklpr-harbour-{name}.service").read_text()
+        for name in ("gate-3", "hall")
+    )
+    assert "StateDirectory=fedklpr/harbour/gate-3\n" in gate
+    assert "install -d" not in gate
+    assert "StateDirectory" not in hall
+    assert "#   install -d -m 700 -o fedklpr /data/hall\n#   systemctl enable" in hall
 
 
 def test_services_never_give_up_and_retry_within_a_crashed_boxs_minute(made):
@@ -382,6 +398,40 @@ def test_a_box_without_its_pictures_is_told_so(made):
     assert "nobody answers at 127.0.0.1:1" in done.stdout
     alone = deploy("check", made / "sites/hall", "--server", "127.0.0.1:1")
     assert alone.exit_code == 0, "a SuperLink that is away is no fault of the box"
+
+
+def as_another_user(call, closed):
+    """What a call gives to a user who may not read a folder; root may read everything."""
+    closed.chmod(0)
+    if os.geteuid():
+        return call()
+    with multiprocessing.get_context("fork").Pool(1, os.setuid, (65534,)) as pool:
+        return pool.apply(call)
+
+
+def test_a_box_whose_user_may_not_read_the_pictures_is_told_so(made):
+    with tempfile.TemporaryDirectory() as name:
+        site, pictures = Path(name), Path(name) / "pictures"
+        site.chmod(0o755)
+        pictures.mkdir()
+        (site / "node.toml").write_text(f'client = "gate"\ndata = "folder"\nroot = "{pictures}"\n')
+        (told,) = as_another_user(partial(check_pictures, site), pictures)
+        assert told.kind is Kind.FAULT
+        assert re.search(f"root={pictures} cannot be read by the user .*: let it", told.text)
+        pictures.chmod(0o755)
+        assert check_pictures(site) == []
+
+
+def test_a_list_of_pictures_is_a_file(tmp_path):
+    (tmp_path / "list.csv").write_text("")
+    for reader, count in (("csv", 0), ("folder", 1)):
+        (tmp_path / "node.toml").write_text(f'data = "{reader}"\nroot = "{tmp_path}/list.csv"\n')
+        assert len(check_pictures(tmp_path)) == count
+
+
+def test_a_folder_of_another_user_is_said_to_be_his(made):
+    with pytest.raises(FedKlprError, match="s to read: ask as its owner"):
+        as_another_user(partial(check_folder, made.parent), made.parent)
 
 
 def test_a_folder_without_certificates_is_refused(tmp_path):
