@@ -79,8 +79,8 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
         lines.append(
-            f"privacy=local_dp: of this run no site has more than epsilon={last.epsilon:.3g}, at its "
-            "privacy.delta"
+            f"privacy=local_dp: of this run no site has more than epsilon={last.epsilon:.3g} (at "
+            "privacy.delta)"
         )
     if last is not None and last.rank1 is None and last.cosine_distance is not None:
         lines.append(

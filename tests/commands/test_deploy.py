@@ -323,6 +323,25 @@ def test_renewing_keeps_the_authority_and_the_keys_and_adds_who_is_new(made):
     assert all(finding.kind is Kind.GOOD for finding in check_folder(made))
 
 
+def test_what_somebody_else_put_there_is_never_lost(made, tmp_path):
+    run = made / "runs" / "first" / "run.jsonl"
+    run.parent.mkdir(parents=True)
+    run.write_text("a run")
+    (made / ".note").write_text("mine")
+    deploy("renew", made)
+    deploy("init", tmp_path / "SITES.yaml", "--out", made, "--force")
+    assert (run.read_text(), (made / ".note").read_text()) == ("a run", "mine")
+    own = made / "sites" / "hall" / "memory" / "mask"
+    own.parent.mkdir()
+    own.write_text("a mask")
+    before = contents(made)
+    for words in (("renew", made), ("init", tmp_path / "SITES.yaml", "--out", made, "--force")):
+        with pytest.raises(FedKlprError, match="hall/memory/mask is not of fedklpr deploy and"):
+            deploy(*words)
+    assert contents(made) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"SITES.yaml", "harbour"}
+
+
 def test_renewing_without_the_authority_says_what_is_missing(made):
     (made / "authority/ca.key").unlink()
     with pytest.raises(FedKlprError, match=r"authority/ca.key cannot be read: .* needs the whole"):
