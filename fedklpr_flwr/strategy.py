@@ -212,7 +212,7 @@ class FedKlprStrategy(Strategy):
                 f"{resume_word(self.folder.path)}"
             )
         for client in self._quarantine.note(chosen, book.arrivals):
-            rounds = counted(self._quarantine.rounds, "round")
+            rounds = counted(self._quarantine.rounds or 0, "round")
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
             log(WARNING, told, book.number, client, rounds, resume_word(self.folder.path))
 

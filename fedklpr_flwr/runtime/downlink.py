@@ -62,10 +62,11 @@ class Downlink:
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
         """
-        for name in sorted(clients, key=lambda client: (self.client(client).mask_hash, client)):
+        ordered = sorted(clients, key=lambda client: (self.client(client).mask_hash, client))
+        if phase == "train" and not full and is_private(self._settings):
+            self._count_releases(ordered)
+        for name in ordered:
             known = self.client(name)
-            if phase == "train" and not full and is_private(self._settings):
-                self._count_release(known)
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
                 payload, kept = self._payload(name, full)
@@ -85,12 +86,13 @@ class Downlink:
             book.ask(phase, name, message_bytes(message))
             yield name, message
 
-    def _count_release(self, known: ClientState) -> None:
-        """A noised update may leave for this task: counted on disk before the task is sent.
+    def _count_releases(self, clients: Iterable[str]) -> None:
+        """A noised update may leave for each task: counted on disk before the first is sent.
 
         Who asks for model and mask instead has sent none: the second task counts no more.
         """
-        known.releases += 1
+        for name in clients:
+            self.client(name).releases += 1
         self._folder.note(self._state)
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, int]:

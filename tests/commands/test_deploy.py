@@ -231,6 +231,8 @@ def test_the_documents_example_can_be_deployed(tmp_path):
         ("name: gate-3", "name: a/b", "sites has the name 'a/b'"),
         ("name: gate-3", "name: -a", "not beginning with '-'"),
         ("name: gate-3", "name: HALL", "the name hall twice"),
+        ("name: gate-3", "name: Office", "sites has the name Office: the server's own"),
+        ("name: gate-3", "name: superlink", "sites has the name superlink: the server's own"),
         ("name: gate-3", "name: gate-3, name: gate-4", "the key name comes twice"),
         ("name: gate-3", "nam: gate-3", "sites[0].nam is not a setting"),
         ("name: gate-3, ", "", "sites[0].name is missing"),

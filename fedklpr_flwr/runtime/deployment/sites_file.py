@@ -181,8 +181,10 @@ def _check_sites(sites: Sequence[SitePlace]) -> None:
                 f"sites has the name {site.name!r:.100}: expected {CLIENT_NAME_RULE}, and not "
                 "beginning with '-'"
             )
-        if site.name.casefold() == "office":
-            raise SettingsError("sites has the name office: that is the server's own place")
+        if site.name.casefold() in ("office", "superlink"):
+            raise SettingsError(
+                f"sites has the name {site.name}: the server's own place and service are called so"
+            )
         _check_data(site)
         _check_places(f"site {site.name}", site)
     # Some disks take Gate-1 and gate-1 for one folder.
