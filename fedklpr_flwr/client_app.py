@@ -147,9 +147,10 @@ def _discreet(handler: Handler) -> Handler:
         except Exception as error:
             if not _is_real_site(context):
                 raise
-            log(ERROR, "a %s failed", message.metadata.message_type, exc_info=error)
-            told = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=told_of(error))
-            return Message(told, reply_to=message)
+            told = told_of(error)
+            log(ERROR, "the server is told no more than: %s", told, exc_info=error)
+            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+            return Message(Error(code=code, reason=told), reply_to=message)
 
     return answer
 
