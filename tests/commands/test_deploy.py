@@ -325,6 +325,22 @@ def test_renewing_keeps_the_authority_and_the_keys_and_adds_who_is_new(made):
     assert all(finding.kind is Kind.GOOD for finding in check_folder(made))
 
 
+@pytest.mark.parametrize(
+    ("line", "instead", "changed"),
+    [
+        ("192.0.2.7]", "192.0.2.7, 192.0.2.9]", None),
+        ("[fl.example.org", "[new.example.org, fl.example.org", "gate-3, hall"),
+        ("192.0.2.7]", "192.0.2.7], port: 9443", "gate-3, hall"),
+        ("port: 9095", "port: 9096", "hall"),
+    ],
+)
+def test_renewing_tells_whose_folder_must_be_carried_again(line, instead, changed, made):
+    (made / "SITES.yaml").write_text(TWO.replace(line, instead))
+    said = deploy("renew", made).stdout
+    assert (f"changed: {changed}: carry" in said) == (changed is not None)
+    assert ("changed" in said) == (changed is not None)
+
+
 def test_what_somebody_else_put_there_is_never_lost(made, tmp_path):
     run = made / "runs" / "first" / "run.jsonl"
     run.parent.mkdir(parents=True)
