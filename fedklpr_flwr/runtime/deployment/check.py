@@ -30,7 +30,7 @@ class Kind(Enum):
     """How bad a finding is."""
 
     GOOD = "good"
-    SOON = "soon"
+    SOON = "warning"
     FAULT = "fault"
 
 

@@ -120,7 +120,9 @@ def read_sites(path: Path) -> Sites:
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     try:
         sites = build(Sites, values, "")
