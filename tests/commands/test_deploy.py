@@ -70,7 +70,7 @@ def test_every_site_and_the_office_get_what_they_need_and_no_more(made):
     own = {"ca.crt", "node.toml", "start.sh", "supernode.key", "supernode.pub"}
     for name in ("gate-3", "hall"):
         there = {path.name for path in (made / "sites" / name).iterdir()}
-        assert there == own | {f"fedklpr-harbour-{name}.service"}
+        assert there == own | {f"fedklpr-harbour.{name}.service"}
     office = {str(path.relative_to(made / "office")) for path in (made / "office").rglob("*.*")}
     assert office == {
         "ca.crt",
@@ -143,13 +143,25 @@ def test_where_systemd_makes_no_folder_to_work_in_the_service_says_how(tmp_path)
     (tmp_path / "SITES.yaml").write_text(TWO.replace("port: 9095", "work: /data/hall"))
     deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
     gate, hall = (
-        (tmp_path / f"out/sites/{name}/fedklpr-harbour-{name}.service").read_text()
+        (tmp_path / f"out/sites/{name}/fedklpr-harbour.{name}.service").read_text()
         for name in ("gate-3", "hall")
     )
     assert "StateDirectory=fedklpr/harbour/gate-3\n" in gate
     assert "install -d" not in gate
     assert "StateDirectory" not in hall
     assert "#   install -d -m 700 -o fedklpr /data/hall\n#   systemctl enable" in hall
+
+
+def test_services_of_two_federations_on_one_machine_have_names_of_their_own(tmp_path):
+    units = []
+    for federation, names in (("a", ("b-c", "superlink")), ("a-b", ("c", "superlink"))):
+        text = TWO.replace("harbour", federation)
+        for old, new in zip(("gate-3", "hall"), names, strict=True):
+            text = text.replace(f"name: {old}", f"name: {new}")
+        (tmp_path / "SITES.yaml").write_text(text)
+        deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / federation)
+        units += [path.name for path in (tmp_path / federation).rglob("*.service")]
+    assert len(units) == len(set(units)) == 6
 
 
 def test_services_never_give_up_and_retry_within_a_crashed_boxs_minute(made):
@@ -231,8 +243,7 @@ def test_the_documents_example_can_be_deployed(tmp_path):
         ("name: gate-3", "name: a/b", "sites has the name 'a/b'"),
         ("name: gate-3", "name: -a", "not beginning with '-'"),
         ("name: gate-3", "name: HALL", "the name hall twice"),
-        ("name: gate-3", "name: Office", "sites has the name Office: the server's own"),
-        ("name: gate-3", "name: superlink", "sites has the name superlink: the server's own"),
+        ("name: gate-3", "name: Office", "sites has the name Office: that is the server's own"),
         ("name: gate-3", "name: gate-3, name: gate-4", "the key name comes twice"),
         ("name: gate-3", "nam: gate-3", "sites[0].nam is not a setting"),
         ("name: gate-3, ", "", "sites[0].name is missing"),

@@ -142,8 +142,8 @@ def node_config(sites: Sites, site: SitePlace) -> str:
 
 
 def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:
-    """The file name of a part's service."""
-    name = f"-{part.name}" if isinstance(part, SitePlace) else "-superlink"
+    """The file name of a part's service; no two federations' are alike, as they have no dot."""
+    name = f".{part.name}" if isinstance(part, SitePlace) else "-superlink"
     return f"fedklpr-{sites.federation}{name}.service"
 
 

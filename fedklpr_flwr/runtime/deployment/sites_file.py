@@ -183,10 +183,8 @@ def _check_sites(sites: Sequence[SitePlace]) -> None:
                 f"sites has the name {site.name!r:.100}: expected {CLIENT_NAME_RULE}, and not "
                 "beginning with '-'"
             )
-        if site.name.casefold() in ("office", "superlink"):
-            raise SettingsError(
-                f"sites has the name {site.name}: the server's own place and service are called so"
-            )
+        if site.name.casefold() == "office":
+            raise SettingsError(f"sites has the name {site.name}: that is the server's own place")
         _check_data(site)
         _check_places(f"site {site.name}", site)
     # Some disks take Gate-1 and gate-1 for one folder.
