@@ -22,7 +22,6 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.runtime.sweep_job import BOOK, read_book
-from fedklpr_flwr.wording import counted
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -130,7 +129,7 @@ def plans_of(arguments: argparse.Namespace) -> list[Plan]:
 def expected_time(plan: Plan, experiment: str, transport: str, at_once: int) -> str:
     """How long what is left will take, said honestly."""
     count = len(plan.left)
-    runs = f"{counted(plan.rounds, 'round')}: {count} of {len(plan.jobs)} runs are left"
+    runs = f"{plan.rounds} rounds: {count} of {len(plan.jobs)} runs are left"
     if not count:
         return runs
     if experiment != "drawn":

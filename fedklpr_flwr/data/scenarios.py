@@ -10,7 +10,6 @@ import numpy as np
 from fedklpr_flwr.data.benchmarks.seeded_split import seeded_order
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
-from fedklpr_flwr.wording import counted
 
 
 def by_dataset(datasets: Sequence[ReidDataset]) -> tuple[ReidDataset, ...]:
@@ -85,8 +84,8 @@ def dirichlet_deal(
         )
     if len(persons) < clients:
         raise DataError(
-            f"{dataset.name}: expected at least {clients} training persons to deal to "
-            f"{counted(clients, 'client')}, got {len(persons)}; take fewer clients or a larger set"
+            f"{dataset.name}: expected at least {clients} training persons to deal to {clients} "
+            f"clients, got {len(persons)}; take fewer clients or a larger set"
         )
     generator = np.random.Generator(np.random.PCG64(seed))
     borders = np.cumsum(generator.dirichlet(np.full(clients, alpha)))
@@ -107,10 +106,7 @@ def dirichlet_deal(
             train=train[client],
             query=query[client],
             gallery=gallery[client],
-            notes=(
-                *dataset.notes,
-                f"dealt to {counted(clients, 'client')}, alpha {alpha}, seed {seed}",
-            ),
+            notes=(*dataset.notes, f"dealt to {clients} clients, alpha {alpha}, seed {seed}"),
         )
         for client in range(clients)
     )
