@@ -7,6 +7,7 @@ lets pip look for a wheel of each at the version installed here; nothing is down
 Exit status 0 only if every package has one, but for those known as pure Python in source form.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def wheels(packages: dict[str, str]) -> dict[str, str]:
 
 def main() -> int:
     """Say which wheel each package has."""
+    argparse.ArgumentParser(description=str(__doc__).splitlines()[0]).parse_args()
     packages = base_install()
     try:
         found = wheels(packages)

@@ -8,16 +8,18 @@ Flower's simulation calls this in an actor, a SuperNode in a new process for eve
 `fedklpr simulate` in the process itself; all three do the same arithmetic.
 """
 
-from functools import lru_cache
-from logging import INFO, WARNING
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
 from fedklpr_flwr.errors import SettingsError, WireError
@@ -25,6 +27,7 @@ from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.federation.method import Client, Settings
 from fedklpr_flwr.federation.site import Site, open_site
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC, SiteClient, Task
+from fedklpr_flwr.federation.told_error import told_of
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.records import (
     PAYLOAD,
@@ -40,6 +43,7 @@ app = ClientApp()
 
 Arrays = list[np.ndarray]
 Scalars = dict[str, Any]
+Handler = Callable[[Message, Context], Message]
 
 
 class ReidClient(NumPyClient):
@@ -133,7 +137,31 @@ def _memory_root(context: Context, settings: Settings) -> Path:
     return user_cache() / "memory"
 
 
+def _discreet(handler: Handler) -> Handler:
+    """A handler whose errors stay at a real site: the server is told their kind alone."""
+
+    @wraps(handler)
+    def answer(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except Exception as error:
+            if not _is_real_site(context):
+                raise
+            told = told_of(error)
+            log(ERROR, "the server is told no more than: %s", told, exc_info=error)
+            code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+            return Message(Error(code=code, reason=told), reply_to=message)
+
+    return answer
+
+
+def _is_real_site(context: Context) -> bool:
+    """Whether server and site are two machines, as far as the site can know."""
+    return "client" in context.node_config or load_settings(context.run_config).deployment
+
+
 @app.query()
+@_discreet
 def query(message: Message, context: Context) -> Message:
     """Say which client speaks here; an empty name where there is none."""
     identity = identify(context, load_settings(context.run_config))
@@ -141,6 +169,7 @@ def query(message: Message, context: Context) -> Message:
 
 
 @app.train()
+@_discreet
 def train(message: Message, context: Context) -> Message:
     """One round of local training."""
     task, client = _task(message), client_of(context)
@@ -155,6 +184,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@_discreet
 def evaluate(message: Message, context: Context) -> Message:
     """Receive and score the merged model."""
     _, _, said = client_of(context).evaluate(_parameters(message), _task(message))

@@ -216,13 +216,13 @@ def build(kind: type[T], value: Any, path: str) -> T:
         SettingsError: a missing or unknown key, a wrong type, or a value out of range.
     """
     if not isinstance(value, Mapping):
-        raise SettingsError(f"{path} is {value!r}: expected a group of keys")
+        raise SettingsError(f"{path or 'its content'} is {value!r}: expected a group of keys")
     hints = typing.get_type_hints(kind)
     names = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in value:
         if key not in names:
             raise SettingsError(
-                f"{_join(path, key)} is not a setting; {path or 'the settings'} has: "
+                f"{_join(path, key)} is not a setting; {f'{path} has' if path else 'there are'}: "
                 f"{', '.join(names)}"
             )
     built = {}

@@ -28,6 +28,7 @@ from fedklpr_flwr.runtime.open_round import OpenRound
 from fedklpr_flwr.runtime.quarantine import Quarantine
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runtime.start_commands import start_commands
+from fedklpr_flwr.wording import counted
 
 Use = Callable[[str, Message, dict[str, Any]], None]
 
@@ -165,7 +166,7 @@ class FedKlprStrategy(Strategy):
         def explain(found: int, nodes: int) -> str:
             came = (
                 f"{found} of {count} clients came within federation.wait_seconds="
-                f"{chosen.wait_seconds:g}, {nodes} SuperNodes are there. "
+                f"{chosen.wait_seconds:g}, {counted(nodes, 'SuperNode')} there. "
             )
             if self.settings.deployment:
                 here = ", ".join(sorted(self.roster.nodes)) or "nobody"
@@ -194,26 +195,25 @@ class FedKlprStrategy(Strategy):
             missing = [client for client in chosen if client not in book.arrivals]
             log(
                 WARNING,
-                "round %d: %d valid replies, %d needed: asking %s once more",
+                "round %d: %s, %d needed: asking %s once more",
                 book.number,
-                len(book.arrivals),
+                counted(len(book.arrivals), "valid reply", some="valid replies"),
                 needed,
                 ", ".join(missing),
             )
             self._ask(grid, "train", missing, use)
         if len(book.arrivals) < needed:
             failures = book.failures(c for c in chosen if c not in book.arrivals)
+            valid = counted(len(book.arrivals), "valid reply", some="valid replies")
             raise RunError(
-                f"round {book.number} has {len(book.arrivals)} valid replies after a second try, "
+                f"round {book.number} has {valid} after a second try, "
                 f"federation.min_clients={needed} are needed ({failures}). "
                 f"Round {self.state.round} is kept; go on from it with "
                 f"{resume_word(self.folder.path)}"
             )
         for client in self._quarantine.note(chosen, book.arrivals):
-            rounds = self._quarantine.rounds
-            told = (
-                "round %d: %s has failed %d rounds in a row and is asked no more; mend it, then %s"
-            )
+            rounds = counted(self._quarantine.rounds or 0, "round")
+            told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
             log(WARNING, told, book.number, client, rounds, resume_word(self.folder.path))
 
     def _evaluate(self, grid: Grid) -> None:

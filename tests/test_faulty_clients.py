@@ -347,6 +347,22 @@ def test_who_does_not_answer_before_the_deadline_is_late(federate, flower_log):
     assert "cedar is left out: no answer" in flower_log.text
 
 
+def test_why_a_client_was_late_is_still_told_when_its_evaluation_fails_too(federate):
+    broken = interfering(fails, client="cedar", round=1, phase="evaluate")
+    deadline = "federation.round_seconds=1"
+    run = federate(ONE_ROUND, deadline, grid=CedarNeverHears, names=NAMES, app=broken)
+    row = run.row(1, "cedar")
+    assert row.status == "late"
+    assert row.failed == (
+        "no answer within 1 s; in the evaluation: RuntimeError: the camera store is on fire"
+    )
+
+
+def test_a_reason_that_is_the_same_in_training_and_evaluation_is_told_once(federate):
+    run = federate(ALONE, ONE_ROUND, app=interfering(fails, client="birch", round=1, phase=None))
+    assert run.row(1, "birch").failed == "RuntimeError: the camera store is on fire"
+
+
 class CedarAnswersARoundLater(InProcessGrid):
     """cedar's update of round 1 arrives with those of round 2."""
 

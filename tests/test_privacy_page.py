@@ -1,16 +1,21 @@
 """Claims about docs/privacy.md: its list is all that leaves a site, byte for byte."""
 
 import re
+import shlex
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord
-from tiny_federation import PRUNES, interfering
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from tiny_federation import PRUNES, interfering, tiny_overrides
 
+from fedklpr_flwr import client_app
+from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.federation.personal_model import shared_layout
-from fedklpr_flwr.runtime.records import message_bytes, read_payload
+from fedklpr_flwr.federation.told_error import told_of
+from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.runtime.records import message_bytes, payload_record, read_payload
 from fedklpr_flwr.wire.payload import carries
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")
@@ -73,6 +78,54 @@ def test_a_scalar_is_a_number_or_a_word_that_names_nobody(replies):
     for reply in (*replies["train"], *replies["evaluate"]):
         for key, value in reply.content["report"].items():
             assert isinstance(value, bool | int | float | np.floating) or value in WORDS, key
+
+
+def train_at(site, **node):
+    """What a real site answers to a task that it cannot do."""
+    chosen = " ".join(shlex.quote(item) for item in tiny_overrides(site.parent))
+    node = {"client": "gate", "root": str(site), **node}
+    context = Context(1, 2, node, RecordDict(), {"experiment": "smoke", "overrides": chosen})
+    InProcessGrid(client_app.app, {}, [])
+    task = {"run": "r", "round": 1, "base_round": 0, "mask_hash": "", "model": "", "full": False}
+    content = RecordDict({"task": ConfigRecord(task), "payload": payload_record(b"")})
+    return client_app.app(Message(content, 2, "train"), context)
+
+
+def test_of_an_error_only_its_kind_leaves_a_real_site_and_its_log_has_the_rest(
+    tmp_path, flower_log
+):
+    site = tmp_path / "Anna Berg"
+    (site / "train" / "p1").mkdir(parents=True)
+    (site / "train" / "p1" / "c1_anna.png").write_bytes(b"no picture")
+    reply = train_at(site)
+    assert reply.error.reason == (
+        "UnreadablePicture: its pictures cannot be used; its own log says more"
+    )
+    assert str(site / "train" / "p1" / "c1_anna.png") in flower_log.text
+
+
+def test_a_site_that_cannot_write_says_why_and_not_where(tmp_path, sites):
+    (tmp_path / "file").write_bytes(b"")
+    reply = train_at(sites / "ash", **{"state-dir": str(tmp_path / "file")})
+    assert reply.error.reason == (
+        "NotADirectoryError: a file or the network cannot be used (Not a directory); its own log "
+        "says more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (WireError("a payload is 3 bytes short"), "WireError: a payload is 3 bytes short"),
+        (
+            SettingsError("root=/srv/anna is no folder"),
+            "SettingsError: the settings do not fit this site",
+        ),
+        (RuntimeError("/srv/anna/p1.png"), "RuntimeError: its task failed"),
+    ],
+)
+def test_what_is_about_the_servers_own_words_is_told_where_it_names_no_path(error, told):
+    assert told_of(error) == f"{told}; its own log says more"
 
 
 def test_a_real_site_says_nothing_about_true_persons(replies):

@@ -21,6 +21,7 @@ from fedklpr_flwr.runtime.deployment.folder import (
 from fedklpr_flwr.runtime.deployment.reach import tls_fault
 from fedklpr_flwr.runtime.deployment.registering import register_keys
 from fedklpr_flwr.runtime.deployment.sites_file import Sites, read_sites
+from fedklpr_flwr.wording import counted
 
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
 
@@ -58,7 +59,7 @@ def renew(folder: Deployment) -> None:
     """Make a deployment's folder anew from its SITES.yaml, keeping its authority and keys.
 
     For a certificate that expires, another host, one site more or less. Boxes that were there
-    before need nothing new, unless their own lines in SITES.yaml changed.
+    before need nothing new, unless what they start with changed, which is said.
 
     Example: fedklpr deploy renew street-cameras
     """
@@ -66,11 +67,15 @@ def renew(folder: Deployment) -> None:
         raise SettingsError(f"{folder} is no folder that fedklpr deploy init wrote")
     found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
     source = (folder / SITES_FILE).read_bytes()
+    before = _site_files(folder)
     make_folder(found, source, folder, kept=secrets, replace=True)
     names = {site.name for site in found.sites}
     print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")
     if new := sorted(names - secrets.nodes.keys()):
         print(f"new: {', '.join(new)}: carry their folders, below sites/, to their boxes")
+    after = _site_files(folder)
+    if changed := sorted(name for name in names & before.keys() if after[name] != before[name]):
+        print(f"changed: {', '.join(changed)}: carry their folders, too, and start them anew")
     if gone := sorted(secrets.nodes.keys() - names):
         print(
             f"gone: {', '.join(gone)}: shut out once their keys are gone from office/keys/ on the "
@@ -124,10 +129,20 @@ def _sites_of(folder: Path) -> list[str]:
     return sorted(site.name for site in (folder / "sites").iterdir() if site.is_dir())
 
 
+def _site_files(folder: Path) -> dict[str, dict[str, bytes]]:
+    """The files of each site's folder, by their names."""
+    return {
+        name: {p.name: p.read_bytes() for p in (folder / "sites" / name).iterdir() if p.is_file()}
+        for name in _sites_of(folder)
+    }
+
+
 def _tell(sites: Sites, folder: Path) -> None:
     """What to do next, as docs/deployment.md has it."""
     server = sites.server
-    print(f"wrote {folder}: certificate for {', '.join(server.hosts)}, {server.days} days")
+    print(
+        f"wrote {folder}: certificate for {', '.join(server.hosts)}, {counted(server.days, 'day')}"
+    )
     print(f"  keep {folder / 'authority'} to yourself")
     print(f"  {folder / 'office'} -> {sites.place_of(server)} on {server.hosts[0]}")
     for site in sites.sites:

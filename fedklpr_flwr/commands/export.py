@@ -21,6 +21,7 @@ from fedklpr_flwr.federation.site import open_site
 from fedklpr_flwr.report.told_run import read_told_run
 from fedklpr_flwr.runtime.model_file import PictureModel, open_model
 from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.wording import counted
 
 _CHECKED = 16
 
@@ -105,7 +106,7 @@ def _pictures(model: PictureModel, run: Path, client: str | None, check: Path | 
         pixels, _ = load_pictures(
             images[:_CHECKED], height=size.height, width=size.width, cache=None
         )
-        return Pictures(pixels, f"{len(pixels)} pictures of {check.name}")
+        return Pictures(pixels, f"{counted(len(pixels), 'picture')} of {check.name}")
     sites = model.settings.data.clients if run.is_dir() and not model.settings.deployment else ()
     for one in sites:
         if client not in (None, one.name):
@@ -118,7 +119,7 @@ def _pictures(model: PictureModel, run: Path, client: str | None, check: Path | 
             if len(part):
                 count = min(_CHECKED, len(part))
                 chosen = part.pixels[:: max(1, len(part) // count)][:count]
-                return Pictures(chosen, f"{count} pictures of {one.name}")
+                return Pictures(chosen, f"{counted(count, 'picture')} of {one.name}")
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (_CHECKED, 3, size.height, size.width), np.uint8)
     return Pictures(torch.from_numpy(noise), f"{_CHECKED} pictures of random numbers")

@@ -10,6 +10,7 @@ from rich.table import Table
 from fedklpr_flwr.commands.run import Overrides
 from fedklpr_flwr.federation.forecast import ClientForecast, Forecast
 from fedklpr_flwr.runtime.planning import Planned, plan_run
+from fedklpr_flwr.wording import counted
 
 ENGINE_SECONDS = 27.0
 """What `fedklpr run` takes besides its rounds, measured with experiment=drawn: Flower starts a
@@ -68,8 +69,8 @@ def run_seconds(planned: Planned) -> float:
 def _table(planned: Planned) -> Table:
     settings, forecast = planned.settings, planned.together
     rounds = settings.federation.rounds
-    title = f"{settings.experiment}, method {settings.method.name}, {rounds} rounds: an estimate"
-    shown = Table(title=title, title_justify="left")
+    what = f"{settings.experiment}, method {settings.method.name}, {counted(rounds, 'round')}"
+    shown = Table(title=f"{what}: an estimate", title_justify="left")
     shown.add_column("client", no_wrap=True)
     for heading in _HEADINGS:
         shown.add_column(heading, justify="right")
@@ -143,7 +144,7 @@ def _sent_line(planned: Planned) -> str:
 
 def _memory_line(planned: Planned) -> str:
     needed = needed_mb(planned)
-    words = f"memory: {needed:.0f} MB for {planned.at_once} clients side by side"
+    words = f"memory: {needed:.0f} MB for {planned.at_once} side by side"
     if planned.free_mb is None:
         return words
     words += f", {planned.free_mb:.0f} MB are free"

@@ -62,10 +62,11 @@ def run(
         print(_how_to_go_on(prepared.folder, superlink), flush=True)
         raise
     if not ending.good:
+        where = "" if superlink is None else f"--superlink {superlink} "
         raise RunError(
             f"the run did not finish (Flower: {ending.flower}, server: {ending.server}): "
             f"{ending.message}\n  log: {prepared.folder / 'flower.log'}\n"
-            f"  go on with: fedklpr run {resume_word(prepared.folder)}"
+            f"  go on with: fedklpr run {where}{resume_word(prepared.folder)}"
         )
     show_result(prepared.folder)
 

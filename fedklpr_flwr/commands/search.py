@@ -22,6 +22,7 @@ from fedklpr_flwr.runtime.model_file import PictureModel, open_model
 from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.search.gallery import Gallery, open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
+from fedklpr_flwr.wording import counted
 
 _PORT = 8766
 _LISTED = 10
@@ -142,7 +143,7 @@ def _tell_left_out(gallery: Gallery) -> None:
         _note(gallery.remark)
     if not gallery.problems:
         return
-    _note(f"{len(gallery.problems)} files of {gallery.root} are left out:")
+    _note(f"left out of {gallery.root}: {counted(len(gallery.problems), 'file')}")
     for path, why in gallery.problems[:_LISTED]:
         _note(f"  {path}: {why}")
     if len(gallery.problems) > _LISTED:
@@ -155,8 +156,10 @@ def _tell_left_out(gallery: Gallery) -> None:
 def _print_tables(model: PictureModel, gallery: Gallery, found: Results) -> None:
     console = Console()
     new = f", {gallery.looked_at} of them new or changed" if gallery.looked_at else ""
-    cameras = f" by {gallery.cameras} cameras" if gallery.cameras else ""
-    print(f"{model.name}; {len(gallery.pictures)} pictures{cameras} in {gallery.root}{new}")
+    cameras = f" by {counted(gallery.cameras, 'camera')}" if gallery.cameras else ""
+    print(
+        f"{model.name}; {counted(len(gallery.pictures), 'picture')}{cameras} in {gallery.root}{new}"
+    )
     for path, near in found:
         table = Table(title=escape(f"nearest to {path}"), title_justify="left")
         table.add_column("", justify="right")

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.wording import counted
 
 _TILE = (64, 128)  # width and height of a picture on the sheet, in pixels
 _FOUND = (96, 192)  # the same on a sheet of what was found
@@ -132,10 +133,10 @@ def _write_title(
     cameras = len({image.camera_id for image in images})
     people = len({image.person_id for image in dataset.train})
     lines = (
-        f"{cameras} cameras",
-        f"{people} persons to train on",
-        f"{len(dataset.train)} pictures to train on",
-        f"{len(dataset.query)} queries",
+        counted(cameras, "camera"),
+        f"{counted(people, 'person')} to train on",
+        f"{counted(len(dataset.train), 'picture')} to train on",
+        counted(len(dataset.query), "query", some="queries"),
         f"{len(dataset.gallery)} in the gallery",
     )
     pen.text((_MARGIN, top + 6), dataset.name, fill=_INK, font=font)

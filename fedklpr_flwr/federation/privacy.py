@@ -19,6 +19,7 @@ from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.randomness import named_generator
+from fedklpr_flwr.wording import counted
 
 _SMALLEST_VARIANCE = 1e-5
 """Noise may push a variance below zero; its square root must exist."""
@@ -151,7 +152,7 @@ def privacy_notes(settings: Settings) -> list[str]:
         return [f"privacy=local_dp: no epsilon is told, since {'; '.join(found)}"]
     rounds = settings.federation.rounds
     return [
-        f"privacy=local_dp: after {rounds} rounds every site has epsilon="
+        f"privacy=local_dp: after {counted(rounds, 'round')} every site has epsilon="
         f"{epsilon(rounds, settings):.3g} at delta={settings.privacy.delta:g}, if no round is "
         "tried twice"
     ]

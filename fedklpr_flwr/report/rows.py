@@ -24,8 +24,8 @@ class Row:
             merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
         shortened: to what share of its length an update that stood out was shortened, else null
             (`defence.norm_bound`).
-        epsilon: of all that this client has sent up to here, with privacy=local_dp and settings
-            that leak nothing; else null; the largest.
+        epsilon: of all that this client may have sent in this run up to here, with
+            privacy=local_dp and settings that leak nothing; else null; the largest.
         trust: the factor of its weight by how far its direction agrees with the others', 1 = whole
             (`defence.alignment`); null where that is not asked.
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4

@@ -11,6 +11,7 @@ import yaml
 
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.wording import counted
 
 _MARKS = ("run.jsonl", "config.yaml", "run-config.json", "status.json", "job.log")
 
@@ -148,7 +149,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
         if record.complete:
             whole.append(record)
         else:
-            done = f"{record.final.round} of {record.rounds} rounds, {record.status}"
+            done = f"{record.final.round} of {counted(record.rounds, 'round')}, {record.status}"
             left.append(LeftOut(folder, f"{done}; go on with resume={folder}"))
     return whole, left
 

@@ -77,6 +77,11 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
     last = rows[-1] if rows else None
+    if last is not None and last.epsilon is not None:
+        lines.append(
+            f"privacy=local_dp: of this run no site has more than epsilon={last.epsilon:.3g} (at "
+            "privacy.delta)"
+        )
     if last is not None and last.rank1 is None and last.cosine_distance is not None:
         lines.append(
             f"nobody could be searched for; in round {last.round}: {last.clusters} clusters, "

@@ -9,6 +9,7 @@ from fedklpr_flwr.federation.client_memory import payload_name
 from fedklpr_flwr.federation.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.federation.privacy import is_private
 from fedklpr_flwr.federation.site_client import Task
 from fedklpr_flwr.runtime.open_round import OpenRound
 from fedklpr_flwr.runtime.records import message_bytes, task_content
@@ -61,7 +62,10 @@ class Downlink:
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
         """
-        for name in sorted(clients, key=lambda client: (self.client(client).mask_hash, client)):
+        ordered = sorted(clients, key=lambda client: (self.client(client).mask_hash, client))
+        if phase == "train" and not full and is_private(self._settings):
+            self._count_releases(ordered)
+        for name in ordered:
             known = self.client(name)
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
@@ -81,6 +85,15 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(book.number))
             book.ask(phase, name, message_bytes(message))
             yield name, message
+
+    def _count_releases(self, clients: Iterable[str]) -> None:
+        """A noised update may leave for each task: counted on disk before the first is sent.
+
+        Who asks for model and mask instead has sent none: the second task counts no more.
+        """
+        for name in clients:
+            self.client(name).releases += 1
+        self._folder.note(self._state)
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
         """A client's part of the model as bytes, and how many numbers it carries."""

@@ -19,6 +19,7 @@ from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.reid.weights import load_backbone_weights, read_tensors
 from fedklpr_flwr.runtime.trained_model import TrainedRun, open_run
 from fedklpr_flwr.settings import compose_settings, read_settings
+from fedklpr_flwr.wording import counted
 
 _BATCH = 64
 
@@ -150,7 +151,8 @@ def _backbone_of(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
         if shared[backbone] == len(wanted):
             return backbone
     nearest = max(shared, key=lambda name: shared[name])
-    like = f"{nearest} is nearest, with {shared[nearest]} tensors of the same name and shape"
+    alike = counted(shared[nearest], "tensor")
+    like = f"{nearest} is nearest, with {alike} of the same name and shape"
     raise WeightsError(
         f"{path} fits none of {', '.join(FEATURE_DIMS)}: {like if shared[nearest] else 'no tensor'}"
         f" of the {len(tensors)} in it; choose a file of one of these networks"

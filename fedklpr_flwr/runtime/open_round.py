@@ -40,6 +40,7 @@ from fedklpr_flwr.wire.layout import Layout
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
 _TRUSTED = 0.5
 """Below it a client's trust is worth a word."""
+_NO_ANSWER = "no answer"
 _LOCAL_SCORES = ("rank1_local", "map_local")
 _SAID = (
     *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
@@ -74,6 +75,7 @@ class OpenRound:
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
         self._dense = dense_bytes(settings)
         self._hashes: dict[str, str] = {}
+        self._releases: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
 
     def row(self, client: str) -> Row:
@@ -97,7 +99,7 @@ class OpenRound:
         row = self.row(client)
         row.bytes_message_down += message_size
         if phase == "train" or self.number == 0:
-            row.status, row.failed = "failed", "no answer"
+            row.status, row.failed = "failed", _NO_ANSWER
 
     def count_down(self, client: str, size: int, kept: int) -> None:
         """The model goes down."""
@@ -125,7 +127,7 @@ class OpenRound:
         row = self.row(answer.client)
         try:
             if answer.reply is None:
-                self.fail(answer.client, answer.error or "no answer", late=answer.late)
+                self.fail(answer.client, answer.error or _NO_ANSWER, late=answer.late)
                 return False
             row.bytes_message_up += message_bytes(answer.reply)
             said = read_report(answer.reply.content)
@@ -137,9 +139,13 @@ class OpenRound:
         return False
 
     def fail(self, client: str, reason: str, *, late: bool = False) -> None:
-        """Note a fault; an update already merged stays so, though its scores are lost."""
+        """Note a fault; an update already merged stays so, though its scores are lost.
+
+        What was wrong with the training stays the first word, whatever follows.
+        """
         row, reason = self.row(client), reason[:500]  # a client may write what it likes into it
-        row.failed = reason
+        earlier = row.failed not in (False, _NO_ANSWER, reason)
+        row.failed = f"{row.failed}; in the evaluation: {reason}" if earlier else reason
         if row.status == "failed" and late:
             row.status = "late"
         whose = f"{client}'s scores are" if row.status == "merged" else f"{client} is"
@@ -159,6 +165,7 @@ class OpenRound:
             path = self._folder.payload_file(self.number, client)
             write_atomically(path, payload)
             report = TrainingReport.from_dict({"accuracy": None, **said})
+            releases = read_count(said, "releases")
             known = masks_of(client)
             found = inspect_update(path, self._layout, known, sent, self._settings)
             write_atomically(self._folder.next_mask_file(client), masks_to_bytes(found.masks))
@@ -166,6 +173,7 @@ class OpenRound:
             self._count_up(row, len(payload), found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
+            self._releases[client] = releases
             about = found.lengths, found.change
             self.arrivals[client] = Arrival(client, report, path, known, *about)
             self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
@@ -185,7 +193,6 @@ class OpenRound:
         for key in _SAID:
             setattr(row, key, getattr(report, key))
         row.pruned, row.seconds = report.pruned, dict(report.seconds)
-        row.epsilon = epsilon(read_count(said, "releases"), self._settings)
         row.status, row.failed = "merged", False
         self._note_pictures(row, said)
 
@@ -226,6 +233,7 @@ class OpenRound:
                 examples=arrival.report.examples,
                 pruned=arrival.report.pruned,
                 cosine=notes.cosine.get(client, cosines.get(client)),
+                releases=max(state.clients[client].releases, self._releases[client]),
             )
         for known in state.clients.values():
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
@@ -241,6 +249,7 @@ class OpenRound:
         """The round's finished rows, its own line last."""
         for client, state in known.items():
             row = self.row(client)
+            row.epsilon = epsilon(state.releases, self._settings)
             if row.status != "merged":
                 row.pruned = state.pruned
         rows = [self._rows[client] for client in sorted(self._rows)]

@@ -26,6 +26,8 @@ RUN_CONFIG = "run-config.json"
 commits of the code that it was begun and gone on with."""
 
 _ENDING_SECONDS = 5.0
+_REAL = "real_sites"
+"""In that file: whether the run's clients are boxes of their own."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
     settings = compose_settings(experiment, overrides)
     if settings.resume is not None:
         folder = Path(settings.resume).resolve()
-        experiment, overrides = _resumed(folder, arguments)
+        experiment, overrides = _resumed(folder, arguments, simulated=simulated)
         settings = compose_settings(experiment, overrides)
     notes = [*check_places(settings, simulated=simulated), *privacy_notes(settings)]
     if settings.resume is None and settings.run.dir is None:
@@ -82,7 +84,8 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
         _check_fits(settings, folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
-        kept = {**run_config, "commits": _commits(folder, resumed=settings.resume is not None)}
+        commits = _commits(folder, resumed=settings.resume is not None)
+        kept = {**run_config, "commits": commits, **({} if simulated else {_REAL: True})}
         write_atomically(folder / RUN_CONFIG, json.dumps(kept, indent=1).encode())
     except BaseException:
         lock.close()
@@ -101,9 +104,16 @@ def _check_fits(settings: Settings, folder: Path) -> None:
         )
 
 
-def _resumed(folder: Path, arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def _resumed(
+    folder: Path, arguments: Sequence[str], *, simulated: bool
+) -> tuple[str, tuple[str, ...]]:
     """The experiment and overrides a run was started with, then those given now."""
     began = _read_run_config(folder)
+    if simulated and began[_REAL] == str(True):
+        raise SettingsError(
+            f"{resume_word(folder)} is a run of real boxes, and simulated clients would be merged "
+            f"into it: go on with fedklpr run --superlink NAME {resume_word(folder)}"
+        )
     named = [argument for argument in arguments if argument.startswith("experiment=")]
     if named and named[-1] != f"experiment={began['experiment']}":
         raise SettingsError(
@@ -131,7 +141,8 @@ def _read_run_config(folder: Path) -> dict[str, str]:
     path = folder / RUN_CONFIG
     try:
         began = json.loads(path.read_text(encoding="utf-8"))
-        return {key: str(began[key]) for key in ("experiment", "overrides")}
+        known = {_REAL: False, **began}
+        return {key: str(known[key]) for key in ("experiment", "overrides", _REAL)}
     except FileNotFoundError as error:
         raise RunError(f"resume={folder} is not a run folder: there is no {RUN_CONFIG}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.stages import settings_in_round
 from fedklpr_flwr.settings import read_settings, settings_to_dict
+from fedklpr_flwr.wording import counted
 
 MAY_CHANGE = (
     "federation.rounds",
@@ -56,8 +57,8 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     done = _rounds_done(state)
     if settings.federation.rounds < done:
         raise SettingsError(
-            f"federation.rounds={settings.federation.rounds}: {folder} has merged {done} rounds "
-            f"already; ask for more than {done}"
+            f"federation.rounds={settings.federation.rounds}: {folder} has merged "
+            f"{counted(done, 'round')} already; ask for more than {done}"
         )
     _check_stages(settings, earlier, done, folder)
 

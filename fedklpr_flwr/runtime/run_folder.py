@@ -49,6 +49,8 @@ class ClientState:
         examples: pictures it trains from, as last reported.
         pruned: share of the prunable weights that its mask prunes.
         cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
+        releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
+            it was sent, whatever came of them, or as many as it counted itself.
     """
 
     base_round: int
@@ -57,6 +59,7 @@ class ClientState:
     examples: int = 0
     pruned: float = 0.0
     cosine: float | None = None
+    releases: int = 0
 
 
 @dataclass

@@ -14,7 +14,11 @@ VERSION = 1
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
-_CLIENT_SINCE = {"pruned": (int, float), "cosine": (int, float, NoneType)}
+_CLIENT_SINCE = {
+    "pruned": (int, float),
+    "cosine": (int, float, NoneType),
+    "releases": int,
+}
 
 
 def check_record(record: Any, file: Path) -> None:

@@ -35,6 +35,7 @@ from fedklpr_flwr.runtime.places import user_cache
 from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState, read_state
 from fedklpr_flwr.settings import read_settings
 from fedklpr_flwr.wire.codec import decode_dense, encode
+from fedklpr_flwr.wording import counted
 
 _MASK = "mask.safetensors"
 
@@ -154,8 +155,8 @@ class TrainedRun:
             )
         if last < settings.federation.rounds:
             raise RunError(
-                f"{self.path} has merged {last} of {settings.federation.rounds} rounds and its "
-                f"final models come after the last: go on with resume={self.path}"
+                f"{self.path} has merged {last} of {counted(settings.federation.rounds, 'round')} "
+                f"and its final models come after the last: go on with resume={self.path}"
             )
         folder = self._memory_folder(client)
         tensors = folder.read_final(last) if folder else None
@@ -195,7 +196,7 @@ class TrainedRun:
         settings = self.settings
         own = client_parts(network, settings, base)
         if own or settings.personal.own_share:
-            what = f"{len(own)} tensors of its own" if own else "its own last model"
+            what = f"{counted(len(own), 'tensor')} of its own" if own else "its own last model"
             raise MemoryStateError(
                 f"the model of client {client} has {what}, which never left it, and its record of "
                 f"round {base} is not {self._memories()}: search with it there, or with the merged "

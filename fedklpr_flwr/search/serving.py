@@ -17,6 +17,7 @@ from fedklpr_flwr.runtime.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.search.page import CSS, POLICY, SCRIPT, search_page
+from fedklpr_flwr.wording import counted
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -135,8 +136,8 @@ def _name(gallery: Gallery) -> str:
 
 
 def _what(model: PictureModel, gallery: Gallery) -> str:
-    cameras = f" by {gallery.cameras} cameras" if gallery.cameras else ""
-    return f"{len(gallery.pictures):,} pictures{cameras}, by {model.name}"
+    cameras = f" by {counted(gallery.cameras, 'camera')}" if gallery.cameras else ""
+    return f"{counted(len(gallery.pictures), 'picture')}{cameras}, by {model.name}"
 
 
 def _origins(own: frozenset[str]) -> set[str]:

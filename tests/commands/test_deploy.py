@@ -1,12 +1,15 @@
 """Claims about `fedklpr deploy`: what it writes, what it refuses, what it finds wrong."""
 
+import multiprocessing
 import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ from fedklpr_flwr.client_app import identify
 from fedklpr_flwr.commands.__main__ import cli
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.runtime.deployment.certificates import make_authority, sign_server
-from fedklpr_flwr.runtime.deployment.check import Kind, check_folder
+from fedklpr_flwr.runtime.deployment.check import Kind, check_folder, check_pictures
 from fedklpr_flwr.settings import compose_settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
@@ -67,7 +70,7 @@ def test_every_site_and_the_office_get_what_they_need_and_no_more(made):
     own = {"ca.crt", "node.toml", "start.sh", "supernode.key", "supernode.pub"}
     for name in ("gate-3", "hall"):
         there = {path.name for path in (made / "sites" / name).iterdir()}
-        assert there == own | {f"fedklpr-harbour-{name}.service"}
+        assert there == own | {f"fedklpr-harbour.{name}.service"}
     office = {str(path.relative_to(made / "office")) for path in (made / "office").rglob("*.*")}
     assert office == {
         "ca.crt",
@@ -136,6 +139,31 @@ def test_the_certificate_is_for_every_host_and_for_the_office_itself(made):
     subprocess.run([*verified, made / "office/ca.crt", made / "office/server.crt"], check=True)
 
 
+def test_where_systemd_makes_no_folder_to_work_in_the_service_says_how(tmp_path):
+    (tmp_path / "SITES.yaml").write_text(TWO.replace("port: 9095", "work: /data/hall"))
+    deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
+    gate, hall = (
+        (tmp_path / f"out/sites/{name}/fedklpr-harbour.{name}.service").read_text()
+        for name in ("gate-3", "hall")
+    )
+    assert "StateDirectory=fedklpr/harbour/gate-3\n" in gate
+    assert "install -d" not in gate
+    assert "StateDirectory" not in hall
+    assert "#   install -d -m 700 -o fedklpr /data/hall\n#   systemctl enable" in hall
+
+
+def test_services_of_two_federations_on_one_machine_have_names_of_their_own(tmp_path):
+    units = []
+    for federation, names in (("a", ("b-c", "superlink")), ("a-b", ("c", "superlink"))):
+        text = TWO.replace("harbour", federation)
+        for old, new in zip(("gate-3", "hall"), names, strict=True):
+            text = text.replace(f"name: {old}", f"name: {new}")
+        (tmp_path / "SITES.yaml").write_text(text)
+        deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / federation)
+        units += [path.name for path in (tmp_path / federation).rglob("*.service")]
+    assert len(units) == len(set(units)) == 6
+
+
 def test_services_never_give_up_and_retry_within_a_crashed_boxs_minute(made):
     for path in made.rglob("*.service"):
         lines = path.read_text().splitlines()
@@ -156,6 +184,25 @@ def test_systemd_finds_no_fault_in_a_service(tmp_path):
     units = [str(path) for path in out.rglob("*.service")]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("home", "used"), [("/proc/none", "work"), ("", "work"), (".", "home")])
+def test_a_user_without_a_home_keeps_what_libraries_load_where_the_service_works(
+    home, used, made, tmp_path
+):
+    """The script's own first lines, up to its check, then what HOME is by then."""
+    home = str(tmp_path) if home == "." else home
+    for script in (made / "office/start.sh", made / "sites/gate-3/start.sh"):
+        begin = script.read_text().split("fedklpr deploy check")[0]
+        done = subprocess.run(
+            ["sh", "-c", begin + 'echo "$HOME $work"', script],
+            env={"HOME": home, "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found, work = done.stdout.split()
+        assert found == {"work": work, "home": str(tmp_path)}[used]
 
 
 def test_start_scripts_are_good_shell(made):
@@ -196,6 +243,7 @@ def test_the_documents_example_can_be_deployed(tmp_path):
         ("name: gate-3", "name: a/b", "sites has the name 'a/b'"),
         ("name: gate-3", "name: -a", "not beginning with '-'"),
         ("name: gate-3", "name: HALL", "the name hall twice"),
+        ("name: gate-3", "name: Office", "sites has the name Office: that is the server's own"),
         ("name: gate-3", "name: gate-3, name: gate-4", "the key name comes twice"),
         ("name: gate-3", "nam: gate-3", "sites[0].nam is not a setting"),
         ("name: gate-3, ", "", "sites[0].name is missing"),
@@ -220,10 +268,19 @@ def test_what_cannot_be_deployed_is_refused_in_a_sentence(line, instead, told, t
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "a: [", "sites: 3", "\x00"])
-def test_what_is_no_list_of_sites_is_refused(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "SITES.yaml: its content is None: expected a group of keys"),
+        ("[1]", "SITES.yaml: its content is [1]: expected a group of keys"),
+        ("a: [", "SITES.yaml cannot be read"),
+        ("sites: 3", "SITES.yaml: federation is missing"),
+        ("\x00", "SITES.yaml cannot be read"),
+    ],
+)
+def test_what_is_no_list_of_sites_is_refused(text, told, tmp_path):
     (tmp_path / "SITES.yaml").write_text(text)
-    with pytest.raises(FedKlprError, match=r"SITES\.yaml"):
+    with pytest.raises(FedKlprError, match=re.escape(told)):
         deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
 
 
@@ -277,6 +334,41 @@ def test_renewing_keeps_the_authority_and_the_keys_and_adds_who_is_new(made):
     assert not any("hall" in name for name in after)
     assert "office/keys/yard.pub" in after
     assert all(finding.kind is Kind.GOOD for finding in check_folder(made))
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "changed"),
+    [
+        ("192.0.2.7]", "192.0.2.7, 192.0.2.9]", None),
+        ("[fl.example.org", "[new.example.org, fl.example.org", "gate-3, hall"),
+        ("192.0.2.7]", "192.0.2.7], port: 9443", "gate-3, hall"),
+        ("port: 9095", "port: 9096", "hall"),
+    ],
+)
+def test_renewing_tells_whose_folder_must_be_carried_again(line, instead, changed, made):
+    (made / "SITES.yaml").write_text(TWO.replace(line, instead))
+    said = deploy("renew", made).stdout
+    assert (f"changed: {changed}: carry" in said) == (changed is not None)
+    assert ("changed" in said) == (changed is not None)
+
+
+def test_what_somebody_else_put_there_is_never_lost(made, tmp_path):
+    run = made / "runs" / "first" / "run.jsonl"
+    run.parent.mkdir(parents=True)
+    run.write_text("a run")
+    (made / ".note").write_text("mine")
+    deploy("renew", made)
+    deploy("init", tmp_path / "SITES.yaml", "--out", made, "--force")
+    assert (run.read_text(), (made / ".note").read_text()) == ("a run", "mine")
+    own = made / "sites" / "hall" / "memory" / "mask"
+    own.parent.mkdir()
+    own.write_text("a mask")
+    before = contents(made)
+    for words in (("renew", made), ("init", tmp_path / "SITES.yaml", "--out", made, "--force")):
+        with pytest.raises(FedKlprError, match="hall/memory/mask is not of fedklpr deploy and"):
+            deploy(*words)
+    assert contents(made) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"SITES.yaml", "harbour"}
 
 
 def test_renewing_without_the_authority_says_what_is_missing(made):
@@ -354,6 +446,40 @@ def test_a_box_without_its_pictures_is_told_so(made):
     assert "nobody answers at 127.0.0.1:1" in done.stdout
     alone = deploy("check", made / "sites/hall", "--server", "127.0.0.1:1")
     assert alone.exit_code == 0, "a SuperLink that is away is no fault of the box"
+
+
+def as_another_user(call, closed):
+    """What a call gives to a user who may not read a folder; root may read everything."""
+    closed.chmod(0)
+    if os.geteuid():
+        return call()
+    with multiprocessing.get_context("fork").Pool(1, os.setuid, (65534,)) as pool:
+        return pool.apply(call)
+
+
+def test_a_box_whose_user_may_not_read_the_pictures_is_told_so(made):
+    with tempfile.TemporaryDirectory() as name:
+        site, pictures = Path(name), Path(name) / "pictures"
+        site.chmod(0o755)
+        pictures.mkdir()
+        (site / "node.toml").write_text(f'client = "gate"\ndata = "folder"\nroot = "{pictures}"\n')
+        (told,) = as_another_user(partial(check_pictures, site), pictures)
+        assert told.kind is Kind.FAULT
+        assert re.search(f"root={pictures} cannot be read by the user .*: let it", told.text)
+        pictures.chmod(0o755)
+        assert check_pictures(site) == []
+
+
+def test_a_list_of_pictures_is_a_file(tmp_path):
+    (tmp_path / "list.csv").write_text("")
+    for reader, count in (("csv", 0), ("folder", 1)):
+        (tmp_path / "node.toml").write_text(f'data = "{reader}"\nroot = "{tmp_path}/list.csv"\n')
+        assert len(check_pictures(tmp_path)) == count
+
+
+def test_a_folder_of_another_user_is_said_to_be_his(made):
+    with pytest.raises(FedKlprError, match="s to read: ask as its owner"):
+        as_another_user(partial(check_folder, made.parent), made.parent)
 
 
 def test_a_folder_without_certificates_is_refused(tmp_path):

@@ -1,11 +1,12 @@
 """Claims about local differential privacy: what leaves a site is noised, counted, or withheld."""
 
+import json
 import math
 
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tiny_federation import interfering
+from tiny_federation import ALONE, forget, interfering
 from wiretap import PAIR
 
 from fedklpr_flwr.errors import SettingsError
@@ -118,6 +119,53 @@ def test_a_release_is_counted_though_the_count_or_the_reply_is_lost(tmp_path):
     assert [folder.count_release(0), folder.count_release(0)] == [1, 2]
     (folder.folder / "releases").unlink()
     assert folder.count_release(5) == 6
+
+
+def test_an_update_that_was_lost_counts_though_its_site_has_lost_the_count_too(federate):
+    """birch sends one that gets lost, then loses its memory, and sends another."""
+    lost, forgot = [1], [1]
+
+    def astray(message, context, app):
+        number = int(message.metadata.group_id)
+        if number == 1 and lost and lost.pop():
+            app(message, context)
+            raise ConnectionError("the line was cut")
+        if number == 2 and forgot and forgot.pop():
+            return forget(message, context, app)
+        return app(message, context)
+
+    run = federate(*PRIVATE, ALONE, app=interfering(astray, client=PAIR[1]), names=PAIR)
+    settings = private()
+    assert [run.row(number, PAIR[1]).status for number in (1, 2)] == ["failed", "merged"]
+    told = [run.row(number, PAIR[1]).epsilon for number in (0, 1, 2)]
+    assert told == [None, pytest.approx(epsilon(1, settings)), pytest.approx(epsilon(2, settings))]
+
+
+def test_a_release_is_on_the_servers_disk_before_the_task_goes_out(federate, tmp_path):
+    counted = []
+
+    def look(message, context, app):
+        book = json.loads((tmp_path / "run" / "state.json").read_text(encoding="utf-8"))
+        counted.append(book["clients"][PAIR[1]]["releases"])
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            federate(*PRIVATE, app=interfering(look, client=PAIR[1]), names=PAIR)
+    assert counted == [1, 2]
+    run = federate(*PRIVATE, names=PAIR)
+    assert run.row(1, PAIR[1]).epsilon == pytest.approx(epsilon(3, private()))
+
+
+def test_a_site_that_counts_more_than_its_server_is_believed(federate):
+    def more(message, context, app):
+        reply = app(message, context)
+        reply.content["report"]["releases"] = 9
+        return reply
+
+    run = federate(*PRIVATE, app=interfering(more, client=PAIR[0], round=1), names=PAIR)
+    told = [run.row(number, PAIR[0]).epsilon for number in (1, 2)]
+    assert told == [pytest.approx(epsilon(number, private())) for number in (9, 10)]
 
 
 def test_nothing_but_the_noised_update_and_its_count_leaves_a_site(federate):

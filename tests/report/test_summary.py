@@ -54,6 +54,12 @@ def test_totals_count_clients_once_and_not_the_rounds_own_lines():
     assert totals([]).saved == 0
 
 
+def test_the_closing_lines_tell_the_largest_epsilon_where_one_is_counted():
+    private = [*ROWS[:-1], row(2, None, epsilon=12.345)]
+    assert any("no site has more than epsilon=12.3" in line for line in closing_lines(private))
+    assert not any("epsilon" in line for line in closing_lines(ROWS))
+
+
 def test_the_closing_lines_say_what_was_saved():
     first, second = closing_lines(ROWS)
     assert "3.00 MB" in first

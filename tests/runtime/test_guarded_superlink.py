@@ -1,9 +1,12 @@
 """Claims about the SuperLink's guard: boxes reach the Fleet interface, this machine all of them."""
 
 import asyncio
+import os
 
 import pytest
+from flwr.superlink import extensions
 
+from fedklpr_flwr.runtime.deployment import guarded_superlink
 from fedklpr_flwr.runtime.deployment.guarded_superlink import OfficeOnly, may_ask
 
 OFFICE, BOX = "192.0.2.7", "198.51.100.4"
@@ -59,3 +62,18 @@ def test_what_is_refused_never_reaches_flower():
     asyncio.run(guard(scope("/v1/fleet/heartbeat", BOX), None, send))
     asyncio.run(guard({"type": "lifespan", "path": "start"}, None, send))
     assert reached == ["/v1/fleet/heartbeat", "start"]
+
+
+def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_from(monkeypatch):
+    """Flower's own part, which would serve for ever, only looks around here."""
+    found = {}
+
+    def look():
+        found["first"] = extensions.get_middleware()[0].cls
+        found["believed"] = os.environ["FORWARDED_ALLOW_IPS"]
+
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setattr(extensions, "get_middleware", lambda: ())
+    monkeypatch.setattr(guarded_superlink, "flower_superlink", look)
+    guarded_superlink.main()
+    assert found == {"first": OfficeOnly, "believed": "127.0.0.1"}

@@ -28,6 +28,16 @@ def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
     assert kept == {**prepared.run_config, "commits": [code_commit()]}
 
 
+def test_a_run_of_real_boxes_is_not_continued_with_simulated_clients(tmp_path):
+    folder = tmp_path / "run"
+    prepare(["experiment=smoke", f"run.dir={folder}"], simulated=False).release()
+    with pytest.raises(SettingsError, match="fedklpr run --superlink NAME resume="):
+        prepare([f"resume={folder}"])
+    prepare([f"resume={folder}"], simulated=False).release()
+    with pytest.raises(SettingsError, match="is a run of real boxes"):
+        prepare([f"resume={folder}"])
+
+
 def test_without_a_folder_a_new_one_is_made_in_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prepared = prepare(["experiment=smoke"])

@@ -26,6 +26,7 @@ from fedklpr_flwr.data.benchmarks.fedreid_layout import find_processed, read_pro
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.wording import counted
 
 READERS: dict[str, Callable[[PictureTree, int], ReidDataset]] = {
     "market1501": market1501.read,
@@ -61,7 +62,7 @@ CARDS: dict[str, DatasetCard] = {
     "csv": picture_list.CARD,
 }
 
-LEFT_OUT = "files left out"
+LEFT_OUT = "left out:"
 """What a note says of files that `skip_unreadable` passed over."""
 
 PASSED_OVER = "not of the set's layout and passed over"
@@ -112,7 +113,7 @@ def read_dataset(
     if not tree.problems:
         return dataset
     listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in tree.problems[:_LISTED])
-    note = f"{len(tree.problems)} {LEFT_OUT}: {listed}{_more(tree.problems)}"
+    note = f"{counted(len(tree.problems), 'file')} {LEFT_OUT} {listed}{_more(tree.problems)}"
     return replace(dataset, notes=(*dataset.notes, note))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.seeded_split import separate
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.wording import counted
 
 BOX_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -57,8 +58,10 @@ def without_junk(
     searched, junk = separate(gallery, lambda image: image.person_id >= 0)
     notes = []
     if junk:
-        notes.append(f"{len(junk)} junk pictures (-1) dropped from the gallery")
+        notes.append(f"{counted(len(junk), 'junk picture')} (-1) dropped from the gallery")
     if train_dropped or query_dropped:
         dropped = len(train_dropped) + len(query_dropped)
-        notes.append(f"{dropped} pictures of nobody (-1 or 0) dropped from train and query")
+        notes.append(
+            f"{counted(dropped, 'picture')} of nobody (-1 or 0) dropped from train and query"
+        )
     return ReidDataset(name, trained, asked, searched, notes=tuple(notes))

@@ -20,6 +20,7 @@ from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.wording import counted
 
 CARD = DatasetCard(
     title="folder",
@@ -60,14 +61,14 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         train = _known(tree, "train")
         persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
         note = (
-            f"train read as train/PERSON/CAMERA_anything.jpg: {len(persons)} persons, "
-            f"{len(cameras)} cameras"
+            f"train read as train/PERSON/CAMERA_anything.jpg: {counted(len(persons), 'person')}, "
+            f"{counted(len(cameras), 'camera')}"
         )
         return numbered_dataset("folder", [*train, *rows], (note,))
     train = _by_camera(tree)
     note = (
-        f"train read as train/CAMERA/anything.jpg: {len({row.camera for row in train})} cameras, "
-        "its persons are unknown"
+        f"train read as train/CAMERA/anything.jpg: "
+        f"{counted(len({row.camera for row in train}), 'camera')}, its persons are unknown"
     )
     return numbered_dataset("folder", [*train, *rows], (note,))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
     trained = {image.person_id for image in train} - {-1}
     both = trained & {image.person_id for image in query}
     if both:
-        notes = (*notes, f"{len(both)} persons are in both train and query: ranks flatter")
+        notes = (*notes, f"{counted(len(both), 'person')} both in train and query: ranks flatter")
     searched = [image.person_id for image in gallery if image.person_id > 0]
     single_shot = len(searched) == len(set(searched)) > 0
     return ReidDataset(name, train, query, gallery, single_shot, notes)

@@ -5,6 +5,7 @@ from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabyt
 from fedklpr_flwr.report.rows import Row
 from fedklpr_flwr.report.summary import totals
 from fedklpr_flwr.report.told_run import ToldRun
+from fedklpr_flwr.wording import counted
 
 
 def title_lines(run: ToldRun, moment: str) -> list[Markup]:
@@ -18,7 +19,7 @@ def title_lines(run: ToldRun, moment: str) -> list[Markup]:
     said = [text.format(run.settings[key]) for key, text in keys.items() if key in run.settings]
     clients = len(run.by_client)
     if clients:
-        said.append("1 client" if clients == 1 else f"{clients} clients")
+        said.append(counted(clients, "client"))
     said.append(f"rows up to {moment}" if moment else "no rows yet")
     return [element("h1", run.name), element("p", " · ".join(said), class_="what")]
 

@@ -35,8 +35,3 @@ def duration(seconds: float) -> str:
 def shortened(text: str, length: int) -> str:
     """A text of at most so many characters, the end cut off visibly."""
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def counted(number: int, thing: str) -> str:
-    """1 round, 2 rounds."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -1,5 +1,7 @@
 """What is wrong with a deployment's folder, or soon will be: expiry, file modes, mixed-up files."""
 
+import getpass
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.wording import counted
 
 SOON_DAYS = 30
 """A certificate that holds for fewer days is worth a word."""
@@ -27,7 +30,7 @@ class Kind(Enum):
     """How bad a finding is."""
 
     GOOD = "good"
-    SOON = "soon"
+    SOON = "warning"
     FAULT = "fault"
 
 
@@ -50,8 +53,10 @@ def check_folder(folder: Path, now: datetime | None = None) -> list[Finding]:
         A finding a certificate, and one for whatever is wrong.
 
     Raises:
-        SettingsError: there is no certificate in it.
+        SettingsError: there is no certificate in it, or it is another user's.
     """
+    if _is_closed(folder):
+        raise SettingsError(f"{folder} is not the user {_user()}'s to read: ask as its owner")
     certificates = sorted(folder.rglob("*.crt"))
     if not certificates:
         raise SettingsError(
@@ -75,19 +80,40 @@ def check_pictures(folder: Path) -> list[Finding]:
     """
     path = folder / "node.toml"
     try:
-        root = tomllib.loads(path.read_text(encoding="utf-8")).get("root")
+        node = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         return [Finding(Kind.FAULT, f"{path} cannot be read: {error}")]
-    if root is None or Path(str(root)).is_dir():
+    if (root := node.get("root")) is None:
         return []
-    return [
-        Finding(
-            Kind.FAULT,
-            f"root={root} is no folder on this machine: mend root in node.toml and in SITES.yaml",
-        )
-    ]
+    place = Path(str(root))
+    try:
+        next(place.iterdir(), None)
+    except PermissionError:
+        told = f"root={root} cannot be read by the user {_user()}: let it read there"
+    except OSError:
+        if node.get("data") == "csv" and place.is_file():
+            return []
+        told = f"root={root} is no folder on this machine: mend root in node.toml and in SITES.yaml"
+    else:
+        return []
+    return [Finding(Kind.FAULT, told)]
+
+
+def _is_closed(folder: Path) -> bool:
+    """Whether a folder is there, or may be, and not for this user to look into."""
+    try:
+        return folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:
+        return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        return str(os.getuid())
 
 
 def _certificate(path: Path, name: str, now: datetime) -> Iterator[Finding]:
@@ -108,9 +134,11 @@ def _certificate(path: Path, name: str, now: datetime) -> Iterator[Finding]:
             f"{now:%Y-%m-%d}: set its clock",
         )
     elif days < SOON_DAYS:
-        yield Finding(Kind.SOON, f"{name} expires in {days} days, on {end:%Y-%m-%d}: {how}")
+        yield Finding(
+            Kind.SOON, f"{name} expires in {counted(days, 'day')}, on {end:%Y-%m-%d}: {how}"
+        )
     else:
-        yield Finding(Kind.GOOD, f"{name} holds for {days} days, until {end:%Y-%m-%d}")
+        yield Finding(Kind.GOOD, f"{name} holds for {counted(days, 'day')}, until {end:%Y-%m-%d}")
     yield from _belongs(path, certificate, name)
 
 

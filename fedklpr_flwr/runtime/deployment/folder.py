@@ -25,6 +25,14 @@ from fedklpr_flwr.runtime.deployment.certificates import (
 from fedklpr_flwr.runtime.deployment.sites_file import SitePlace, Sites
 
 SITES_FILE = "SITES.yaml"
+_PARTS = (SITES_FILE, "authority", "office", "sites")
+_OWN = (
+    *("authority/ca.key", "office/*.crt", "office/*.key", "office/*.sh", "office/*.service"),
+    *("office/keys/*.pub", "office/flower/config.toml"),
+    *("sites/*/ca.crt", "sites/*/supernode.key", "sites/*/supernode.pub", "sites/*/node.toml"),
+    *("sites/*/start.sh", "sites/*/*.service"),
+)
+"""What is written below the parts, and may be replaced."""
 PRIVATE, PUBLIC, PROGRAM, FOLDER = 0o600, 0o644, 0o755, 0o700
 
 
@@ -58,10 +66,12 @@ def make_folder(
         out: the folder.
         kept: an authority and keys to go on with; sites without a key there get a new one.
             None = all new.
-        replace: put it in the place of an earlier deployment's folder.
+        replace: put it in the place of an earlier deployment's folder. What somebody else put
+            beside its parts stays.
 
     Raises:
-        SettingsError: there is something already that may not be replaced.
+        SettingsError: there is something already that may not be replaced, or somebody else's file
+            in one of the parts.
         RunError: it cannot be written; what was there is there still.
     """
     if out.exists() or out.is_symlink():
@@ -120,6 +130,14 @@ def _check_replaceable(out: Path, replace: bool) -> None:
             f"{out} holds a deployment: --force makes all its keys and certificates anew, fedklpr "
             "deploy renew keeps the keys; or choose another folder with --out"
         )
+    for path in out.rglob("*"):
+        inside = path.relative_to(out)
+        if path.is_dir() or inside.parts[0] not in _PARTS[1:]:
+            continue
+        if not any(inside.match(own) for own in _OWN):
+            raise SettingsError(
+                f"{path} is not of fedklpr deploy and would be lost: move it away, and try again"
+            )
 
 
 def _files(sites: Sites, source: bytes, out: Path, secrets: Secrets) -> dict[str, _File]:
@@ -185,12 +203,17 @@ def _write(files: Mapping[str, _File], folder: Path) -> None:
 
 def _exchange(made: Path, out: Path, old: Path) -> None:
     """Put the new folder in its place; the old one stands until the new one does."""
-    there = out.exists()
+    there, moved = out.exists(), []
     if there:
         os.rename(out, old)
     try:
+        for path in [path for path in old.glob("*") if path.name not in _PARTS]:
+            os.rename(path, made / path.name)
+            moved.append(path)
         os.rename(made, out)
-    except OSError:
+    except BaseException:
+        for path in moved:
+            os.rename(made / path.name, path)
         if there:
             os.rename(old, out)
         raise

@@ -10,6 +10,7 @@ they answer this machine alone.
 
 import ipaddress
 import json
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -79,6 +80,8 @@ def main() -> None:
             "this version of Flower has no place for the guard of its Control interface "
             "(flwr.superlink.extensions.get_middleware): install flwr 1.41"
         )
+    # uvicorn would believe whoever this names where a request says it comes from.
+    os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"
     theirs = extensions.get_middleware
     extensions.get_middleware = lambda: (Middleware(OfficeOnly), *theirs())
     flower_superlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.federation.atomic_file import write_atomically
-from fedklpr_flwr.runtime.deployment.reach import split_address
+from fedklpr_flwr.runtime.deployment.reach import split_address, tls_fault
 from fedklpr_flwr.runtime.launch import toml_text
 
 _UP_SECONDS = 90.0
@@ -31,11 +31,12 @@ def register_keys(office: Path) -> dict[str, str]:
 
     Raises:
         SettingsError: it is no office folder.
-        RunError: the SuperLink is not up in 90 s, or refuses a key.
+        RunError: the SuperLink is not up in 90 s, cannot be spoken to, or refuses a key.
     """
-    home = office.absolute() / "flower"
-    name, address = _settle(home / "config.toml", office.absolute() / "ca.crt")
+    home, authority = office.absolute() / "flower", office.absolute() / "ca.crt"
+    name, address = _settle(home / "config.toml", authority)
     _wait_until_up(address)
+    _check_tls(address, authority)
     return {key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))}
 
 
@@ -46,8 +47,9 @@ def _settle(path: Path, authority: Path) -> tuple[str, str]:
         name = str(found["default"])
         address, written = str(found[name]["address"]), str(found[name]["root-certificates"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"{path} holds no connection ({error}): expected the folder office/ that fedklpr "
+            f"{path} holds no connection ({why}): expected the folder office/ that fedklpr "
             "deploy init wrote"
         ) from error
     if written != str(authority):
@@ -73,6 +75,16 @@ def _wait_until_up(address: str) -> None:
         time.sleep(0.5)
 
 
+def _check_tls(address: str, authority: Path) -> None:
+    """Flower would only say that the SuperLink is unavailable."""
+    try:
+        fault = tls_fault(address, authority)
+    except ConnectionError as error:  # it has ended since
+        fault = str(error)
+    if fault is not None:
+        raise RunError(f"no key was registered: {fault}")
+
+
 def _register(key: Path, connection: str, home: Path) -> str:
     env = {**os.environ, "FLWR_HOME": str(home)}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
@@ -80,10 +92,14 @@ def _register(key: Path, connection: str, home: Path) -> str:
     done = subprocess.run(
         [*command, "--format", "json"], env=env, capture_output=True, text=True, timeout=120
     )
-    said = done.stdout + done.stderr
     try:
-        return str(json.loads(done.stdout)["node-id"])
-    except (ValueError, KeyError, TypeError) as error:
-        if _KNOWN in " ".join(said.split()):
-            return "known"
-        raise RunError(f"{key.name} was not registered: {' '.join(said.split())}") from error
+        found = json.loads(done.stdout)
+        if "node-id" in found:
+            return str(found["node-id"])
+        said = str(found["error-message"])
+    except (ValueError, KeyError, TypeError):
+        said = done.stdout + done.stderr
+    said = " ".join(said.split())
+    if _KNOWN in said:
+        return "known"
+    raise RunError(f"{key.name} was not registered: {said}")

@@ -19,6 +19,8 @@ here=$(pwd)
 work={work}
 export PATH={venv}/bin:"$PATH"
 export FLWR_HOME="$work/flower"
+# A service's user has no home: what libraries keep there (initial weights) lies with the rest.
+[ -w "${{HOME:-}}" ] || export HOME="$work"
 export {off}
 """
 
@@ -69,7 +71,7 @@ exit 1
 _SERVICE = """\
 # As root, on its own machine, with this folder at {place}:
 #   useradd --system --no-create-home {user}; chown -R {user}: {place}
-#   systemctl enable --now {place}/{unit}
+{made}#   systemctl enable --now {place}/{unit}
 [Unit]
 Description=FedKLPR {what} of {federation}
 Wants=network-online.target
@@ -140,15 +142,15 @@ def node_config(sites: Sites, site: SitePlace) -> str:
 
 
 def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:
-    """The file name of a part's service."""
-    name = f"-{part.name}" if isinstance(part, SitePlace) else "-superlink"
+    """The file name of a part's service; no two federations' are alike, as they have no dot."""
+    name = f".{part.name}" if isinstance(part, SitePlace) else "-superlink"
     return f"fedklpr-{sites.federation}{name}.service"
 
 
 def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
     """A systemd service that starts a part at boot and whenever it ended."""
     place, work = sites.place_of(part), sites.work_of(part)
-    boxes = isinstance(part, SitePlace)
+    boxes, by_systemd = isinstance(part, SitePlace), work.startswith(_STATE)
     what = f"SuperNode {part.name}" if isinstance(part, SitePlace) else "SuperLink"
     return _SERVICE.format(
         what=what,
@@ -159,7 +161,8 @@ def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
         more=""
         if boxes
         else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
-        state=_STATE_LINES.format(work.removeprefix(_STATE)) if work.startswith(_STATE) else "",
+        state=_STATE_LINES.format(work.removeprefix(_STATE)) if by_systemd else "",
+        made="" if by_systemd else f"#   install -d -m 700 -o {part.user} {work}\n",
     )
 
 

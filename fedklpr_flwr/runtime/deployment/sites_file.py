@@ -120,7 +120,9 @@ def read_sites(path: Path) -> Sites:
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     try:
         sites = build(Sites, values, "")
@@ -182,7 +184,7 @@ def _check_sites(sites: Sequence[SitePlace]) -> None:
                 "beginning with '-'"
             )
         if site.name.casefold() == "office":
-            raise SettingsError("sites has the name office: that is the server's own place")
+            raise SettingsError(f"sites has the name {site.name}: that is the server's own place")
         _check_data(site)
         _check_places(f"site {site.name}", site)
     # Some disks take Gate-1 and gate-1 for one folder.

@@ -88,7 +88,7 @@ def test_a_picture_out_of_place_is_an_error_and_never_silently_lost(plant, tmp_p
 def test_persons_in_train_and_query_are_told(plant, tmp_path):
     names = [*LABELLED, "query/anna/door_7.jpg", "gallery/anna/hall_7.jpg"]
     dataset = read_dataset("folder", plant(tmp_path, names))
-    assert any("1 persons are in both train and query" in note for note in dataset.notes)
+    assert any("1 person both in train and query" in note for note in dataset.notes)
 
 
 def test_how_train_was_read_is_told_with_numbers(plant, tmp_path):

@@ -78,7 +78,7 @@ def test_impossible_names_can_be_skipped_and_are_counted_in_the_notes(plant, tmp
     root = plant(tmp_path, [*WARD, "holiday.jpg"])
     dataset = read_dataset("ward", root, skip_unreadable=True)
     assert len(dataset.train) == 2
-    assert "1 files left out" in dataset.notes[-1]
+    assert "1 file left out: " in dataset.notes[-1]
     assert "holiday.jpg" in dataset.notes[-1]
 
 

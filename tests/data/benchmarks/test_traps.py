@@ -37,7 +37,7 @@ def test_markets_junk_is_dropped_and_its_distractors_stay_in_the_gallery_alone(p
     assert ids(dataset.train) == [2]
     assert ids(dataset.query) == [1, 1488]
     assert dataset.notes == (
-        "1 junk pictures (-1) dropped from the gallery",
+        "1 junk picture (-1) dropped from the gallery",
         "2 pictures of nobody (-1 or 0) dropped from train and query",
     )
 
