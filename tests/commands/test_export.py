@@ -1,6 +1,7 @@
 """Claims about `fedklpr export`: the file is the run's model, whole, and others can use it."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES
 
-from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.federation.mask_file import MaskFile
 from fedklpr_flwr.federation.personal_model import float_state
 from fedklpr_flwr.runtime.model_file import open_model
@@ -23,21 +23,9 @@ def run(federate_in, tmp_path_factory):
 
 
 @pytest.fixture
-def export(monkeypatch, capsys):
+def export(typed):
     """`export(RUN, ...)`: exit status, stdout, stderr."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", "export", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return typed
+    return partial(typed, "export")
 
 
 def test_the_merged_model_is_zero_where_nobody_holds_it(run, export):
