@@ -8,6 +8,7 @@ from fedklpr_flwr.export.shipped_network import Checked
 from fedklpr_flwr.export.sparse_file import Architecture
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.summary import largest_epsilon
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,14 @@ def _data(shipped: Shipped) -> str:
     for site in settings.data.sites:
         title, terms = _origin(site.reader)
         lines.append(f"| {site.name} | {title} | {terms} |")
+    most = largest_epsilon(shipped.rows)
+    if most is not None:
+        delta = settings.privacy.delta
+        lines += [
+            "",
+            f"Sites noised their updates (privacy=local_dp): no site's epsilon is above {most:.3g} "
+            f"at delta {delta:g}, for all its pictures together.",
+        ]
     return "\n".join(lines)
 
 

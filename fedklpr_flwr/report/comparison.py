@@ -276,6 +276,8 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         if silent:
             names = ", ".join(sorted(str(name) for name in silent))
             notes.append(f"{run.folder.name}: the last round has no score of {names}")
+        if run.noised:
+            notes.append(f"{run.folder.name} {run.noised}")
     return notes
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 
 HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
 
@@ -76,6 +76,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
+    lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.rank1 is None and last.cosine_distance is not None:
         lines.append(
@@ -89,6 +90,24 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
             f"mAP {_number(last.map)} -> {_number(last.map_final)}"
         )
     return lines
+
+
+def largest_epsilon(rows: Iterable[Row]) -> float | None:
+    """What the client with the most releases has given away so far; None where none is told."""
+    return max((row.epsilon for row in rows if row.epsilon is not None), default=None)
+
+
+def _privacy_lines(rows: Sequence[Row]) -> list[str]:
+    """What noised updates (privacy=local_dp) leave unsaid, and what they gave away."""
+    if not any(map(is_withheld, rows)):
+        return []
+    most = largest_epsilon(rows)
+    if most is None:
+        return ["updates were noised; no epsilon: the settings let something out around the noise"]
+    return [
+        f"figures made of the pictures are withheld; no site's epsilon is above {most:.3g} "
+        "(at privacy.delta)"
+    ]
 
 
 def recovery_trace(rows: Sequence[Row]) -> list[str]:

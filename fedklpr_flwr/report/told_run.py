@@ -9,7 +9,7 @@ from typing import Any
 
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
-from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 from fedklpr_flwr.report.run_record import flat_settings
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
@@ -44,6 +44,21 @@ class ToldRun:
         """Why figures that need these keys are unknown; empty where they are known."""
         missing = [key for key in keys if key in self.unsaid]
         return f"Not known: rows of this run lack {', '.join(missing)}." if missing else ""
+
+    @property
+    def private(self) -> bool:
+        """Whether updates were noised, and figures of the pictures withheld."""
+        return self.settings.get("privacy.kind") == "local_dp" or any(map(is_withheld, self.rows))
+
+    def withheld(self, *, scores: bool = False) -> str:
+        """Why figures of the pictures are not known; empty where they are said.
+
+        Args:
+            scores: of accuracies, which `privacy.scores=true` lets out.
+        """
+        if not self.private or (scores and self.settings.get("privacy.scores")):
+            return ""
+        return "Withheld: with privacy=local_dp no figure made of the pictures leaves a site."
 
     @property
     def name(self) -> str:
@@ -170,6 +185,7 @@ def _expected(key: str, value: Any) -> str:
         right, wanted = isinstance(value, str) or (key == "client" and value is None), "a text"
     elif key in ("idle", "pictures_changed", "failed"):
         right = isinstance(value, bool) or (key == "failed" and isinstance(value, str))
+        right = right or (value is None and key in _MAY_LACK)
         wanted = "true or false"
     elif key == "seconds":
         right = isinstance(value, dict) and all(map(_is_number, value.values()))
@@ -180,6 +196,7 @@ def _expected(key: str, value: Any) -> str:
 
 
 _MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None}
+_MAY_LACK |= {"clusters", "outliers", "idle"}  # with privacy=local_dp
 
 
 def _is_number(value: Any) -> bool:

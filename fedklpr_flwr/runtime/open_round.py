@@ -28,10 +28,10 @@ from fedklpr_flwr.federation.merge_round import (
     run_merge_round,
 )
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.privacy import epsilon
+from fedklpr_flwr.federation.privacy import epsilon, is_private
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
 from fedklpr_flwr.federation.update_coding import Arrays, dense_bytes, quantise_downlink
-from fedklpr_flwr.report.rows import Row, round_row, row_from
+from fedklpr_flwr.report.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
@@ -185,6 +185,8 @@ class OpenRound:
         for key in _SAID:
             setattr(row, key, getattr(report, key))
         row.pruned, row.seconds = report.pruned, dict(report.seconds)
+        if is_private(self._settings):
+            withhold(row)
         row.epsilon = epsilon(read_count(said, "releases"), self._settings)
         row.status, row.failed = "merged", False
         self._note_pictures(row, said)

@@ -12,7 +12,7 @@ from run_folders import MEGA, write_run
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.page.style import STYLE
 from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row
+from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row, withhold
 from fedklpr_flwr.report.site_look import Seen, SiteSeen
 from fedklpr_flwr.report.told_run import read_told_run
 
@@ -190,6 +190,31 @@ def test_a_run_without_scores_labels_or_masks_says_so(tmp_path):
     page = page_of(write_run(tmp_path / "run", rank1=NOTHING))
     for words in ("no site has both queries and a gallery", "Nothing was clustered", "mask"):
         assert words in page.text
+
+
+def private(row):
+    row = replace(row, rank1=None, map=None, epsilon=3.5 * row.round)
+    withhold(row)
+    return row
+
+
+def test_what_noised_updates_withhold_is_called_so_and_epsilon_stands_on_top(tmp_path):
+    folder = write_run(tmp_path / "run", "privacy=local_dp", rank1=(NOTHING[0], *THREE[1:]))
+    page = page_of(rewrite(folder, private))
+    assert "withheld" in page.text
+    assert "7 the largest of a site at delta 1e-05" in page.text
+    assert page.text.count("Withheld: with privacy=local_dp no figure made of the pictures") == 5
+    assert "no site's epsilon is above 7" in page.text
+    for words in ("no site has both", "Nothing was clustered", "rows are older", "mean Rank-1"):
+        assert words not in page.text
+
+
+def test_noised_updates_that_leak_have_no_epsilon(tmp_path):
+    words = ("privacy=local_dp", "privacy.scores=true")
+    folder = write_run(tmp_path / "run", *words, rank1=THREE)
+    page = page_of(rewrite(folder, lambda row: replace(private(row), rank1=0.5, epsilon=None)))
+    assert "– settings leak around the noise" in page.text
+    assert "mean Rank-1 0.500" in page.text
 
 
 def test_a_run_that_evaluated_only_the_initial_model_is_a_page(tmp_path):

@@ -3,7 +3,7 @@
 from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
 from fedklpr_flwr.report.rows import Row
-from fedklpr_flwr.report.summary import totals
+from fedklpr_flwr.report.summary import largest_epsilon, totals
 from fedklpr_flwr.report.told_run import ToldRun
 
 
@@ -52,8 +52,8 @@ def figures(run: ToldRun) -> Markup | None:
         sent = f"{percent(abs(sums.saved))} {less} than dense, {megabytes(sums.dense)}"
     return element(
         "div",
-        _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
-        _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
+        *_accuracies(run, first, last),
+        *([_epsilon(run)] if run.private else []),
         _figure(ABSENT if unsent else megabytes(sums.payload), "sent up and down", sent),
         _figure(
             ABSENT if run.lacks("pruned") else percent(last.pruned),
@@ -68,6 +68,26 @@ def figures(run: ToldRun) -> Markup | None:
         ),
         class_="figures",
     )
+
+
+def _accuracies(run: ToldRun, first: Row, last: Row) -> list[Markup]:
+    if run.withheld(scores=True):
+        return [_figure("withheld", "accuracy", "privacy=local_dp")]
+    return [
+        _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
+        _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
+    ]
+
+
+def _epsilon(run: ToldRun) -> Markup:
+    """The largest epsilon of a site, or that none is told."""
+    most, delta = largest_epsilon(run.rows), run.settings.get("privacy.delta")
+    if most is None:
+        sent = any(row.status == "merged" for rows in run.trained.values() for row in rows)
+        said = "settings leak around the noise" if sent else "nothing was sent yet"
+        return _figure(ABSENT, "epsilon", said)
+    at = f" at delta {delta:g}" if isinstance(delta, float) else ""
+    return _figure(f"{most:.3g}", "epsilon", f"the largest of a site{at}")
 
 
 def _figure(value: str, of: str, said: Child) -> Markup:

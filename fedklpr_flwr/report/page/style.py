@@ -31,7 +31,7 @@ a{color:var(--c1)}
 margin:0 0 16px;font-size:.92rem;overflow-wrap:anywhere}
 .note strong{margin-right:.3em}
 .note ul{margin:4px 0 0;padding-left:1.2em}
-.figures{display:grid;grid-template-columns:repeat(6,1fr);gap:12px;
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;
 margin:0 0 16px}
 .figure{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:12px 14px}
 .figure b{display:block;font-size:1.5rem;line-height:1.25;font-weight:650;
