@@ -188,9 +188,9 @@ def _with_a_file(path: Path, asked: _Asked) -> tuple[str, list[Evaluation]]:
             raise SettingsError(
                 f"{option} chooses among a run's models, {path} is one: leave it out"
             )
+    model: PictureModel = open_model(path)
     if asked.data is None:
         raise SettingsError(f"{path} is a model without its sites: say by --data what it searches")
-    model: PictureModel = open_model(path)
     if model.remark:
         print(model.remark, file=sys.stderr)
     return model.name, _on_another_set(model.settings, asked, lambda site: model.network)

@@ -181,7 +181,7 @@ def _licence(shipped: Shipped) -> str:
 def _usage(shipped: Shipped) -> str:
     size = shipped.architecture
     if shipped.kind == "safetensors":
-        return _SPARSE_USAGE.format(file=shipped.file)
+        return _SPARSE_USAGE.format(file=shipped.file, height=size.height, width=size.width)
     body = _ONNX if shipped.kind == "onnx" else _TORCHSCRIPT
     return _PICTURES.format(width=size.width, height=size.height) + body.format(file=shipped.file)
 
@@ -225,9 +225,14 @@ fedklpr evaluate {file} --data market1501 --root FOLDER
 
 ```python
 from pathlib import Path
-from fedklpr_flwr.export.sparse_file import read_sparse
+import numpy as np
+import torch
+from fedklpr_flwr.data.picture_file import decode_picture
+from fedklpr_flwr.runtime.model_file import open_model
 
-architecture, network, masks = read_sparse(Path("{file}"))
-# network(pictures), normalised by evaluation_transform, gives unit features
+names = ("one.jpg", "two.jpg")
+pictures = [decode_picture(Path(name), height={height}, width={width}) for name in names]
+features = open_model(Path("{file}")).features(torch.from_numpy(np.stack(pictures)))
+print(features[0] @ features[1])  # the cosine: 1 = the same
 ```
 """

@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
 from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 from fedklpr_flwr.report.run_record import flat_settings
+from fedklpr_flwr.settings import read_settings
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
 _MOST = 1e18  # also refuses what is not finite
@@ -205,11 +206,19 @@ def _is_number(value: Any) -> bool:
 
 
 def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
+    path = folder / "config.yaml"
     try:
-        return flat_settings(folder / "config.yaml")
+        found = flat_settings(path)
     except RunError as error:
         remarks.append(f"what was run is not known: {error}")
         return {}
+    try:
+        read_settings(path)
+    except SettingsError as error:
+        remarks.append(
+            f"{path} is of another version ({error}): no model is opened, and nobody is looked at"
+        )
+    return found
 
 
 def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
@@ -221,7 +230,8 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
     done = "no round" if last is None else f"round {last}"
     of = f" of {rounds}" if rounds is not None else ""
     if status == "failed":
-        remarks.insert(0, f"the run failed after {done}{of}" + (f": {message}" if message else ""))
+        when = "before its first round was over" if last is None else f"after {done}{of}"
+        remarks.insert(0, f"the run failed {when}" + (f": {message}" if message else ""))
     elif status == "running":
         remarks.insert(0, f"the run is going on, or was cut off: it tells of {done}{of} so far")
     elif last is None or (rounds is not None and last < rounds):

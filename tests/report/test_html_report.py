@@ -89,8 +89,15 @@ def test_the_headline_has_accuracies_bytes_and_rounds(tmp_path):
         assert words in page.text
     # Sent: 2 x 1 MB in round 0, then 2 x 3 MB twice; dense: 2 x 4 MB three times.
     assert "14.0 MB" in page.text
-    assert "42% less than dense, 24.0 MB" in page.text
+    assert "10.0 MB (42%) less than dense" in page.text
     assert "partial" not in page.text
+
+
+def test_a_mean_of_fewer_clients_than_before_says_of_how_many(tmp_path):
+    silent = ({"ash": 0.2, "birch": 0.4}, {"ash": 0.5, "birch": None})
+    assert (
+        "from 0.300; of 1 of 2 clients" in page_of(write_run(tmp_path / "run", rank1=silent)).text
+    )
 
 
 def test_bytes_are_added_up_over_the_rounds(tmp_path):
@@ -241,9 +248,9 @@ def test_a_run_that_goes_on_is_partial(tmp_path):
 def test_a_run_that_wrote_no_round_is_a_page_with_its_reason(tmp_path):
     (tmp_path / "status.json").write_text('{"status": "failed", "message": "no node came"}')
     page = page_of(tmp_path)
-    assert "the run failed after no round: no node came" in page.text
+    assert "the run failed before its first round was over: no node came" in page.text
     assert "there is no run.jsonl" in page.text
-    assert "No round is told of yet" in page.text
+    assert "No round is told of." in page.text
     assert page.named("svg") == []
 
 
@@ -295,6 +302,8 @@ def test_rows_and_settings_of_another_version_are_shown_as_far_as_they_go(tmp_pa
     page = page_of(folder)
     assert "0.900" in page.text
     assert "seed 3" in page.text
+    assert "is of another version" in page.text
+    assert "This report is partial" in page.text
 
 
 def test_settings_that_cannot_be_read_are_a_remark(tmp_path):

@@ -49,7 +49,8 @@ def figures(run: ToldRun) -> Markup | None:
         sent = "not known"
     elif sums.dense:
         less = "less" if sums.saved >= 0 else "more"
-        sent = f"{percent(abs(sums.saved))} {less} than dense, {megabytes(sums.dense)}"
+        apart = megabytes(abs(sums.dense - sums.payload))
+        sent = f"{apart} ({percent(abs(sums.saved))}) {less} than dense"
     return element(
         "div",
         *_accuracies(run, first, last),
@@ -74,8 +75,8 @@ def _accuracies(run: ToldRun, first: Row, last: Row) -> list[Markup]:
     if run.withheld(scores=True):
         return [_figure("withheld", "accuracy", "privacy=local_dp")]
     return [
-        _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
-        _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
+        _figure(fraction(last.rank1), "mean Rank-1", _from(run, first, last, "rank1")),
+        _figure(fraction(last.map), "mean mAP", _from(run, first, last, "map")),
     ]
 
 
@@ -100,11 +101,18 @@ def _figure(value: str, of: str, said: Child) -> Markup:
     )
 
 
-def _from(first: Row, last: Row, key: str) -> str | None:
+def _from(run: ToldRun, first: Row, last: Row, key: str) -> str | None:
+    """The mean of round 0, and how many clients the last mean is of where some are missing."""
     began = getattr(first, key)
     if began is None or first.round == last.round:
         return None
-    return f"from {fraction(began)}"
+    scored = [
+        {row.round for row in rows if getattr(row, key) is not None}
+        for rows in run.by_client.values()
+    ]
+    known, now = sum(map(bool, scored)), sum(last.round in rounds for rounds in scored)
+    missing = "" if now == known else f"; of {now} of {known} clients"
+    return f"from {fraction(began)}{missing}"
 
 
 def _per_round(seconds: float, rounds: int) -> str | None:

@@ -128,10 +128,10 @@ def recovery_section(run: ToldRun) -> Markup:
     recovers = run.settings.get("method.pruning") == "recovery"
     level = run.settings.get("crr.level") if recovers else None
     words = {decision_of(row) for rows in run.trained.values() for row in rows}
-    said = (
-        "The line is the accuracy that CRR watches; the shaded stairs are the pruned share, which "
-    )
-    said += f"stands at the right. Both from 0 to {timeline_top(run.trained):.1f}."
+    said = "The shaded stairs are the pruned share, which stands at the right"
+    if any(row.accuracy is not None for rows in run.trained.values() for row in rows):
+        said += "; the line is the accuracy that CRR watches"
+    said += f". From 0 to {timeline_top(run.trained):.1f}."
     if isinstance(level, float):
         said += f" Dotted: crr.level={level:g}."
     chart = recovery_timeline(title, run.trained, level if isinstance(level, float) else None)
