@@ -212,7 +212,8 @@ print(features[0] @ features[1])  # the cosine: 1 = the same
 _TORCHSCRIPT = """
 import torch
 
-features = torch.jit.load("{file}")(torch.from_numpy(pictures))
+with torch.no_grad():
+    features = torch.jit.load("{file}")(torch.from_numpy(pictures)).numpy()
 print(features[0] @ features[1])  # the cosine: 1 = the same
 ```
 """
