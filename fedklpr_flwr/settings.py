@@ -214,7 +214,7 @@ def build(kind: type[T], value: Any, path: str) -> T:
     for key in value:
         if key not in names:
             raise SettingsError(
-                f"{_join(path, key)} is not a setting; {path or 'the top level'} has: "
+                f"{_join(path, key)} is not a setting; {path or 'the settings'} has: "
                 f"{', '.join(names)}"
             )
     built = {}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.report.run_record import LeftOut, RunRecord, find_runs, read_runs
 from fedklpr_flwr.report.spread import Paired, Spread, paired_difference, spread_of
+from fedklpr_flwr.report.summary import noised
 
 _NOT_THE_METHODS = (
     "seed",
@@ -276,8 +277,8 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         if silent:
             names = ", ".join(sorted(str(name) for name in silent))
             notes.append(f"{run.folder.name}: the last round has no score of {names}")
-        if run.noised:
-            notes.append(f"{run.folder.name} {run.noised}")
+        if said := noised(run.settings, run.rows):
+            notes.append(f"{run.folder.name} {said}")
     return notes
 
 

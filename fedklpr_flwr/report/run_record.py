@@ -11,7 +11,6 @@ import yaml
 
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.report.rows import Row, read_rows
-from fedklpr_flwr.report.summary import largest_epsilon
 
 _MARKS = ("run.jsonl", "config.yaml", "run-config.json", "status.json", "job.log")
 
@@ -75,16 +74,6 @@ class RunRecord:
         """The clients' rows of the last whole round."""
         last = self.final.round
         return [row for row in self.rows if row.client is not None and row.round == last]
-
-    @property
-    def noised(self) -> str:
-        """What privacy=local_dp gave away, and what it keeps; empty without it."""
-        if self.settings.get("privacy.kind") != "local_dp":
-            return ""
-        most = largest_epsilon(self.rows)
-        told = "no epsilon" if most is None else f"no site's epsilon is above {most:.3g}"
-        kept = "" if self.settings.get("privacy.scores") else "; accuracies are withheld"
-        return f"noised its updates (privacy=local_dp): {told}{kept}"
 
     @property
     def complete(self) -> bool:

@@ -1,8 +1,8 @@
 """The final table of a run: in the terminal, and as report.md in the run folder."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 
@@ -95,6 +95,21 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
 def largest_epsilon(rows: Iterable[Row]) -> float | None:
     """What the client with the most releases has given away so far; None where none is told."""
     return max((row.epsilon for row in rows if row.epsilon is not None), default=None)
+
+
+def noised(settings: Mapping[str, Any], rows: Iterable[Row]) -> str:
+    """What privacy=local_dp gave away, and what it keeps; empty without it.
+
+    Args:
+        settings: of the run, by their dotted keys.
+        rows: of the run.
+    """
+    if settings.get("privacy.kind") != "local_dp":
+        return ""
+    most = largest_epsilon(rows)
+    told = "no epsilon" if most is None else f"no site's epsilon is above {most:.3g}"
+    kept = "" if settings.get("privacy.scores") else "; accuracies are withheld"
+    return f"noised its updates (privacy=local_dp): {told}{kept}"
 
 
 def _privacy_lines(rows: Sequence[Row]) -> list[str]:

@@ -185,8 +185,6 @@ class OpenRound:
         for key in _SAID:
             setattr(row, key, getattr(report, key))
         row.pruned, row.seconds = report.pruned, dict(report.seconds)
-        if is_private(self._settings):
-            withhold(row)
         row.epsilon = epsilon(read_count(said, "releases"), self._settings)
         row.status, row.failed = "merged", False
         self._note_pictures(row, said)
@@ -246,6 +244,8 @@ class OpenRound:
         rows = [self._rows[client] for client in sorted(self._rows)]
         for row in rows:
             trained = self.number > 0 and row.status == "merged"
+            if trained and is_private(self._settings):
+                withhold(row)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 
