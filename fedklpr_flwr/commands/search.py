@@ -112,9 +112,7 @@ def _tell_left_out(gallery: Gallery) -> None:
         _note(gallery.remark)
     if not gallery.problems:
         return
-    count = len(gallery.problems)
-    files = "1 file is" if count == 1 else f"{count} files are"
-    _note(f"{files} left out of {gallery.root}:")
+    _note(f"{len(gallery.problems)} files of {gallery.root} are left out:")
     for path, why in gallery.problems[:_LISTED]:
         _note(f"  {path}: {why}")
     if len(gallery.problems) > _LISTED:

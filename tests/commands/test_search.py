@@ -128,6 +128,6 @@ def test_unreadable_gallery_pictures_are_named_and_the_others_searched(search, a
     (tmp_path / "g" / "cam1" / "2.png").write_bytes(b"no")
     status, out, err = search(*asked[:2], "--gallery", tmp_path / "g", *asked[4:])
     assert status == 0
-    assert "1 file is left out of" in err
+    assert "1 files of" in err
     assert "2.png: no picture of a known format" in err
     assert "1.png" in out
