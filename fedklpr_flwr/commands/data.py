@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedklpr_flwr.commands.progress import counted, tracked
+from fedklpr_flwr.commands.progress import counting, tracked
 from fedklpr_flwr.data.synthetic import SITES, draw_site
 from fedklpr_flwr.runtime.places import user_cache
 
@@ -27,7 +27,7 @@ def check(
     """
     from fedklpr_flwr.data.check import check_dataset
 
-    with counted("reading") as told:  # on stderr: what is found goes to stdout, and may be piped
+    with counting("reading") as told:  # on stderr: what is found goes to stdout, and may be piped
         report = check_dataset(name, root, seed=seed, workers=os.cpu_count() or 1, progress=told)
     found = report.to_dict()
     print(json.dumps(found, indent=1) if as_json else "\n".join(_findings(report.card, found)))

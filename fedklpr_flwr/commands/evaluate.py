@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.commands.progress import counted, tracked
+from fedklpr_flwr.commands.progress import counting, tracked
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.evaluation import (
@@ -215,7 +215,7 @@ def _on_another_set(
         reestimate_on(network, site)
     if splits == 1:
         return evaluate_site(network, site, asked.how)
-    with counted("splits") as told:
+    with counting("splits") as told:
 
         def told_of(seed: int) -> Site:
             told(seed, splits)

@@ -58,7 +58,7 @@ def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """Progress on stderr: a bar on a terminal, elsewhere a plain line every ten seconds.
 
     Args:
@@ -93,14 +93,14 @@ def _line_now_and_then(what: str) -> Callable[[int, int], None]:
 
 
 def tracked(what: str, things: Iterable[T], count: int) -> Iterable[T]:
-    """Things one after the other, with `counted` progress while they are dealt with.
+    """Things one after the other, with `counting` progress while they are dealt with.
 
     Args:
         what: is being done with them.
         things: at least none.
         count: how many there are.
     """
-    with counted(what) as told:
+    with counting(what) as told:
         told(0, count)
         for done, thing in enumerate(things, 1):
             yield thing

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedklpr_flwr.commands.progress import counted
+from fedklpr_flwr.commands.progress import counting
 from fedklpr_flwr.data.contact_sheet import SheetRow, search_sheet
 from fedklpr_flwr.errors import SettingsError, UnreadablePicture
 from fedklpr_flwr.runtime.model_file import PictureModel, open_model
@@ -65,7 +65,7 @@ def search(
     opened = open_model(model, client)
     if opened.remark:
         _note(opened.remark)
-    with counted("looking at the gallery") as told:
+    with counting("looking at the gallery") as told:
         cache = user_cache() if keep else None
         searched = open_gallery(opened, gallery, cache, recheck=recheck, progress=told)
     _tell_left_out(searched)
