@@ -113,16 +113,13 @@ def noised(settings: Mapping[str, Any], rows: Iterable[Row]) -> str:
 
 
 def _privacy_lines(rows: Sequence[Row]) -> list[str]:
-    """What noised updates (privacy=local_dp) leave unsaid, and what they gave away."""
+    """What noised updates (privacy=local_dp) leave unsaid."""
     if not any(map(is_withheld, rows)):
         return []
-    most = largest_epsilon(rows)
-    if most is None:
-        return ["updates were noised; no epsilon: the settings let something out around the noise"]
-    return [
-        f"figures made of the pictures are withheld; no site's epsilon is above {most:.3g} "
-        "(at privacy.delta)"
-    ]
+    lines = ["privacy=local_dp: figures made of the pictures are withheld"]
+    if largest_epsilon(rows) is None:
+        lines.append("no epsilon is told: the settings let something out around the noise")
+    return lines
 
 
 def recovery_trace(rows: Sequence[Row]) -> list[str]:
