@@ -121,7 +121,8 @@ font-size:.78rem;font-weight:700;line-height:19px;text-align:center;color:var(--
 .wrong .badge{background:var(--wrong)}
 @media (max-width:940px){.figures{grid-template-columns:repeat(3,1fr)}
 .list figure,.asked figure{width:56px}}
-@media (max-width:520px){td.words:not(:has(svg)){min-width:30ch}svg .tick,svg .axis,svg .name{font-size:13px}
+@media (max-width:520px){td.words:not(:has(svg)){min-width:30ch}
+svg .tick,svg .axis,svg .name{font-size:13px}
 main{padding:18px 10px 40px}section{padding:14px 12px}
 .query{grid-template-columns:1fr;gap:6px}.figures{grid-template-columns:1fr 1fr}
 .figure b{font-size:1.4rem}.list figure{width:calc(20% - 4px)}.asked figure{width:20%}}
