@@ -12,10 +12,9 @@ from pathlib import Path
 
 import click
 import pytest
-import typer
 import yaml
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import command_line
 from fedklpr_flwr.settings import compose_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +87,7 @@ def test_the_fast_commands_run_in_the_order_in_which_they_stand(tmp_path):
 
 def commands(group=None, way=("fedklpr",)):
     """Every command of the application with the words that lead to it."""
-    group = group or typer.main.get_command(cli)
+    group = group or command_line()
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group) or hasattr(command, "commands"):
             yield from commands(command, (*way, name))
@@ -104,6 +103,12 @@ def test_every_commands_help_has_an_example_that_it_understands(way, command):
         words = shlex.split(example)
         assert tuple(words[: len(way)]) == way
         command.make_context(way[-1], words[len(way) :])  # raises what a user would be told
+
+
+@pytest.mark.parametrize(("way", "command"), list(commands()))
+def test_every_argument_and_option_says_what_it_is(way, command):
+    silent = [one.name for one in command.params if not getattr(one, "help", None)]
+    assert silent == []
 
 
 # ---------------------------------------------------------------------------- names and links

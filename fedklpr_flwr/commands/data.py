@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
+from fedklpr_flwr.commands.progress import counting, tracked
 from fedklpr_flwr.data.synthetic import SITES, draw_site
 from fedklpr_flwr.runtime.places import user_cache
 
@@ -28,16 +27,8 @@ def check(
     """
     from fedklpr_flwr.data.check import check_dataset
 
-    console = Console(stderr=True)  # what is found goes to stdout, and may be piped
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        report = check_dataset(
-            name,
-            root,
-            seed=seed,
-            workers=os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with counting("reading") as told:  # on stderr: what is found goes to stdout, and may be piped
+        report = check_dataset(name, root, seed=seed, workers=os.cpu_count() or 1, progress=told)
     found = report.to_dict()
     print(json.dumps(found, indent=1) if as_json else "\n".join(_findings(report.card, found)))
     if not report.usable:
@@ -79,5 +70,6 @@ def sheet(
     """
     from fedklpr_flwr.data.contact_sheet import contact_sheet
 
-    datasets = [draw_site(site, user_cache() / "drawn", seed=seed) for site in SITES]
+    drawn = tracked("drawing", SITES, len(SITES))
+    datasets = [draw_site(site, user_cache() / "drawn", seed=seed) for site in drawn]
     print(contact_sheet(datasets, out))

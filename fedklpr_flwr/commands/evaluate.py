@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.commands.progress import steps, tracked
+from fedklpr_flwr.commands.progress import counting, tracked
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.federation.evaluation import (
@@ -48,8 +48,12 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder, or with --data a file of weights")],
     client: Annotated[str | None, typer.Option(help="this client's model alone")] = None,
     merged: Annotated[bool, typer.Option("--global", help="the merged model, no mask")] = False,
-    final: Annotated[bool, typer.Option(help="models after training.final_epochs")] = False,
-    across: Annotated[bool, typer.Option(help="search among the pictures of all sites")] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="models after training.final_epochs")
+    ] = False,
+    across: Annotated[
+        bool, typer.Option("--across", help="search among the pictures of all sites")
+    ] = False,
     data: Annotated[
         str | None, typer.Option(help="on a set that took no part: viper, folder, ...")
     ] = None,
@@ -58,7 +62,7 @@ def evaluate(
         int | None, typer.Option(help="mean over this many seeded splits of that set")
     ] = None,
     reestimate: Annotated[
-        bool, typer.Option(help="batch norm from that set's training pictures")
+        bool, typer.Option("--reestimate", help="batch norm from that set's training pictures")
     ] = False,
     rerank: Annotated[
         bool, typer.Option("--rerank", help="re-rank by k-reciprocal neighbours (20, 6, 0.3)")
@@ -118,13 +122,14 @@ def _check(asked: _Asked) -> None:
 def _on_own_sites(trained: TrainedRun, asked: _Asked) -> list[Evaluation]:
     chosen = _chosen(trained, asked.client)
     if not asked.across:
-        opened = ((_open(trained, one), one.name) for one in tracked("evaluating", chosen))
+        opened = ((_open(trained, one), one.name) for one in _tracked(chosen))
         return [
             found
             for site, name in opened
             for found in evaluate_site(_model(trained, asked, name, site), site, asked.how)
         ]
-    sites = {one.name: _open(trained, one) for one in trained.settings.data.clients}
+    clients = trained.settings.data.clients
+    sites = {one.name: _open(trained, one) for one in tracked("opening", clients, len(clients))}
     every = [part for site in sites.values() for part in site.parts or (site,)]
     return evaluate_across(_searchers(trained, asked, chosen, sites), every, asked.how)
 
@@ -133,11 +138,15 @@ def _searchers(
     trained: TrainedRun, asked: _Asked, chosen: list[Client], sites: dict[str, Site]
 ) -> Iterator[tuple[ReidNetwork, Site]]:
     merged = trained.merged() if asked.merged else None
-    for one in chosen:
+    for one in _tracked(chosen):
         site = sites[one.name]
         network = merged or _model(trained, asked, one.name, site)
         for part in site.parts or (site,):
             yield network, part
+
+
+def _tracked(clients: list[Client]) -> Iterable[Client]:
+    return tracked("evaluating", clients, len(clients))
 
 
 def _chosen(trained: TrainedRun, client: str | None) -> list[Client]:
@@ -179,9 +188,9 @@ def _with_a_file(path: Path, asked: _Asked) -> tuple[str, list[Evaluation]]:
             raise SettingsError(
                 f"{option} chooses among a run's models, {path} is one: leave it out"
             )
+    model: PictureModel = open_model(path)
     if asked.data is None:
         raise SettingsError(f"{path} is a model without its sites: say by --data what it searches")
-    model: PictureModel = open_model(path)
     if model.remark:
         print(model.remark, file=sys.stderr)
     return model.name, _on_another_set(model.settings, asked, lambda site: model.network)
@@ -206,13 +215,13 @@ def _on_another_set(
         reestimate_on(network, site)
     if splits == 1:
         return evaluate_site(network, site, asked.how)
-    with steps("splits", splits) as done:
+    with counting("splits") as told:
 
-        def counted(seed: int) -> Site:
-            done()
+        def told_of(seed: int) -> Site:
+            told(seed, splits)
             return site_of(seed)
 
-        return [evaluate_splits(network, counted, splits, asked.how)]
+        return [evaluate_splits(network, told_of, splits, asked.how)]
 
 
 def _model_elsewhere(trained: TrainedRun, asked: _Asked, site: Site) -> ReidNetwork:

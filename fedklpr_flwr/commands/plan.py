@@ -52,10 +52,13 @@ def plan(
     if as_json:
         print(json.dumps(_values(planned), indent=1))
         return
-    out = Console(width=max(110, Console().width))
-    out.print(_table(planned))
+    out, table = Console(), _table(planned)
+    wide = out.options.update(max_width=1000)
+    # Never narrower than the table: a cut heading is worse than a long line.
+    out.width = max(out.width, out.measure(table, options=wide).maximum)
+    out.print(table)
     for sentence in _sentences(planned):
-        out.print(sentence, highlight=False)
+        out.print(sentence, highlight=False, soft_wrap=True)
 
 
 def run_seconds(planned: Planned) -> float:

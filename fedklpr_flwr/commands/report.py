@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
+from fedklpr_flwr.commands.progress import tracked
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.serving import LivePage, page_server
@@ -95,16 +94,7 @@ def _check(site: str | None, data: str | None, root: Path | None) -> None:
 
 
 def _tracked(sites: Iterable[SiteSeen], count: int) -> Iterable[SiteSeen]:
-    """Sites with a bar on the terminal; nothing is left of it, and none where there is none."""
-    console = Console(stderr=True)
-    return track(
-        sites,
-        total=count,
-        description="looking at pictures",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    return tracked("looking at pictures", sites, count)
 
 
 def _serve(run: Path, look: Look, port: int) -> None:

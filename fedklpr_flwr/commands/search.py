@@ -2,9 +2,7 @@
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +11,9 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from fedklpr_flwr.commands.progress import counting
 from fedklpr_flwr.data.contact_sheet import SheetRow, search_sheet
 from fedklpr_flwr.errors import SettingsError, UnreadablePicture
 from fedklpr_flwr.runtime.model_file import PictureModel, open_model
@@ -26,7 +24,6 @@ from fedklpr_flwr.wording import counted
 
 _PORT = 8766
 _LISTED = 10
-_LINE_SECONDS = 10
 
 Results = Sequence[tuple[Path, Sequence[Found]]]
 
@@ -69,7 +66,7 @@ def search(
     opened = open_model(model, client)
     if opened.remark:
         _note(opened.remark)
-    with _progress() as told:
+    with counting("looking at the gallery") as told:
         cache = user_cache() if keep else None
         searched = open_gallery(opened, gallery, cache, recheck=recheck, progress=told)
     _tell_left_out(searched)
@@ -109,33 +106,6 @@ def _asked(model: PictureModel, path: Path) -> NDArray[np.float32]:
 
 def _note(said: str) -> None:
     print(said, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left on a terminal, a line now and then elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _line_now_and_then()
-        return
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("looking at the gallery", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or 1)
-
-
-def _line_now_and_then() -> Callable[[int, int], None]:
-    began = last = time.monotonic()
-
-    def told(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done and now - last >= _LINE_SECONDS:
-            left = (now - began) / done * (total - done)
-            _note(f"looking at the gallery: {done} of {total}, about {left:.0f} s left")
-            last = now
-
-    return told
 
 
 def _tell_left_out(gallery: Gallery) -> None:

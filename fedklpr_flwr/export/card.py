@@ -8,6 +8,7 @@ from fedklpr_flwr.export.shipped_network import Checked
 from fedklpr_flwr.export.sparse_file import Architecture
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.summary import largest_epsilon
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,14 @@ def _data(shipped: Shipped) -> str:
     for site in settings.data.sites:
         title, terms = _origin(site.reader)
         lines.append(f"| {site.name} | {title} | {terms} |")
+    most = largest_epsilon(shipped.rows)
+    if most is not None:
+        delta = settings.privacy.delta
+        lines += [
+            "",
+            f"Sites noised their updates (privacy=local_dp): no site's epsilon is above {most:.3g} "
+            f"at delta {delta:g}, for all its pictures together.",
+        ]
     return "\n".join(lines)
 
 
@@ -172,7 +181,7 @@ def _licence(shipped: Shipped) -> str:
 def _usage(shipped: Shipped) -> str:
     size = shipped.architecture
     if shipped.kind == "safetensors":
-        return _SPARSE_USAGE.format(file=shipped.file)
+        return _SPARSE_USAGE.format(file=shipped.file, height=size.height, width=size.width)
     body = _ONNX if shipped.kind == "onnx" else _TORCHSCRIPT
     return _PICTURES.format(width=size.width, height=size.height) + body.format(file=shipped.file)
 
@@ -203,7 +212,8 @@ print(features[0] @ features[1])  # the cosine: 1 = the same
 _TORCHSCRIPT = """
 import torch
 
-features = torch.jit.load("{file}")(torch.from_numpy(pictures))
+with torch.no_grad():
+    features = torch.jit.load("{file}")(torch.from_numpy(pictures)).numpy()
 print(features[0] @ features[1])  # the cosine: 1 = the same
 ```
 """
@@ -216,9 +226,14 @@ fedklpr evaluate {file} --data market1501 --root FOLDER
 
 ```python
 from pathlib import Path
-from fedklpr_flwr.export.sparse_file import read_sparse
+import numpy as np
+import torch
+from fedklpr_flwr.data.picture_file import decode_picture
+from fedklpr_flwr.runtime.model_file import open_model
 
-architecture, network, masks = read_sparse(Path("{file}"))
-# network(pictures), normalised by evaluation_transform, gives unit features
+names = ("one.jpg", "two.jpg")
+pictures = [decode_picture(Path(name), height={height}, width={width}) for name in names]
+features = open_model(Path("{file}")).features(torch.from_numpy(np.stack(pictures)))
+print(features[0] @ features[1])  # the cosine: 1 = the same
 ```
 """

@@ -8,6 +8,7 @@ C is `privacy.clip`, z `privacy.noise`. Two updates of one site, whatever its pi
 withheld; where a setting lets something through, there is no epsilon.
 """
 
+import logging
 import math
 import secrets
 from collections.abc import Mapping
@@ -129,12 +130,17 @@ def epsilon(releases: int, settings: Settings) -> float | None:
     """
     if not is_private(settings) or leaks(settings) or releases == 0:
         return None
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     try:
         from opacus.accountants import RDPAccountant
     except ImportError as error:
         raise SettingsError(
             "privacy=local_dp counts its epsilon with opacus: pip install 'fedklpr-flwr[privacy]'"
         ) from error
+    finally:  # opacus sets up the logging of whoever imports it: every line would come twice
+        root.handlers[:] = handlers
+        root.setLevel(level)
     accountant = RDPAccountant()
     accountant.history = [(settings.privacy.noise, 1.0, releases)]
     return float(accountant.get_epsilon(delta=settings.privacy.delta))

@@ -1,6 +1,8 @@
 """Initial weights: from a file, or torchvision's ImageNet weights."""
 
 import hashlib
+import warnings
+import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -114,18 +116,53 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript the error below says what it is
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and safetensors each raise their own kinds
-        raise WeightsError(
-            f"{path} is not a readable file of weights: expected .safetensors, or a .pth with a "
-            "plain state dict (torch.save(model.state_dict(), PATH)); nothing in it was run"
-        ) from error
+        said = " ".join(str(error).split())
+        raise WeightsError(f"{path} {_what_it_is(path, said)}; nothing in it was run") from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a plain dict of name -> tensor; "
             "save the model's state_dict()"
         )
     return content
+
+
+def _what_it_is(path: Path, said: str) -> str:
+    """What a file that cannot be read seems to be, and what is expected instead.
+
+    Args:
+        path: the file.
+        said: what its reader said of it.
+    """
+    expected = (
+        "expected .safetensors, or a .pth with a plain state dict (torch.save(model.state_dict(), "
+        "PATH))"
+    )
+    size = path.stat().st_size
+    if not size:
+        return f"is empty: {expected}"
+    if path.suffix == ".onnx":
+        return f"is ONNX, which other programs run: {expected}; {_SPARSE}"
+    if _is_torchscript(path):
+        return f"is TorchScript, which torch.jit.load opens: {expected}; {_SPARSE}"
+    if path.suffix == ".safetensors":
+        return f"is damaged or cut off ({size:,} bytes; {said:.120}): copy or export it anew"
+    return f"is not a readable file of weights: {expected}"
+
+
+_SPARSE = "of our runs fedklpr export RUN --format safetensors writes such a file"
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether it is a zip that holds code, as `torch.jit.save` writes it."""
+    try:
+        with zipfile.ZipFile(path) as found:
+            return any("/code/" in name for name in found.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:

@@ -10,6 +10,7 @@ from fedklpr_flwr.federation.ideal_schedule import ideal_densities, ideal_saving
 from fedklpr_flwr.report.run_figures import figures_of
 from fedklpr_flwr.report.run_record import LeftOut, RunRecord, find_runs, read_runs
 from fedklpr_flwr.report.spread import Paired, Spread, paired_difference, spread_of
+from fedklpr_flwr.report.summary import noised
 
 _NOT_THE_METHODS = (
     "seed",
@@ -263,6 +264,8 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         if silent:
             names = ", ".join(sorted(str(name) for name in silent))
             notes.append(f"{run.folder.name}: the last round has no score of {names}")
+        if said := noised(run.settings, run.rows):
+            notes.append(f"{run.folder.name} {said}")
     return notes
 
 

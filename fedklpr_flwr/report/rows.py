@@ -17,6 +17,9 @@ class Row:
     Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things. What needs a
     word, first on a client's line, then on the round's own:
 
+    With privacy=local_dp clusters, outliers and idle are null, and so is every figure made of the
+    pictures: they are withheld, which is no zero.
+
     Attributes:
         pruned: share of the prunable weights its last merged update pruned, also where it was not
             merged this time; the mean over all clients.
@@ -61,9 +64,9 @@ class Row:
     cosine_distance: float | None = None
     loss: float | None = None
     kl_loss: float | None = None
-    clusters: int = 0
-    outliers: int = 0
-    idle: bool = False
+    clusters: int | None = 0
+    outliers: int | None = 0
+    idle: bool | None = False
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
@@ -111,6 +114,12 @@ _MEANS = [
 ]
 
 
+_WITHHELD = (
+    *("divergence", "cosine_distance", "loss", "kl_loss"),
+    *("clusters", "outliers", "idle"),
+)
+
+
 def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:
     """The round's own line: sums of bytes, counts and weights, means of accuracies.
 
@@ -121,18 +130,30 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
     """
     summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
     for name in _SUMS:
-        setattr(summary, name, sum(getattr(row, name) for row in rows))
+        counts = [getattr(row, name) for row in rows]
+        setattr(summary, name, None if None in counts else sum(counts))
     for name in _MEANS:
         values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
         setattr(summary, name, sum(values) / len(values) if values else None)
     summary.epsilon = max((row.epsilon for row in rows if row.epsilon is not None), default=None)
-    summary.idle = all(row.idle for row in rows)
+    summary.idle = None if any(map(is_withheld, rows)) else all(row.idle for row in rows)
     summary.pictures_changed = any(row.pictures_changed for row in rows)
     trained = [row for row in rows if row.round and row.status == "merged"]
     summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
+
+
+def withhold(row: Row) -> None:
+    """Null what a client with privacy=local_dp says nothing of, and so sends as a zero."""
+    for key in _WITHHELD:
+        setattr(row, key, None)
+
+
+def is_withheld(row: Row) -> bool:
+    """Whether the figures made of the pictures were withheld."""
+    return row.clusters is None
 
 
 def _words(rows: Sequence[Row]) -> list[str]:
@@ -229,6 +250,7 @@ def progress_line(row: Row, rounds: int) -> str:
     return (
         f"round {row.round:>2}/{rounds}  {_health(row)}  pruned {row.pruned:.0%}{decided}  "
         f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
+        + ("" if row.epsilon is None else f"  epsilon {row.epsilon:.3g}")
         + (f"  failed: {row.failed}" if row.failed else "")
     )
 
@@ -237,6 +259,8 @@ def _health(row: Row) -> str:
     """The accuracy; where nobody can be searched for, what can be told without labels."""
     if row.rank1 is not None and row.map is not None:
         return f"Rank-1 {row.rank1:.3f}  mAP {row.map:.3f}"
+    if is_withheld(row):
+        return "Rank-1 withheld"
     if row.cosine_distance is None:
         return "Rank-1 -  mAP -"
     drift = f"feature drift {row.cosine_distance:.3f}"

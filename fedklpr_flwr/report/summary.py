@@ -1,10 +1,10 @@
 """The final table of a run: in the terminal, and as report.md in the run folder."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 
 HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
 
@@ -76,6 +76,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
+    lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
         lines.append(
@@ -93,6 +94,36 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
             f"{_number(last.rank1)} -> {_number(last.rank1_final)}, "
             f"mAP {_number(last.map)} -> {_number(last.map_final)}"
         )
+    return lines
+
+
+def largest_epsilon(rows: Iterable[Row]) -> float | None:
+    """What the client with the most releases has given away so far; None where none is told."""
+    return max((row.epsilon for row in rows if row.epsilon is not None), default=None)
+
+
+def noised(settings: Mapping[str, Any], rows: Iterable[Row]) -> str:
+    """What privacy=local_dp gave away, and what it keeps; empty without it.
+
+    Args:
+        settings: of the run, by their dotted keys.
+        rows: of the run.
+    """
+    if settings.get("privacy.kind") != "local_dp":
+        return ""
+    most = largest_epsilon(rows)
+    told = "no epsilon" if most is None else f"no site's epsilon is above {most:.3g}"
+    kept = "" if settings.get("privacy.scores") else "; accuracies are withheld"
+    return f"noised its updates (privacy=local_dp): {told}{kept}"
+
+
+def _privacy_lines(rows: Sequence[Row]) -> list[str]:
+    """What noised updates (privacy=local_dp) leave unsaid."""
+    if not any(map(is_withheld, rows)):
+        return []
+    lines = ["privacy=local_dp: figures made of the pictures are withheld"]
+    if largest_epsilon(rows) is None:
+        lines.append("no epsilon is told: the settings let something out around the noise")
     return lines
 
 

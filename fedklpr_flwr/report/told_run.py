@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
-from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
 from fedklpr_flwr.report.run_record import flat_settings
+from fedklpr_flwr.settings import read_settings
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
 _MOST = 1e18  # also refuses what is not finite
@@ -44,6 +45,21 @@ class ToldRun:
         """Why figures that need these keys are unknown; empty where they are known."""
         missing = [key for key in keys if key in self.unsaid]
         return f"Not known: rows of this run lack {', '.join(missing)}." if missing else ""
+
+    @property
+    def private(self) -> bool:
+        """Whether updates were noised, and figures of the pictures withheld."""
+        return self.settings.get("privacy.kind") == "local_dp" or any(map(is_withheld, self.rows))
+
+    def withheld(self, *, scores: bool = False) -> str:
+        """Why figures of the pictures are not known; empty where they are said.
+
+        Args:
+            scores: of accuracies, which `privacy.scores=true` lets out.
+        """
+        if not self.private or (scores and self.settings.get("privacy.scores")):
+            return ""
+        return "Withheld: with privacy=local_dp no figure made of the pictures leaves a site."
 
     @property
     def name(self) -> str:
@@ -170,6 +186,7 @@ def _expected(key: str, value: Any) -> str:
         right, wanted = isinstance(value, str) or (key == "client" and value is None), "a text"
     elif key in ("idle", "pictures_changed", "failed"):
         right = isinstance(value, bool) or (key == "failed" and isinstance(value, str))
+        right = right or (value is None and key in _MAY_LACK)
         wanted = "true or false"
     elif key == "seconds":
         right = isinstance(value, dict) and all(map(_is_number, value.values()))
@@ -180,6 +197,7 @@ def _expected(key: str, value: Any) -> str:
 
 
 _MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None}
+_MAY_LACK |= {"clusters", "outliers", "idle"}  # with privacy=local_dp
 
 
 def _is_number(value: Any) -> bool:
@@ -188,11 +206,19 @@ def _is_number(value: Any) -> bool:
 
 
 def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
+    path = folder / "config.yaml"
     try:
-        return flat_settings(folder / "config.yaml")
+        found = flat_settings(path)
     except RunError as error:
         remarks.append(f"what was run is not known: {error}")
         return {}
+    try:
+        read_settings(path)
+    except SettingsError as error:
+        remarks.append(
+            f"{path} is of another version ({error}): no model is opened, and nobody is looked at"
+        )
+    return found
 
 
 def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
@@ -204,7 +230,8 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
     done = "no round" if last is None else f"round {last}"
     of = f" of {rounds}" if rounds is not None else ""
     if status == "failed":
-        remarks.insert(0, f"the run failed after {done}{of}" + (f": {message}" if message else ""))
+        when = "before its first round was over" if last is None else f"after {done}{of}"
+        remarks.insert(0, f"the run failed {when}" + (f": {message}" if message else ""))
     elif status == "running":
         remarks.insert(0, f"the run is going on, or was cut off: it tells of {done}{of} so far")
     elif last is None or (rounds is not None and last < rounds):

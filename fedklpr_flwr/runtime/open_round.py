@@ -28,10 +28,10 @@ from fedklpr_flwr.federation.merge_round import (
     run_merge_round,
 )
 from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.privacy import epsilon
+from fedklpr_flwr.federation.privacy import epsilon, is_private
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
 from fedklpr_flwr.federation.update_coding import Arrays, dense_bytes, quantise_downlink
-from fedklpr_flwr.report.rows import Row, round_row, row_from
+from fedklpr_flwr.report.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
@@ -255,6 +255,8 @@ class OpenRound:
         rows = [self._rows[client] for client in sorted(self._rows)]
         for row in rows:
             trained = self.number > 0 and row.status == "merged"
+            if trained and is_private(self._settings):
+                withhold(row)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 

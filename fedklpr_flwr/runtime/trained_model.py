@@ -226,6 +226,8 @@ def open_run(path: Path) -> TrainedRun:
             is being merged right now.
         WeightsError: its model does not fit its settings.
     """
+    if not path.exists():
+        raise RunError(f"{path} holds no run: there is nothing of that name")
     if not (path / "state.json").is_file():
         raise RunError(
             f"{path} holds no run: expected a folder with config.yaml, state.json and "
@@ -238,7 +240,7 @@ def open_run(path: Path) -> TrainedRun:
     except SettingsError as error:
         raise RunError(
             f"{path / 'config.yaml'} cannot be used: {error}; if another version of fedklpr wrote "
-            "it, evaluate with that version"
+            "it, open the run with that version"
         ) from error
     state = read_state(path)
     _check_fit(state.tensors, settings, path)

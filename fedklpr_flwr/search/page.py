@@ -90,6 +90,8 @@ CSS = (
     STYLE
     + """
 .search{display:grid;grid-template-columns:minmax(220px,280px) 1fr;gap:16px;align-items:start}
+.search section{margin:0}
+.search+.small{margin-top:16px}
 .unseen{position:absolute;width:1px;height:1px;opacity:0}
 #drop{display:block;cursor:pointer;border:2px dashed var(--soft);border-radius:10px;
 padding:22px 14px;text-align:center;margin-top:10px}
@@ -98,7 +100,8 @@ padding:22px 14px;text-align:center;margin-top:10px}
 #drop:focus-within{outline:3px solid var(--c1);outline-offset:3px}
 #invitation,#invitation>*{display:block}
 #invitation .said{margin:4px 0 0}
-#shown{display:block;max-width:100%;max-height:300px;margin:0 auto 12px;border-radius:6px}
+#shown{display:block;max-width:100%;height:260px;object-fit:contain;margin:0 auto 12px;
+border-radius:6px}
 #shown[hidden]{display:none}
 #drop.chosen b,#drop.chosen .first,#drop:not(.chosen) .another{display:none}
 #name{margin:10px 0 0;overflow-wrap:anywhere}
@@ -125,7 +128,7 @@ font-weight:700;line-height:24px;text-align:center}
 .busy #found{opacity:.35}
 @media (max-width:900px){#found{grid-template-columns:repeat(4,1fr)}}
 @media (max-width:720px){.search{grid-template-columns:1fr}
-#shown{max-height:200px}}
+#shown{height:200px}}
 @media (max-width:520px){#drop{padding:16px 10px}
 #found{grid-template-columns:1fr}
 #found figure{display:grid;grid-template-columns:76px 1fr;gap:12px;align-items:center}

@@ -1,29 +1,17 @@
 """Claims about fedklpr_flwr.commands: what a user types, sees, and finds in the exit status."""
 
-import sys
-
 import pytest
 from tiny_federation import tiny_overrides
 
-from fedklpr_flwr.commands.__main__ import main, sentence
+from fedklpr_flwr.commands import progress
+from fedklpr_flwr.commands.__main__ import sentence
 from fedklpr_flwr.commands.progress import steps, tracked
 from fedklpr_flwr.errors import SettingsError
 
 
 @pytest.fixture
-def fedklpr(monkeypatch, capsys):
+def fedklpr(typed):
     """`fedklpr("simulate", ...)`: the command line; gives exit status, stdout and stderr."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", *map(str, words)])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
     return typed
 
 
@@ -99,8 +87,20 @@ def test_a_bar_counts_steps_and_leaves_plain_output_alone(capsys):
     with steps("rounds", 2) as done:
         print("round 1")
         done()
-    assert list(tracked("sites", ["ash", "birch"])) == ["ash", "birch"]
-    assert capsys.readouterr().out == "round 1\n"
+    assert list(tracked("sites", ["ash", "birch"], 2)) == ["ash", "birch"]
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("round 1\n", ""), "ten seconds have not passed"
+
+
+def test_without_a_terminal_a_line_now_and_then_tells_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    assert list(tracked("sites", ["ash", "birch"], 2)) == ["ash", "birch"]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "sites: 1 of 2, about 0 s left",
+        "sites: 2 of 2, about 0 s left",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Claims about `fedklpr export`: the file is the run's model, whole, and others can use it."""
 
+import contextlib
+import re
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES
 
-from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.federation.mask_file import MaskFile
 from fedklpr_flwr.federation.personal_model import float_state
 from fedklpr_flwr.runtime.model_file import open_model
@@ -23,21 +26,9 @@ def run(federate_in, tmp_path_factory):
 
 
 @pytest.fixture
-def export(monkeypatch, capsys):
+def export(typed):
     """`export(RUN, ...)`: exit status, stdout, stderr."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", "export", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return typed
+    return partial(typed, "export")
 
 
 def test_the_merged_model_is_zero_where_nobody_holds_it(run, export):
@@ -68,6 +59,19 @@ def test_a_clients_model_is_the_one_that_was_scored(run, export, tmp_path):
     card = (tmp_path / "new" / "ash.safetensors.md").read_text()
     assert "ash's model of run" in card
     assert "after 2 of 2 rounds of fedklpr" in card
+
+
+@pytest.mark.parametrize("kind", ["torchscript", "safetensors"])
+def test_the_code_on_the_card_runs_and_compares_two_pictures(kind, run, export, tmp_path, capsys):
+    file = tmp_path / "model.out"
+    assert export(run, "--format", kind, "--out", file)[0] == 0
+    Image.new("RGB", (20, 50), "red").save(tmp_path / "one.jpg")
+    Image.new("RGB", (30, 40), "blue").save(tmp_path / "two.jpg")
+    blocks = re.findall(r"```python\n(.*?)```", file.with_name("model.out.md").read_text(), re.S)
+    capsys.readouterr()
+    with contextlib.chdir(tmp_path):
+        exec("\n".join(blocks), {})
+    assert -1 <= float(capsys.readouterr().out) < 1
 
 
 def test_torchscript_is_checked_on_the_runs_own_pictures(run, export):

@@ -1,12 +1,11 @@
 """Claims about `fedklpr plan`: it knows the run before it is run, or says why not."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from tiny_federation import NAMES, PERSONS, tiny_overrides
 
-from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.commands.plan import ENGINE_SECONDS, busy_line, duration, run_seconds
 from fedklpr_flwr.federation.forecast import Forecast, Load
 from fedklpr_flwr.federation.probe import Probed
@@ -17,20 +16,9 @@ PRUNES = ("method.pruning=always", "pruning.first_round=1")
 
 
 @pytest.fixture
-def plan(monkeypatch, capsys):
+def plan(typed):
     """`plan("seed=1", ...)`: exit status, what is printed, and the rest."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", "plan", *words])
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return typed
+    return partial(typed, "plan")
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_a_partial_page_is_called_so(tmp_path):
     (tmp_path / "status.json").write_text('{"status": "failed", "message": "no node came"}')
     ran = typed(tmp_path)
     assert ran.exit_code == 0
-    assert "partial: the run failed after no round: no node came" in ran.stdout
+    assert "partial: the run failed before its first round was over: no node came" in ran.stdout
     assert (tmp_path / "report.html").exists()
 
 

@@ -1,7 +1,7 @@
 """Claims about `fedklpr search`: any of our models finds people in a folder, or it says why not."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +9,6 @@ from galleries import write_figure
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_federation import PAIR, PRUNES
-
-from fedklpr_flwr.commands.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +20,9 @@ def run(federate_in, tmp_path_factory):
 
 
 @pytest.fixture
-def search(monkeypatch, capsys):
+def search(typed):
     """`search("--model", RUN, ...)`: exit status, stdout, stderr."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["fedklpr", "search", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return typed
+    return partial(typed, "search")
 
 
 @pytest.fixture
@@ -125,6 +111,8 @@ def test_what_does_not_fit_is_one_sentence(search, asked, run, tmp_path):
     torch.save({"a.weight": torch.ones(3)}, tmp_path / "other.pth")
     said = refusal("--model", tmp_path / "other.pth", *asked[2:])
     assert "fits none of small, resnet18" in said
+    (tmp_path / "merged.onnx").write_bytes(b"\x08\x0a")
+    assert "merged.onnx is ONNX" in refusal("--model", tmp_path / "merged.onnx", *asked[2:])
     (tmp_path / "empty").mkdir()
     assert "empty folder" in refusal(*asked[:2], "--gallery", tmp_path / "empty", *query)
     (tmp_path / "no.png").write_bytes(b"no")

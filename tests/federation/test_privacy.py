@@ -192,6 +192,7 @@ def test_nothing_but_the_noised_update_and_its_count_leaves_a_site(federate):
             assert (row.rank1, row.rank1_local, row.weight) == (None, None, 0.5)
             assert row.epsilon == pytest.approx(epsilon(number, settings))
             assert row.pruned > 0
+            assert (row.clusters, row.idle, row.loss, row.divergence) == (None,) * 4, "no zeros"
     assert run.row(2, None).epsilon == run.row(2, PAIR[0]).epsilon
 
 

@@ -68,11 +68,35 @@ def test_the_first_misfit_is_named_and_nothing_is_loaded(
     assert torch.equal(before, network.backbone.conv1.weight)
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_a_broken_file_is_a_weights_error(network: ReidNetwork, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"not weights")
-    with pytest.raises(WeightsError, match="not a readable file"):
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("w.pth", b"not weights", "is not a readable file of weights: expected .safetensors, or"),
+        ("w.safetensors", b"not weights", "is damaged or cut off (11 bytes"),
+        ("w.safetensors", b"", "is empty: expected .safetensors"),
+        ("w.onnx", b"\x08\x0a\x12", "is ONNX, .*: expected .safetensors"),
+    ],
+)
+def test_a_broken_file_is_a_weights_error(
+    network: ReidNetwork, tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=said.replace("(", r"\(")):
         load_backbone_weights(network, tmp_path / name)
+
+
+def test_a_file_that_was_cut_off_or_holds_a_program_is_called_so(
+    network: ReidNetwork, tmp_path: Path
+) -> None:
+    save_file({"a": torch.ones(100)}, tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(whole[:-1])
+    with pytest.raises(WeightsError, match=r"is damaged or cut off .* copy or export it anew"):
+        load_backbone_weights(network, tmp_path / "w.safetensors")
+    script = torch.jit.trace(torch.nn.ReLU(), torch.ones(1))  # type: ignore[no-untyped-call]
+    torch.jit.save(script, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"is TorchScript, .* fedklpr export RUN --format"):
+        load_backbone_weights(network, tmp_path / "w.pt")
 
 
 def test_a_missing_file_and_a_nested_one_are_weights_errors(

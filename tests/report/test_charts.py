@@ -106,4 +106,4 @@ def test_figures_are_written_as_readers_want_them():
         "2 h 1 min",
     ]
     assert [megabytes(b) for b in (1_550_000, 2_400_000_000)] == ["1.6 MB", "2,400 MB"]
-    assert shortened("a-long-name", 6) == "a-lon…"
+    assert shortened("a-long-name", 6) == "a-l…me"

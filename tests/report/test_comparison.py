@@ -114,6 +114,14 @@ def test_pooled_pictures_have_no_site_of_their_own_and_send_nothing(tmp_path):
     assert comparison.clients == ["ash", "birch"]
 
 
+def test_noised_updates_are_said_with_their_epsilon(tmp_path):
+    comparison = compared(tmp_path, (("privacy=local_dp",), {}), (("method=fedavg",), {}))
+    (note,) = [note for note in comparison.notes if "privacy" in note]
+    assert note == (
+        "run-0 noised its updates (privacy=local_dp): no epsilon; accuracies are withheld"
+    )
+
+
 def test_a_reference_is_a_label_a_method_or_fedklpr(tmp_path):
     comparison = compared(
         tmp_path,

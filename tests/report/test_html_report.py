@@ -12,7 +12,7 @@ from run_folders import MEGA, write_run
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.page.style import STYLE
 from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row
+from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row, withhold
 from fedklpr_flwr.report.site_look import Seen, SiteSeen
 from fedklpr_flwr.report.told_run import read_told_run
 
@@ -89,8 +89,15 @@ def test_the_headline_has_accuracies_bytes_and_rounds(tmp_path):
         assert words in page.text
     # Sent: 2 x 1 MB in round 0, then 2 x 3 MB twice; dense: 2 x 4 MB three times.
     assert "14.0 MB" in page.text
-    assert "42% less than dense, 24.0 MB" in page.text
+    assert "10.0 MB (42%) less than dense" in page.text
     assert "partial" not in page.text
+
+
+def test_a_mean_of_fewer_clients_than_before_says_of_how_many(tmp_path):
+    silent = ({"ash": 0.2, "birch": 0.4}, {"ash": 0.5, "birch": None})
+    assert (
+        "from 0.300; of 1 of 2 clients" in page_of(write_run(tmp_path / "run", rank1=silent)).text
+    )
 
 
 def test_bytes_are_added_up_over_the_rounds(tmp_path):
@@ -192,6 +199,32 @@ def test_a_run_without_scores_labels_or_masks_says_so(tmp_path):
         assert words in page.text
 
 
+def private(row):
+    row = replace(row, rank1=None, map=None, epsilon=3.5 * row.round)
+    withhold(row)
+    return row
+
+
+def test_what_noised_updates_withhold_is_called_so_and_epsilon_stands_on_top(tmp_path):
+    folder = write_run(tmp_path / "run", "privacy=local_dp", rank1=(NOTHING[0], *THREE[1:]))
+    page = page_of(rewrite(folder, private))
+    assert "withheld" in page.text
+    assert "7 the largest of a site at delta 1e-05" in page.text
+    assert page.text.count("Withheld: with privacy=local_dp no figure made of the pictures") == 5
+    assert "privacy=local_dp: figures made of the pictures are withheld" in page.text
+    for words in ("no site has both", "Nothing was clustered", "rows are older", "mean Rank-1"):
+        assert words not in page.text
+
+
+def test_noised_updates_that_leak_have_no_epsilon(tmp_path):
+    words = ("privacy=local_dp", "privacy.scores=true")
+    folder = write_run(tmp_path / "run", *words, rank1=THREE)
+    page = page_of(rewrite(folder, lambda row: replace(private(row), rank1=0.5, epsilon=None)))
+    assert "– settings leak around the noise" in page.text
+    assert "no epsilon is told" in page.text
+    assert "mean Rank-1 0.500" in page.text
+
+
 def test_a_run_that_evaluated_only_the_initial_model_is_a_page(tmp_path):
     page = page_of(write_run(tmp_path / "run", "federation.rounds=5", rank1=THREE[:1]))
     assert "No round was trained yet." in page.text
@@ -216,9 +249,9 @@ def test_a_run_that_goes_on_is_partial(tmp_path):
 def test_a_run_that_wrote_no_round_is_a_page_with_its_reason(tmp_path):
     (tmp_path / "status.json").write_text('{"status": "failed", "message": "no node came"}')
     page = page_of(tmp_path)
-    assert "the run failed after no round: no node came" in page.text
+    assert "the run failed before its first round was over: no node came" in page.text
     assert "there is no run.jsonl" in page.text
-    assert "No round is told of yet" in page.text
+    assert "No round is told of." in page.text
     assert page.named("svg") == []
 
 
@@ -270,6 +303,8 @@ def test_rows_and_settings_of_another_version_are_shown_as_far_as_they_go(tmp_pa
     page = page_of(folder)
     assert "0.900" in page.text
     assert "seed 3" in page.text
+    assert "is of another version" in page.text
+    assert "This report is partial" in page.text
 
 
 def test_settings_that_cannot_be_read_are_a_remark(tmp_path):

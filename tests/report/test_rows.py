@@ -13,6 +13,7 @@ from fedklpr_flwr.report.rows import (
     progress_line,
     read_rows,
     round_row,
+    withhold,
 )
 
 CONTRACT = """round client rank1 rank5 map rank1_local pruned crr accuracy klaw praw weight clusters
@@ -144,6 +145,19 @@ def test_a_rounds_decisions_count_only_who_was_merged_in_it():
     evaluated = [Row(0, "a", status="merged"), Row(0, "b", status="merged")]
     assert round_row(evaluated, 1.0, {}).crr == "", "nobody trains in round 0"
     assert "pruned 0%  " in progress_line(round_row(evaluated, 1.0, {}), 3)
+
+
+def test_what_is_withheld_is_null_in_the_line_and_no_zero_in_the_rounds_own():
+    rows = [Row(2, "a", loss=0.0, cosine_distance=0.0, status="merged", epsilon=3.25), Row(2, "b")]
+    withhold(rows[0])
+    assert (rows[0].clusters, rows[0].idle, rows[0].loss) == (None, None, None)
+    summary = round_row(rows, 1.0, {})
+    assert (summary.clusters, summary.outliers, summary.idle) == (None, None, None)
+    assert (summary.cosine_distance, summary.epsilon) == (None, 3.25)
+    line = progress_line(summary, 4)
+    assert "Rank-1 withheld" in line
+    assert "epsilon 3.25" in line
+    assert "epsilon" not in progress_line(round_row(TWO, 1.0, {}), 4)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

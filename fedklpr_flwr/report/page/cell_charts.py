@@ -22,6 +22,8 @@ from fedklpr_flwr.report.page.markup import Markup, element
 from fedklpr_flwr.report.page.wording import duration, percent, shortened
 
 _NAME_LETTERS = 14
+_DARK = 0.68
+"""Below this share of the strongest colour dark letters are read better, in both schemes."""
 
 
 def box(
@@ -82,7 +84,7 @@ def _cell(x: float, y: float, wide: float, high: float, cell: Cell, most: float)
     shade = 0.06 + 0.86 * share
     parts = [box(x, y, wide - 1.5, high - 1.5, "heat", cell.said, shade)]
     if wide >= 23 and high >= 14:
-        kind = "on-dark" if shade > 0.55 else "on-light"
+        kind = "on-dark" if shade > _DARK else "on-light"
         written = f"{cell.value:.2f}".replace("0.", ".", 1)
         parts.append(text(x + wide / 2 - 0.75, y + high / 2 + 3.3, written, kind, "middle"))
     return parts

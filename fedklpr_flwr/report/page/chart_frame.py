@@ -13,8 +13,8 @@ from fedklpr_flwr.report.page.markup import Child, Markup, element
 WIDTH = 440.0
 SERIES = 8
 """So many series have a colour and a mark of their own."""
-LETTER = 6.9
-"""Width of a letter of a chart's text, roughly."""
+LETTER, BOLD_LETTER = 7.4, 7.9
+"""Width of a letter of a chart's text, roughly, on a phone in a wide typeface."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
 from fedklpr_flwr.report.rows import Row
-from fedklpr_flwr.report.summary import totals
+from fedklpr_flwr.report.summary import largest_epsilon, totals
 from fedklpr_flwr.report.told_run import ToldRun
 from fedklpr_flwr.wording import counted
 
@@ -50,11 +50,12 @@ def figures(run: ToldRun) -> Markup | None:
         sent = "not known"
     elif sums.dense:
         less = "less" if sums.saved >= 0 else "more"
-        sent = f"{percent(abs(sums.saved))} {less} than dense, {megabytes(sums.dense)}"
+        apart = megabytes(abs(sums.dense - sums.payload))
+        sent = f"{apart} ({percent(abs(sums.saved))}) {less} than dense"
     return element(
         "div",
-        _figure(fraction(last.rank1), "mean Rank-1", _from(first, last, "rank1")),
-        _figure(fraction(last.map), "mean mAP", _from(first, last, "map")),
+        *_accuracies(run, first, last),
+        *([_epsilon(run)] if run.private else []),
         _figure(ABSENT if unsent else megabytes(sums.payload), "sent up and down", sent),
         _figure(
             ABSENT if run.lacks("pruned") else percent(last.pruned),
@@ -71,6 +72,26 @@ def figures(run: ToldRun) -> Markup | None:
     )
 
 
+def _accuracies(run: ToldRun, first: Row, last: Row) -> list[Markup]:
+    if run.withheld(scores=True):
+        return [_figure("withheld", "accuracy", "privacy=local_dp")]
+    return [
+        _figure(fraction(last.rank1), "mean Rank-1", _from(run, first, last, "rank1")),
+        _figure(fraction(last.map), "mean mAP", _from(run, first, last, "map")),
+    ]
+
+
+def _epsilon(run: ToldRun) -> Markup:
+    """The largest epsilon of a site, or that none is told."""
+    most, delta = largest_epsilon(run.rows), run.settings.get("privacy.delta")
+    if most is None:
+        sent = any(row.status == "merged" for rows in run.trained.values() for row in rows)
+        said = "settings leak around the noise" if sent else "nothing was sent yet"
+        return _figure(ABSENT, "epsilon", said)
+    at = f" at delta {delta:g}" if isinstance(delta, float) else ""
+    return _figure(f"{most:.3g}", "epsilon", f"the largest of a site{at}")
+
+
 def _figure(value: str, of: str, said: Child) -> Markup:
     return element(
         "div",
@@ -81,11 +102,18 @@ def _figure(value: str, of: str, said: Child) -> Markup:
     )
 
 
-def _from(first: Row, last: Row, key: str) -> str | None:
+def _from(run: ToldRun, first: Row, last: Row, key: str) -> str | None:
+    """The mean of round 0, and how many clients the last mean is of where some are missing."""
     began = getattr(first, key)
     if began is None or first.round == last.round:
         return None
-    return f"from {fraction(began)}"
+    scored = [
+        {row.round for row in rows if getattr(row, key) is not None}
+        for rows in run.by_client.values()
+    ]
+    known, now = sum(map(bool, scored)), sum(last.round in rounds for rounds in scored)
+    missing = "" if now == known else f"; of {now} of {known} clients"
+    return f"from {fraction(began)}{missing}"
 
 
 def _per_round(seconds: float, rounds: int) -> str | None:

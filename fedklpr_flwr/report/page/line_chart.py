@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fedklpr_flwr.report.page.chart_frame import (
-    LETTER,
+    BOLD_LETTER,
     SERIES,
     WIDTH,
     Frame,
@@ -70,7 +70,7 @@ def line_chart(
     shown = [value for value in ticks(x_low, x_high, 6, whole=whole) if x_low <= value <= x_high]
     letters = max(len(_label(one)) for one in lines)
     frame = Frame(
-        *(38.0, WIDTH - 22.0 - LETTER * letters, 26.0, _HEIGHT - 38.0),
+        *(38.0, WIDTH - 18.0 - BOLD_LETTER * letters, 26.0, _HEIGHT - 38.0),
         *(x_low, x_high, 0.0, y_ticks[-1]),
     )
     return chart(

@@ -79,7 +79,9 @@ def accuracy_section(run: ToldRun) -> Markup:
     ]
     lines = styled(named)
     if not lines:
-        return nothing(title, "No round has a Rank-1: no site has both queries and a gallery.")
+        why = run.withheld(scores=True)
+        why = why or "No round has a Rank-1: no site has both queries and a gallery."
+        return nothing(title, why)
     said = "Rank-1 of each site's own model on people it never trained on; round 0 is the initial "
     said += "model."
     if unsearched := [name for name, points in named if not points]:
@@ -101,7 +103,7 @@ def bytes_section(run: ToldRun) -> Markup:
     real = list(accumulate(row.bytes_up + row.bytes_down for row in run.summaries))
     dense = list(accumulate(row.bytes_dense for row in run.summaries))
     if not any(score is not None for score in scored):
-        return nothing(title, "No round has a Rank-1.")
+        return nothing(title, run.withheld(scores=True) or "No round has a Rank-1.")
     if not real[-1]:
         return nothing(title, "Nothing was sent.")
     lines = [
@@ -127,10 +129,10 @@ def recovery_section(run: ToldRun) -> Markup:
     recovers = run.settings.get("method.pruning") == "recovery"
     level = run.settings.get("crr.level") if recovers else None
     words = {decision_of(row) for rows in run.trained.values() for row in rows}
-    said = (
-        "The line is the accuracy that CRR watches; the shaded stairs are the pruned share, which "
-    )
-    said += f"stands at the right. Both from 0 to {timeline_top(run.trained):.1f}."
+    said = "The shaded stairs are the pruned share, which stands at the right"
+    if any(row.accuracy is not None for rows in run.trained.values() for row in rows):
+        said += "; the line is the accuracy that CRR watches"
+    said += f". From 0 to {timeline_top(run.trained):.1f}."
     if isinstance(level, float):
         said += f" Dotted: crr.level={level:g}."
     chart = recovery_timeline(title, run.trained, level if isinstance(level, float) else None)
@@ -158,7 +160,7 @@ def weights_section(run: ToldRun) -> Markup:
 def _weight(name: str, row: Row) -> Cell:
     if row.status != "merged":
         return Cell(None, f"{name}, round {row.round}: {row.status}")
-    of = f"KLAW {row.klaw:.3f}, PRAW {row.praw:.3f}" + ", idle: it trained nothing" * row.idle
+    of = f"KLAW {row.klaw:.3f}, PRAW {row.praw:.3f}" + ", idle: it trained nothing" * bool(row.idle)
     return Cell(row.weight, f"{name}, round {row.round}: {row.weight:.3f} ({of})")
 
 
@@ -176,13 +178,15 @@ def seconds_sections(run: ToldRun) -> list[Markup]:
     own = "What a client's own work takes, mean over those that reported."
     return [
         _seconds("Seconds per phase, server", wall, server),
-        _seconds("Seconds per phase, clients", own, clients),
+        _seconds("Seconds per phase, clients", own, clients, run.withheld()),
     ]
 
 
-def _seconds(title: str, said: str, bars: Mapping[int, Mapping[str, float]]) -> Markup:
+def _seconds(
+    title: str, said: str, bars: Mapping[int, Mapping[str, float]], withheld: str = ""
+) -> Markup:
     if not any(sum(bar.values()) > 0 for bar in bars.values()):
-        return nothing(title, "No seconds were reported.")
+        return nothing(title, withheld or "No seconds were reported.")
     found = {phase for bar in bars.values() for phase in bar}
     phases = [*(p for p in _PHASES if p in found), *sorted(found - {*_PHASES})]
     said += " The bars are stacked from below in this order."

@@ -6,11 +6,11 @@ series and every verdict has another sign beside its colour.
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#f7f6f2;--card:#fff;--ink:#1d1c1a;--soft:#66635b;
---rule:#e2dfd6;--heat:#0b5fa5;--on-heat:#fff;--right:#007a56;--wrong:#c4460a;--note:#fff3d6;
+--rule:#e2dfd6;--shade:#00000030;--heat:#04386c;--on-heat:#fff;--on-pale:#000;--right:#007a56;--wrong:#c4460a;--note:#fff3d6;
 --note-ink:#5b4100;--c0:#c8500a;--c1:#0b6bb3;--c2:#008a63;--c3:#b4588b;--c4:#1d1c1a;--c5:#b57900;
 --c6:#3b8fc4;--c7:#6f4fa0}
 @media (prefers-color-scheme:dark){:root{--paper:#141513;--card:#1d1e1b;--ink:#ecebe5;
---soft:#a5a298;--rule:#34352f;--heat:#6db4f2;--on-heat:#10202e;--right:#3fd0a0;--wrong:#ff8a4a;
+--soft:#a5a298;--rule:#34352f;--shade:#ffffff38;--heat:#62a4e0;--on-heat:#000;--on-pale:#fff;--right:#3fd0a0;--wrong:#ff8a4a;
 --note:#3a2f12;--note-ink:#f4dda0;--c0:#ff8f4d;--c1:#5fb0f0;--c2:#34c795;--c3:#e79cc4;--c4:#ecebe5;
 --c5:#f0b93a;--c6:#9bd6f7;--c7:#b9a0ee}}
 *{box-sizing:border-box}
@@ -31,7 +31,7 @@ a{color:var(--c1)}
 margin:0 0 16px;font-size:.92rem;overflow-wrap:anywhere}
 .note strong{margin-right:.3em}
 .note ul{margin:4px 0 0;padding-left:1.2em}
-.figures{display:grid;grid-template-columns:repeat(6,1fr);gap:12px;
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;
 margin:0 0 16px}
 .figure{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:12px 14px}
 .figure b{display:block;font-size:1.5rem;line-height:1.25;font-weight:650;
@@ -44,7 +44,11 @@ margin:0 0 16px;break-inside:avoid}
 section.wide{break-inside:auto}
 .empty{color:var(--soft);border:1px dashed var(--rule);border-radius:8px;padding:18px 14px;
 font-size:.9rem;margin:6px 0 0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;margin:0 -4px;padding:0 4px}
+.scroll{overflow-x:auto;margin:0 -4px;padding:0 4px;background:
+linear-gradient(90deg,var(--card) 40%,transparent) left/28px 100% no-repeat local,
+linear-gradient(270deg,var(--card) 40%,transparent) right/28px 100% no-repeat local,
+linear-gradient(90deg,var(--shade),transparent) left/14px 100% no-repeat scroll,
+linear-gradient(270deg,var(--shade),transparent) right/14px 100% no-repeat scroll}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 .scroll+.small{margin-top:12px}
 th,td{text-align:right;padding:5px 8px;border-bottom:1px solid var(--rule);white-space:nowrap;
@@ -84,7 +88,7 @@ rect.empty{fill:none;stroke:var(--rule)}
 .struck{stroke:var(--soft);stroke-width:1}
 .whisker{stroke:var(--ink);stroke-width:1.3}
 svg .on-dark{fill:var(--on-heat);font-size:10.5px}
-svg .on-light{fill:var(--ink);font-size:10.5px}
+svg .on-light{fill:var(--on-pale);font-size:10.5px}
 .pruned-area{fill:var(--c1);fill-opacity:.15}
 .mark.pruned{fill:var(--c1);stroke:var(--card)}
 .mark.held-level{fill:var(--card);stroke:var(--c5);stroke-width:2}
@@ -100,7 +104,7 @@ font-size:.84rem;color:var(--soft)}
 .swatch{width:11px;height:11px;border-radius:2px;background:var(--c);flex:none}
 td svg{width:140px;min-width:140px}
 .list{display:flex;flex-wrap:wrap;gap:6px 5px;margin:2px 0 8px;align-items:flex-start}
-.list figure,.asked figure{margin:0;width:56px;position:relative}
+.list figure,.asked figure{margin:0;width:78px;position:relative}
 .query{display:grid;grid-template-columns:auto 1fr;gap:14px;border-top:1px solid var(--rule);
 padding:12px 0 4px}
 .list p{flex-basis:100%;margin:0}
@@ -115,10 +119,12 @@ white-space:nowrap}
 font-size:.78rem;font-weight:700;line-height:19px;text-align:center;color:var(--card)}
 .right .badge{background:var(--right)}
 .wrong .badge{background:var(--wrong)}
-@media (max-width:940px){.figures{grid-template-columns:repeat(3,1fr)}}
-@media (max-width:520px){svg .tick,svg .axis,svg .name{font-size:13px}
+@media (max-width:940px){.figures{grid-template-columns:repeat(3,1fr)}
+.list figure,.asked figure{width:56px}}
+@media (max-width:520px){td.words:not(:has(svg)){min-width:30ch}
+svg .tick,svg .axis,svg .name{font-size:13px}
 main{padding:18px 10px 40px}section{padding:14px 12px}
 .query{grid-template-columns:1fr;gap:6px}.figures{grid-template-columns:1fr 1fr}
-.figure b{font-size:1.4rem}.list figure{width:calc(20% - 4px)}}
+.figure b{font-size:1.4rem}.list figure{width:calc(20% - 4px)}.asked figure{width:20%}}
 @media print{body{background:#fff}section,.figure{break-inside:avoid}}
 """

@@ -21,7 +21,8 @@ def drift_section(run: ToldRun) -> Markup:
     ]
     lines = styled(named)
     if not lines:
-        return nothing(title, "No round tells of it: nothing was trained, or rows are older.")
+        why = "No round tells of it: nothing was trained, or rows are older."
+        return nothing(title, run.withheld() or why)
     said = (
         "How far local training moved the features of 32 of a site's pictures, mean 1 - cosine. "
         "It needs no labels: who stands still learns nothing, who jumps may have lost its way."
@@ -34,7 +35,7 @@ def drift_section(run: ToldRun) -> Markup:
 def clusters_section(run: ToldRun, seen: Seen) -> Markup:
     """Clusters found in the last round beside the persons who are really there."""
     title = "Clusters and persons"
-    if why := run.lacks("clusters", "outliers", "idle", "status"):
+    if why := run.withheld() or run.lacks("clusters", "outliers", "idle", "status"):
         return nothing(title, why, wide=True)
     merged = {n: [r for r in rows if r.status == "merged"] for n, rows in run.trained.items()}
     merged = {name: rows for name, rows in merged.items() if rows}
@@ -58,8 +59,8 @@ def clusters_section(run: ToldRun, seen: Seen) -> Markup:
 
 
 def _clusters(name: str, rows: Sequence[Row], persons: int | None) -> list[Child]:
-    last, idle = rows[-1], sum(row.idle for row in rows)
-    counts = [(row.round, row.clusters) for row in rows]
+    last, idle = rows[-1], sum(bool(row.idle) for row in rows)
+    counts = [(row.round, row.clusters or 0) for row in rows]
     return [
         name,
         cluster_line(f"clusters of {name}", counts, persons),

@@ -51,7 +51,9 @@ def whole_page(run: ToldRun, seen: Seen, *, moment: str = "", refresh: int | Non
 def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
     head = [*title_lines(run, moment), _people_note(seen), partial_note(run), figures(run)]
     if not run.summaries:
-        why = "No round is told of yet: figures and charts come with the first."
+        why = "No round is told of."
+        if run.status == "running":
+            why = "No round is told of yet: figures and charts come with the first."
         return [*head, nothing("Rounds", why, wide=True), _settings(run)]
     cards = (
         accuracy_section(run),

@@ -33,5 +33,8 @@ def duration(seconds: float) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """A text of at most so many characters, the end cut off visibly."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """A text of at most so many characters, cut in the middle: names differ at their ends."""
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return text[: length - 1 - tail] + "…" + text[len(text) - tail :]
