@@ -26,11 +26,14 @@ $(STAMP): pyproject.toml
 run: $(STAMP) ## the main job: eight drawn sites, ten rounds, on Flower's engine
 	$(BIN)/fedklpr run experiment=drawn
 
+# Each worker computes with one thread; a file's tests stay together, for the sake of its fixtures.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(STAMP) ## all tests, slow ones included
-	$(BIN)/pytest -m "not gpu"
+	$(BIN)/pytest -m "not gpu" $(SIDE_BY_SIDE)
 
 test-fast: $(STAMP) ## the fast tests alone
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 check: $(STAMP) ## ruff, mypy, and the architecture test
 	$(BIN)/ruff check .

@@ -88,3 +88,8 @@ def undisturbed(
 ) -> Finished:
     """Two clients and rounds in which everybody prunes and nothing goes wrong."""
     return federate_in(tmp_path_factory.mktemp("undisturbed") / "run", *PRUNES, names=PAIR)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -2,7 +2,9 @@
 
     theta_k <- sent + min(1, bound * median_j |theta_j - sent| / |theta_k - sent|) (theta_k - sent)
 
-and no divergence counts for more than `bound` times the round's median. Lengths are taken over the
+and no divergence counts for more than `bound` times the round's median; that of an update which
+stands out counts as the median at most, so that length and weight do not multiply. An update beyond
+ten times the bound is damage, whatever it says, and is left out. Lengths are taken over the
 held coordinates, for weights (two axes or more) and for the rest apart, so that a statistic of
 thousands does not hide the weights. Source: norm bounding, Sun et al. 2019; the median is ours.
 """
@@ -19,6 +21,10 @@ from fedklpr_flwr.federation.method import Settings
 
 FEWEST = 3
 """Clients below which no median says who stands out."""
+
+DAMAGE = 10.0
+"""Times the bound that no training reaches; on the drawn sites honest lengths are 0.89 to 1.08 of
+the median."""
 
 Lengths = tuple[float, float]
 """|theta_k - sent| of the weights, and of all other tensors."""
@@ -70,14 +76,31 @@ def shortening(lengths: Mapping[str, Lengths], bound: float | None) -> dict[str,
     return {client: (of[0], of[1]) for client, of in pairs if min(of) < 1}
 
 
+def damaged(shortened: Mapping[str, Lengths]) -> set[str]:
+    """Whose weights stand out so far that the update is not merged at all."""
+    return {client for client, (factor, _) in shortened.items() if factor < 1 / DAMAGE}
+
+
 def bounded(
-    divergences: Sequence[float], active: NDArray[np.bool_], bound: float | None
+    divergences: Sequence[float],
+    active: NDArray[np.bool_],
+    bound: float | None,
+    stands_out: Sequence[bool],
 ) -> NDArray[np.float64]:
-    """Divergences, none above `bound` times the active clients' median: each reports its own."""
+    """Divergences that no client can make too much of: each reports its own.
+
+    Args:
+        divergences: of all clients.
+        active: those whose median counts.
+        bound: the multiple of the median that counts; None = any.
+        stands_out: those whose update is shortened; theirs count as the median at most.
+    """
     values = np.asarray(divergences, np.float64)
     if bound is None or np.count_nonzero(active) < FEWEST:
         return values
-    return np.minimum(values, bound * np.median(values[active]))
+    return np.minimum(
+        values, np.where(np.asarray(stands_out), 1.0, bound) * np.median(values[active])
+    )
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ and a client's mask is a file read the same way.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,34 +18,12 @@ from fedklpr_flwr.algorithm.merge_part import ValueSource
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.algorithm.weighting import (
-    cap_weights,
-    combined_weights,
-    cosine_weights,
-    data_size_weights,
-    divergence_weights,
-    pruning_weights,
-    uniform_weights,
-)
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.federation.alignment import (
-    Change,
-    ChangeMeter,
-    alignment_share,
-    running_cosines,
-    sampled_places,
-    trust,
-)
-from fedklpr_flwr.federation.defence import (
-    LengthMeter,
-    Lengths,
-    ShortenedValues,
-    bounded,
-    norm_bound,
-    shortening,
-)
+from fedklpr_flwr.federation.alignment import Change, ChangeMeter, sampled_places
+from fedklpr_flwr.federation.defence import LengthMeter, Lengths, ShortenedValues, norm_bound
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.round_weights import MergeNotes, weigh_round
 from fedklpr_flwr.federation.update_coding import Arrays, open_update
 from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
@@ -77,27 +55,6 @@ class Arrival:
     known_masks: Masks
     lengths: Lengths = (0.0, 0.0)
     change: Change | None = None
-
-
-@dataclass(frozen=True)
-class MergeNotes:
-    """How a round was weighed; the first three map a client to a share, summing to 1.
-
-    Attributes:
-        klaw: by divergence.
-        praw: by pruning.
-        weight: what was merged with.
-        shortened: the factors of updates that stood out, see defence.py; empty for all others.
-        trust: by client, see alignment.py; empty where it is not asked.
-        cosine: the running cosine of those that were compared; likewise.
-    """
-
-    klaw: Mapping[str, float]
-    praw: Mapping[str, float]
-    weight: Mapping[str, float]
-    shortened: Mapping[str, Lengths] = field(default_factory=dict)
-    trust: Mapping[str, float] = field(default_factory=dict)
-    cosine: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,7 +145,7 @@ def run_merge_round(
         The merged model, and how it was weighed.
     """
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
-    notes = _weigh_arrivals(ordered, layout, settings, cosines or {})
+    notes = weigh_round(ordered, layout, settings, cosines or {})
     counted = [a for a in ordered if notes.weight[a.client] > 0]
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:  # a payload's checksum is counted without the lock
@@ -222,71 +179,3 @@ def run_merge_round(
         threads=threads,
     )
     return {**previous, **merged}, notes
-
-
-def _weigh_arrivals(
-    ordered: Sequence[Arrival], layout: Layout, settings: Settings, cosines: Mapping[str, float]
-) -> MergeNotes:
-    """How a round is weighed, and whose update is shortened."""
-    share = alignment_share(settings)
-    working = {a.client: a.change for a in ordered if not a.report.idle}
-    agreements = running_cosines(working, cosines) if share else {}
-    trusted = trust(agreements, share) if share else {}
-    clients, reports = [a.client for a in ordered], [a.report for a in ordered]
-    notes = weigh(clients, reports, layout, settings, trusted)
-    lengths = {a.client: a.lengths for a in ordered if notes.weight[a.client] > 0}
-    return replace(
-        notes,
-        shortened=shortening(lengths, norm_bound(settings)),
-        cosine={client: found.cosine for client, found in agreements.items()},
-    )
-
-
-def weigh(
-    clients: Sequence[str],
-    reports: Sequence[TrainingReport],
-    layout: Layout,
-    settings: Settings,
-    trusted: Mapping[str, float] | None = None,
-) -> MergeNotes:
-    """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0.
-
-    `trusted` is each client's factor, see alignment.py.
-    """
-    active = np.array([not report.idle for report in reports])
-    prunable = sum(spec.size for spec in layout if spec.prunable)
-    klaw = divergence_weights(
-        bounded([report.divergence for report in reports], active, norm_bound(settings)),
-        settings.klaw.direction,
-        active=active,
-    )
-    praw = pruning_weights(
-        [report.pruned for report in reports],
-        settings.praw.formula,
-        prunable=max(prunable, 1),
-        active=active,
-    )
-    choices: dict[str, Callable[[], np.ndarray]] = {
-        "klpwa": lambda: combined_weights(klaw, praw, settings.klpwa.combine),
-        "klaw": lambda: klaw,
-        "praw": lambda: praw,
-        "data_size": lambda: data_size_weights([r.examples for r in reports], active=active),
-        "cosine_distance": lambda: cosine_weights(
-            [r.cosine_distance for r in reports], active=active
-        ),
-        "uniform": lambda: uniform_weights(len(reports), active=active),
-    }
-    weight = choices[settings.method.aggregation_weights]()
-    if trusted:
-        weight = weight * np.array([trusted.get(client, 1.0) for client in clients])
-        weight = weight / max(float(weight.sum()), np.finfo(np.float64).tiny)
-    # A client reports its own gain: real boxes are capped even where the settings name no cap.
-    cap = settings.klpwa.cap or (0.5 if settings.deployment else None)
-    if cap is not None:
-        weight = cap_weights(weight, max(cap, 1 / max(len(reports), 1)))
-
-    def by_client(shares: np.ndarray) -> dict[str, float]:
-        return {client: float(share) for client, share in zip(clients, shares, strict=True)}
-
-    weights = by_client(klaw), by_client(praw), by_client(weight)
-    return MergeNotes(*weights, trust=trusted or {})

@@ -223,6 +223,8 @@ class OpenRound:
             if client in notes.shortened:
                 row.shortened = min(notes.shortened[client])
                 told = "round %d: %s's update stood out and was shortened to %.2g of its length"
+                if client in notes.left_out:
+                    told = "round %d: %s's update is damaged and left out: it stood out by 1/%.2g"
                 log(WARNING, told, self.number, client, row.shortened)
             if row.trust is not None and row.trust < _TRUSTED:
                 told = "round %d: %s's update goes another way than the others', weighs %.2g"

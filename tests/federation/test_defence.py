@@ -8,6 +8,7 @@ from fedklpr_flwr.federation.defence import (
     LengthMeter,
     ShortenedValues,
     bounded,
+    damaged,
     norm_bound,
     shortening,
 )
@@ -42,15 +43,35 @@ def test_where_nobody_else_moved_nobody_may():
 
 def test_a_reported_divergence_counts_for_no_more_than_the_bound():
     three, two = np.ones(3, np.bool_), np.ones(2, np.bool_)
-    assert bounded([1.0, 2.0, 1e9], three, 3.0).tolist() == [1.0, 2.0, 6.0]
-    assert bounded([1.0, 1e9], two, 3.0).tolist() == [1.0, 1e9]
-    assert bounded([1.0, 2.0, 1e9], three, None).tolist() == [1.0, 2.0, 1e9]
+    assert bounded([1.0, 2.0, 1e9], three, 3.0, [False] * len(three)).tolist() == [1.0, 2.0, 6.0]
+    assert bounded([1.0, 1e9], two, 3.0, [False] * len(two)).tolist() == [1.0, 1e9]
+    assert bounded([1.0, 2.0, 1e9], three, None, [False] * len(three)).tolist() == [1.0, 2.0, 1e9]
+
+
+def test_who_is_shortened_counts_as_the_median_at_most_whatever_it_says():
+    three = np.ones(3, np.bool_)
+    assert bounded([1.0, 2.0, 1e9], three, 3.0, [False, False, True]).tolist() == [1.0, 2.0, 2.0]
+    assert bounded([0.5, 2.0, 3.0], three, 3.0, [True, False, False]).tolist() == [0.5, 2.0, 3.0]
+
+
+def test_ten_times_beyond_the_bound_is_damage_and_left_out():
+    lengths = {"a": (1.0, 1.0), "b": (1.0, 1.0), "long": (29.0, 1.0), "damaged": (31.0, 1.0)}
+    lengths |= {"c": (1.0, 1.0), "statistics": (1.0, 99.0)}
+    assert damaged(shortening(lengths, 3.0)) == {"damaged"}
 
 
 def test_idle_clients_draw_no_median_to_zero():
     active = np.array([True, False, True, False, False, True, False])
     said = [1.0, 0.0, 2.0, 0.0, 0.0, 1e9, 0.0]
-    assert bounded(said, active, 3.0).tolist() == [1.0, 0.0, 2.0, 0.0, 0.0, 6.0, 0.0]
+    assert bounded(said, active, 3.0, [False] * len(active)).tolist() == [
+        1.0,
+        0.0,
+        2.0,
+        0.0,
+        0.0,
+        6.0,
+        0.0,
+    ]
 
 
 def test_shortened_values_lie_between_what_was_sent_and_what_came():

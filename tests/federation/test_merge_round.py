@@ -11,7 +11,8 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.federation.mask_file import FullMasks
-from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round, weigh
+from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round
+from fedklpr_flwr.federation.round_weights import weigh
 from fedklpr_flwr.wire.codec import encode
 from fedklpr_flwr.wire.layout import layout_of
 
@@ -189,18 +190,35 @@ def test_an_update_that_stands_out_moves_the_merge_no_further_than_the_bound(arr
     def moved(by):
         return {name: array + np.float32(by) for name, array in BEFORE.items()}
 
-    steps = {"a": 1.0, "b": 1.1, "c": 0.9, "d": 500.0}
+    steps = {"a": 1.0, "b": 1.1, "c": 0.9, "d": 20.0}
     lengths = {n: (s * 6**0.5, s * 2**0.5) for n, s in steps.items()}
     arrivals = [replace(arrive(n, moved(s)), lengths=lengths[n]) for n, s in steps.items()]
     uniform = "method.aggregation_weights=uniform"
     free, notes = merge(arrivals, tiny_settings(uniform))
-    assert free["conv"][0, 0] == pytest.approx(9 + 503 / 4)
+    assert free["conv"][0, 0] == pytest.approx(9 + 23 / 4)
     assert notes.shortened == {}
     held, notes = merge(arrivals, tiny_settings(uniform, "defence.norm_bound=2"))
     most = 2 * 1.05
-    assert notes.shortened == {"d": pytest.approx((most / 500, most / 500))}
+    assert notes.shortened == {"d": pytest.approx((most / 20, most / 20))}
     for name in SHAPES:
         np.testing.assert_allclose(held[name], 9 + (3 + most) / 4, rtol=1e-5)
+
+
+def test_a_damaged_update_moves_nothing_and_one_that_stands_out_says_no_more_than_the_median(
+    arrive, tiny_settings
+):
+    said = {"a": 1.0, "b": 2.0, "c": 3.0, "long": 9.0, "damaged": 9.0}
+    lengths = {"a": (1.0, 1.0), "b": (1.0, 1.0), "c": (1.0, 1.0), "long": (5.0, 1.0)}
+    lengths["damaged"] = 31.0, 1.0
+    arrivals = [
+        replace(arrive(name, BEFORE, divergence=said[name]), lengths=lengths[name]) for name in said
+    ]
+    settings = tiny_settings("method.aggregation_weights=klaw", "defence.norm_bound=3")
+    _, notes = merge(arrivals, settings)
+    assert notes.left_out == {"damaged"}
+    assert notes.weight == pytest.approx(
+        {"a": 1 / 9, "b": 2 / 9, "c": 3 / 9, "long": 3 / 9, "damaged": 0.0}
+    )
 
 
 def test_the_inspection_says_how_far_an_update_lies_from_what_was_sent(arrive, tiny_settings):
