@@ -52,13 +52,24 @@ class Update(Protocol):
     """What is asked of an update, see merge_round.Arrival."""
 
     @property
-    def client(self) -> str: ...
+    def client(self) -> str:
+        """Its name."""
+        ...
+
     @property
-    def report(self) -> TrainingReport: ...
+    def report(self) -> TrainingReport:
+        """What it says of its training."""
+        ...
+
     @property
-    def lengths(self) -> Lengths: ...
+    def lengths(self) -> Lengths:
+        """How far it lies from what was sent, see defence.py."""
+        ...
+
     @property
-    def change(self) -> Change | None: ...
+    def change(self) -> Change | None:
+        """What it changes at some weights, see alignment.py."""
+        ...
 
 
 def weigh_round(

@@ -46,7 +46,7 @@ def test_a_slow_line_passes_its_rate_and_counts_it(target):
     with SlowLink(port, up=1e6) as line:
         start = time.monotonic()
         send(line.port, 300_000)
-        wait_for(lambda: sum(got) == 300_000)
+        wait_for(lambda: sum(got) == line.sent_up == 300_000)
         assert 0.29 < time.monotonic() - start < 5
         assert (line.sent_up, line.sent_down) == (300_000, 0)
         (burst,) = line.bursts_up
