@@ -17,6 +17,7 @@ from experiments.benchmarks.pruned import masks_before, prune
 from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_most
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.algorithm.update import TrainingReport
+from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
 from fedklpr_flwr.federation.update_coding import encode_update
@@ -53,7 +54,8 @@ def merge_rows(
     `decode_merge_over_flower` is the server's whole merge from payload files, and
     `decode_merge_plain_over_flower` the same of payloads that are not differences to the model.
     `server_models_N` is the server's resident memory while it merges N clients, less what it has
-    before it holds any model, in models, less one.
+    before it holds any model, in models, less one; `compiled_loops_mb` what numba takes of the
+    memory before, once and whatever the model.
 
     Args:
         tensors: name -> float32 array, a trained model, dense.
@@ -70,6 +72,9 @@ def merge_rows(
         _write_round(Path(folder), tensors, prunable_names, updates)
         rows = _times(Path(folder), tensors, prunable_names, updates, repeats)
         del updates
+        model_mb = sum(array.nbytes for array in tensors.values()) / 1e6
+        loops_mb = in_fresh_process(compiled_loops_mb)
+        rows.append(make_row("compiled_loops_mb", loops_mb, "MB", model_mb))
         models = [in_fresh_process(server_models, folder, count) for count in clients]
     for count, held in zip(clients, models, strict=True):
         must = SERVER_MODELS
@@ -80,9 +85,18 @@ def merge_rows(
     return rows
 
 
+def compiled_loops_mb() -> float:
+    """What the compiled loops take of a process's memory, in MB; 0 without numba."""
+    before = resident_mb()
+    array = np.ones(WORTH_COMPILING, np.float32)
+    merge_model({"w": array}, lambda name: [lambda: (1.0, None, array)])
+    return resident_mb() - before - array.nbytes / 1e6
+
+
 def server_models(folder: str, clients: int) -> float:
     """Merge so many clients from the files of a folder; the models held at the peak, less one."""
     settings = compose_settings("drawn", WIRES["delta"])
+    compiled_loops_mb()  # code, which is no model
     before = resident_mb()
     previous = dict(sorted(load_file(Path(folder) / _MODEL).items()))
     arrivals = _arrivals(Path(folder), clients, "delta")
