@@ -122,7 +122,9 @@ def test_an_objective_reads_nothing_back_and_mixes_no_devices(loss, start):
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_penalty_reads_nothing_back_and_mixes_no_devices(penalty, cached, start, tiny_site):
     network, _, images = start("clusters")
-    received = receive(network, "eval", tiny_site.train if cached else None, penalty)
+    received = receive(
+        network, "eval", features_of(network, tiny_site.train) if cached else None, penalty
+    )
     pretended = Pretended()
     pretended.move_network(network)
     pretended.move_network(received.network)

@@ -12,8 +12,6 @@ from fedklpr_flwr.algorithm.divergence import (
     kl_regularization_loss,
     proximal_loss,
 )
-from fedklpr_flwr.federation.personal_model import features_of
-from fedklpr_flwr.federation.site import Pictures
 from fedklpr_flwr.reid.device_copy import copied_to
 from fedklpr_flwr.reid.fused import fuse_batchnorm
 from fedklpr_flwr.reid.network import ReidNetwork
@@ -44,7 +42,7 @@ class Received:
 
 
 def receive(
-    network: ReidNetwork, batchnorm: str, plain: Pictures | None, penalty: str = "kl"
+    network: ReidNetwork, batchnorm: str, cached: torch.Tensor | None, penalty: str = "kl"
 ) -> Received:
     """A frozen copy of a network as it is before training.
 
@@ -52,15 +50,14 @@ def receive(
         network: the received model seen through the client's mask.
         batchnorm: `eval` normalises by running statistics, `train` by the batch; neither moves
             them.
-        plain: pictures whose features are taken once and used for the whole round
-            (`kl.reference=cached`), or None.
+        cached: (N,D) its features of all training pictures, used for the whole round
+            (`kl.reference=cached`), or None: those of each batch as it comes.
         penalty: of DRIFT_PENALTIES, what the copy is for.
     """
     reference = deepcopy(network).requires_grad_(False).eval()
     parameters = dict(reference.named_parameters()) if penalty == "proximal" else {}
     if batchnorm == "eval":
         fuse_batchnorm(reference)
-    cached = None if plain is None else features_of(reference, plain)
     if batchnorm == "train":
         for module in reference.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -96,12 +96,13 @@ class LocalTraining:
         """Train all epochs of the plan, or until its precision is reached."""
         settings, plan = self._settings, self._plan
         weight = drift_weight(settings, plan.round_number)
+        with self._clock.phase("label"):
+            features: torch.Tensor | None = features_of(self._network, self._site.train)
         with self._clock.phase("measure"):
-            plain = self._site.train if weight and settings.kl.reference == "cached" else None
             received = receive(
                 self._network,
                 settings.kl.teacher_batchnorm,
-                plain,
+                features if weight and settings.kl.reference == "cached" else None,
                 settings.method.drift_penalty if weight else "none",
             )
         optimizer = adam(self._network, settings.training, plan.rate(1))
@@ -109,7 +110,8 @@ class LocalTraining:
         for epoch in range(1, plan.epochs + 1):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(epoch)
-            self._epoch(epoch, received, optimizer, weight)
+            self._epoch(epoch, features, received, optimizer, weight)
+            features = None  # they are of the received model
             last = self._is_last(epoch)
             accuracy = self._accuracy(last)
             with self._clock.phase("prune"):
@@ -138,12 +140,18 @@ class LocalTraining:
         return self._measure(trial)
 
     def _epoch(
-        self, epoch: int, received: Received, optimizer: torch.optim.Optimizer, weight: float
+        self,
+        epoch: int,
+        features: torch.Tensor | None,
+        received: Received,
+        optimizer: torch.optim.Optimizer,
+        weight: float,
     ) -> None:
         settings, train, plan = self._settings, self._site.train, self._plan
         names = (settings.seed, self._site.name, plan.stream, epoch)
         with self._clock.phase("label"):
-            features = features_of(self._network, train)
+            if features is None:
+                features = features_of(self._network, train)
             self._labels = self._label(features, plan.round_number)
         if not self._labels.clusters:
             return

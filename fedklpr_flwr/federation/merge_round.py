@@ -6,7 +6,6 @@ and a client's mask is a file read the same way.
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from fedklpr_flwr.federation.defence import LengthMeter, Lengths, ShortenedValue
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.round_weights import MergeNotes, weigh_round
-from fedklpr_flwr.federation.update_coding import Arrays, open_update
+from fedklpr_flwr.federation.update_coding import Arrays, open_update, open_updates
 from fedklpr_flwr.wire.bound import bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
 from fedklpr_flwr.wire.payload import Payload
@@ -148,12 +147,8 @@ def run_merge_round(
     notes = weigh_round(ordered, layout, settings, cosines or {})
     counted = [a for a in ordered if notes.weight[a.client] > 0]
     threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:  # a payload's checksum is counted without the lock
-        payloads = list(
-            pool.map(
-                lambda a: open_update(a.payload, layout, a.known_masks, sent, settings), counted
-            )
-        )
+    files = [(arrival.payload, arrival.known_masks) for arrival in counted]
+    payloads = open_updates(files, layout, sent, settings, threads=threads)
 
     def contribution(arrival: Arrival, payload: Payload, name: str) -> Contribution:
         """One client's part in a tensor; `inspect_update` has checked its payload."""

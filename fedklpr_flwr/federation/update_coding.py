@@ -9,7 +9,8 @@ it the next time, so that nothing is lost for good. The client keeps its residua
 the way down the server quantises the merged model once for all and keeps one residual.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 
 from fedklpr_flwr.federation.mask_file import ArrayView, Masks
 from fedklpr_flwr.federation.method import Settings
+from fedklpr_flwr.federation.open_files import allow_open_files
 from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.wire.codec import encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout
@@ -107,6 +109,33 @@ def open_update(
     )
 
 
+def open_updates(
+    files: Sequence[tuple[Path, Masks]],
+    layout: Layout,
+    sent: Arrays,
+    settings: Settings,
+    *,
+    threads: int,
+) -> list[Payload]:
+    """Open a round's updates, all at once.
+
+    Args:
+        files: each update's file, and the masks it builds on.
+        layout: the tensors that travel.
+        sent: the model that went down before them.
+        settings: the run's settings.
+        threads: a payload's checksum is counted without Python's lock.
+
+    Raises:
+        WireError: one is not a valid payload of this model.
+        MergeError: the system does not allow so many open files.
+    """
+    allow_open_files(len(files))
+    with ThreadPoolExecutor(threads) as pool:
+        opened = pool.map(lambda f: open_update(f[0], layout, f[1], sent, settings), files)
+        return list(opened)
+
+
 def uses_delta(settings: Settings) -> bool:
     """Whether both sides surely hold the same numbers to take a difference to.
 
@@ -118,24 +147,26 @@ def uses_delta(settings: Settings) -> bool:
 
 
 def quantise_downlink(
-    merged: Arrays, residual: Arrays, values: str
+    merged: Arrays, residual: MutableMapping[str, np.ndarray], values: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """What goes down in place of the merged model, and what it owes.
 
     Args:
         merged: the merged model.
-        residual: what earlier rounds cut off; empty at the start.
+        residual: what earlier rounds cut off; empty at the start. It is emptied: tensor by tensor
+            the new one takes its place, so that no further model is held.
         values: the wire form; float32 gives the model itself and owes nothing.
     """
     if values == "float32":
         return dict(merged), {}
-    # A sum of arrays without axes is no array any more, and only arrays can be written to disk.
-    whole = {
-        name: np.asarray(array + residual.get(name, np.float32(0)))
-        for name, array in merged.items()
-    }
-    sent = quantise(whole, {}, values=values)
-    return sent, {name: np.asarray(whole[name] - sent[name]) for name in whole}
+    sent: dict[str, np.ndarray] = {}
+    owed: dict[str, np.ndarray] = {}
+    for name, array in merged.items():
+        # A sum of arrays without axes is no array any more, and only arrays go to disk.
+        whole = np.asarray(array + residual.pop(name, np.float32(0)))
+        sent[name] = quantise({name: whole}, {}, values=values)[name]
+        owed[name] = np.asarray(whole - sent[name])
+    return sent, owed
 
 
 def _with_feedback(

@@ -240,6 +240,7 @@ class OpenRound:
         for known in state.clients.values():
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
+        state.sent = {}  # it has been used: with a lossy form it is a model of its own
         state.sent, state.residual = quantise_downlink(
             state.tensors, state.residual, self._settings.wire.values
         )

@@ -10,7 +10,7 @@ from fedklpr_flwr.algorithm.divergence import kl_regularization_loss, proximal_l
 from fedklpr_flwr.data.transforms import evaluation_transform
 from fedklpr_flwr.federation.drift import DRIFT_PENALTIES, Step, receive
 from fedklpr_flwr.federation.method import Method
-from fedklpr_flwr.federation.personal_model import initial_network
+from fedklpr_flwr.federation.personal_model import features_of, initial_network
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_teacher_in_train_mode_sees_the_batch_and_not_its_running_statistics(n
 
 
 def test_cached_features_are_those_of_the_plain_view(network, tiny_site):
-    cached = receive(network, "eval", tiny_site.train)
+    cached = receive(network, "eval", features_of(network, tiny_site.train))
     fresh = receive(network, "eval", None)
     images, rows = evaluation_transform(tiny_site.train.pixels), torch.arange(len(tiny_site.train))
     pick = torch.tensor([7, 2, 2])

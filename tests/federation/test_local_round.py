@@ -8,6 +8,7 @@ import torch
 from fedklpr_flwr.algorithm.divergence import cosine_distance, default_temperature, knowledge_gain
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prune_smallest, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.federation import local_training
 from fedklpr_flwr.federation.client_memory import ClientMemory, fresh_memory
 from fedklpr_flwr.federation.knowledge import divergence_batch
 from fedklpr_flwr.federation.local_round import run_local_round
@@ -77,6 +78,23 @@ def test_rounds_and_clients_draw_other_batches(tiny_settings, tiny_site):
     tensors = [result.update.tensors[name] for result in (first, second, third)]
     assert not torch.equal(tensors[0], tensors[1])
     assert not torch.equal(tensors[0], tensors[2])
+
+
+def test_a_cached_reference_costs_no_pass_of_its_own(tiny_settings, tiny_site, monkeypatch):
+    passes = []
+
+    def counted(network, pictures):
+        passes.append(len(pictures))
+        return features_of(network, pictures)
+
+    monkeypatch.setattr(local_training, "features_of", counted)
+    settings = tiny_settings("training.epochs=2", "kl.reference=cached", "kl.from_round=1")
+    cached, _ = run(settings, tiny_site)
+    assert passes == [20, 20], "one an epoch, for its clusters"
+    assert cached.update.report.kl_loss > 0
+    fresh, _ = run(tiny_settings("training.epochs=2", "kl.from_round=1"), tiny_site)
+    assert passes == [20] * 4
+    assert cached.update.report.kl_loss != fresh.update.report.kl_loss
 
 
 def test_the_divergence_is_measured_between_the_received_and_the_trained_model(

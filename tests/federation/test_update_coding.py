@@ -76,7 +76,7 @@ def test_a_lossless_downlink_is_the_model_itself():
 def test_a_lossy_downlink_owes_what_it_cut_off():
     sent, owed = quantise_downlink(RECEIVED, {}, "bfloat16")
     assert np.array_equal(sent["conv"] + owed["conv"], RECEIVED["conv"])
-    again, _ = quantise_downlink(RECEIVED, owed, "bfloat16")
+    again, _ = quantise_downlink(RECEIVED, dict(owed), "bfloat16")
     both = (sent["conv"] + again["conv"]) / 2
     assert np.abs(both - RECEIVED["conv"]).mean() < np.abs(owed["conv"]).mean()
 
