@@ -38,20 +38,20 @@ class Meter:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.counting = False
-        self._inside: str | None = None
+        self._inside: set[str] = set()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count what happens inside, unless a part of the same name is being counted."""
-        if not self.counting or self._inside == name:
+        if not self.counting or name in self._inside:
             yield
             return
-        outer, self._inside = self._inside, name
+        self._inside.add(name)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._inside = outer
+            self._inside.remove(name)
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

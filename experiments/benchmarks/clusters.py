@@ -5,10 +5,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from sklearn.cluster import DBSCAN  # at the top: an import is no part of what is timed
 
 from experiments.benchmarks.dense_jaccard import dense_jaccard
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
 from experiments.benchmarks.rows import (
+    Kept,
     Row,
     make_row,
     median_seconds,
@@ -20,6 +22,8 @@ from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, cluster_people
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 PICTURES = 17  # a person, about
 SPEEDUP, SECONDS, PEAK_MB = 10, 9.0, 600.0
+WARM_UP = 200  # pictures clustered before the clock: imports, threads and libraries are there then
+MULTIPLIED = 1000  # rows of the product by hand, of which the whole is reckoned
 # (how many dimensions persons differ in, None = all; how far a person's pictures spread, over how
 # far persons do). The crowded ones overlap: a quarter of the pairs in a cluster are of two persons.
 KINDS: dict[str, tuple[int | None, float]] = {"separated": (None, 1.0), "crowded": (32, 0.8)}
@@ -31,32 +35,37 @@ def clusters_rows(
     """Measure the rows `clusters` of the benchmarks.
 
     `cluster_speedup_N` compares pictures a second with the dense algorithm and scikit-learn's
-    DBSCAN on its matrix, the labels checked to be the same. At the large size, where that algorithm
-    needs several N x N matrices, the anchors are the bare product of all features with themselves,
-    and the size of the features. `cluster_seconds_crowded_N` has persons that overlap, as real
+    DBSCAN on its matrix, both warm, in turn and as often, the labels checked to be the same. At
+    the large size, where that algorithm needs several N x N matrices, the anchors are the bare
+    product of all features with themselves, and the size of the features.
+    `cluster_seconds_crowded_N` has persons that overlap, as real
     ones do, so that rows of V are longer.
 
     Args:
         compared: N of the comparison.
         large: N of time and memory.
         dimensions: of a feature.
-        repeats: timings taken, the median counts; the dense algorithm is timed once.
+        repeats: timings taken, the median counts.
 
     Returns:
         Rows {name, value, unit, anchor, ratio, must, ok}.
     """
-    features = drawn_features(compared, dimensions, "separated")
-    started = time.perf_counter()
-    expected = _dense_labels(features)
-    dense = time.perf_counter() - started
-    (sparse,) = median_seconds(repeats, partial(_cluster, features))
-    equal = bool(np.array_equal(_cluster(features).labels.numpy(), expected))
-    name = f"cluster_speedup_{compared}"
-    rates = (compared / sparse, "pictures/s", compared / dense)
     return [
-        make_row(name, *rates, SPEEDUP, ratio_at_least, equal=equal),
+        speedup_row(drawn_features(compared, dimensions, "separated"), repeats),
         *_large_rows(large, dimensions, repeats),
     ]
+
+
+def speedup_row(features: torch.Tensor, repeats: int) -> Row:
+    """Measure `cluster_speedup_N` on (N,D) unit features."""
+    ours, theirs = Kept(partial(_cluster, features)), Kept(partial(_dense_labels, features))
+    for work in (_cluster, _dense_labels):
+        work(features[:WARM_UP])
+    sparse, dense = median_seconds(repeats, ours, theirs, warm=False)
+    count = len(features)
+    rates = (count / sparse, "pictures/s", count / dense)
+    equal = bool(np.array_equal(ours.result.labels.numpy(), theirs.result))
+    return make_row(f"cluster_speedup_{count}", *rates, SPEEDUP, ratio_at_least, equal=equal)
 
 
 def _large_rows(count: int, dimensions: int, repeats: int) -> list[Row]:
@@ -77,6 +86,41 @@ def _large_rows(count: int, dimensions: int, repeats: int) -> list[Row]:
         make_row(f"cluster_seconds_crowded_{count}", crowded, "s", product),
         make_row(f"cluster_peak_mb_{count}", peak, "MB", megabytes, PEAK_MB, limit),
     ]
+
+
+def rows_by_hand(count: int, kind: str = "separated", *, dimensions: int = 2048) -> list[Row]:
+    """Measure seconds and peak memory of one clustering of any size, in a process of its own.
+
+    The dense algorithm has no part in it: its matrices would not fit. The anchors are those of the
+    large size; of the bare product only the first rows are multiplied, and the whole reckoned.
+
+    Args:
+        count: N.
+        kind: of KINDS; `crowded` is named in the rows.
+        dimensions: of a feature.
+
+    Returns:
+        Rows {name, value, unit, anchor, ratio, must, ok}, without `must`.
+    """
+    seconds, peak, product = in_fresh_process(cluster_once, count, kind, dimensions)
+    suffix = f"{count}" if kind == "separated" else f"{kind}_{count}"
+    return [
+        make_row(f"cluster_seconds_{suffix}", seconds, "s", product),
+        make_row(f"cluster_peak_mb_{suffix}", peak, "MB", 4 * count * dimensions / 1e6),
+    ]
+
+
+def cluster_once(count: int, kind: str, dimensions: int) -> tuple[float, float, float]:
+    """Cluster once: seconds, peak MB above the features, and the bare product's seconds."""
+    features = drawn_features(count, dimensions, kind)
+    few = features[:MULTIPLIED]
+    _cluster(features[:WARM_UP])
+    before, work = resident_mb(), partial(_cluster, features)
+    started = time.perf_counter()
+    peak = peak_mb(work)
+    ended = time.perf_counter()
+    (product,) = median_seconds(1, lambda: few @ features.T)
+    return ended - started, max(peak - before, 0.1), product * count / len(few)
 
 
 def drawn_features(count: int, dimensions: int, kind: str) -> torch.Tensor:
@@ -104,7 +148,7 @@ def drawn_features(count: int, dimensions: int, kind: str) -> torch.Tensor:
 def clusters_peak_mb(count: int, dimensions: int) -> float:
     """The peak memory of one clustering above its features, in MB."""
     features = drawn_features(count, dimensions, "separated")
-    _cluster(features[:200])  # the libraries that it imports are not its memory
+    _cluster(features[:WARM_UP])  # the libraries that it imports are not its memory
     before = resident_mb()
     return max(peak_mb(partial(_cluster, features)) - before, 0.1)
 
@@ -114,8 +158,6 @@ def _cluster(features: torch.Tensor) -> PseudoLabels:
 
 
 def _dense_labels(features: torch.Tensor) -> np.ndarray:
-    from sklearn.cluster import DBSCAN
-
     distances = dense_jaccard(features, k1=K1, k2=K2)
     density = DBSCAN(eps=EPS, min_samples=MIN_SAMPLES, metric="precomputed")
     labels: np.ndarray = density.fit_predict(distances)

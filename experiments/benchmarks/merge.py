@@ -1,42 +1,38 @@
 """How fast, and in how little memory, the server merges: against Flower's own aggregation."""
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from os import cpu_count
 from pathlib import Path
 
-import numpy as np
-import torch
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
-from safetensors.numpy import load_file, save_file
 
-from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
-from experiments.benchmarks.pruned import masks_before, prune
-from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_most
+from experiments.benchmarks.merge_checks import are_means, are_right
+from experiments.benchmarks.round_files import (
+    CLIENTS,
+    WIRES,
+    Arrays,
+    Update,
+    arrivals_of,
+    drawn_updates,
+    write_round,
+)
+from experiments.benchmarks.rows import Kept, Row, make_row, median_seconds
+from experiments.benchmarks.server_memory import memory_rows
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
-from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.compiled import WORTH_COMPILING
-from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
-from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
-from fedklpr_flwr.federation.update_coding import encode_update
+from fedklpr_flwr.federation.merge_round import (
+    Arrival,
+    Inspection,
+    inspect_update,
+    run_merge_round,
+)
+from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.settings import compose_settings
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
-Arrays = Mapping[str, np.ndarray]
-
-CLIENTS = 8  # different updates; where more clients merge, these come again
-PRUNED = 0.5
-NOISE = 0.3  # how far clients stand apart, of a tensor's own deviation
-ROUNDING = 1e-6  # largest difference to the plain formula, of the coordinates' mean magnitude
-SERVER_MODELS, GROWTH = 3, 1.1
-WIRES: dict[str, tuple[str, ...]] = {"delta": (), "plain": ("wire.delta=false",)}
-_MODEL = "model.safetensors"
-
-
-Update = tuple[Arrays, Arrays]
-"""A client's tensors, zero where pruned, and its masks."""
+MUSTS = {"merge_over_flower": 0.30, "decode_merge_over_flower": 2.0}
 
 
 def merge_rows(
@@ -49,13 +45,19 @@ def merge_rows(
     """Measure the rows `merge` of the benchmarks on one model.
 
     The times are held against Flower's aggregate_arrayrecords of the same updates, dense:
-    `merge_over_flower` has them decoded in memory, whole and with their masks;
-    `merge_survivors_over_flower` has only what survived, as the wire decodes it;
-    `decode_merge_over_flower` is the server's whole merge from payload files, and
-    `decode_merge_plain_over_flower` the same of payloads that are not differences to the model.
-    `server_models_N` is the server's resident memory while it merges N clients, less what it has
-    before it holds any model, in models, less one; `compiled_loops_mb` what numba takes of the
-    memory before, once and whatever the model.
+
+    `merge_over_flower`: the weighted mean alone, of updates that lie decoded in memory, whole and
+    with their masks; `merge_survivors_over_flower`: the same of only what survived, as the wire
+    decodes it.
+    `inspect_over_flower`: what the server does with each update on its arrival, one after the
+    other (`inspect_update`): it decodes all of it once, checks it and counts its bound.
+    `decode_merge_over_flower`: the merge once all are there, from payload files: it decodes all of
+    them a second time, on all cores; `decode_merge_plain_over_flower`: the same of payloads that
+    are not differences to the model. A server spends inspect and decode_merge on a round; it
+    inspects while it waits for the others.
+
+    A row is `ok` only where its own result is the formula's, an inspection's where it found the
+    masks that were sent. The rows of memory are told in server_memory.py.
 
     Args:
         tensors: name -> float32 array, a trained model, dense.
@@ -67,146 +69,67 @@ def merge_rows(
         Rows {name, value, unit, anchor, ratio, must, ok}.
     """
     tensors = dict(sorted(tensors.items()))  # the order in which a file gives them back
-    updates = list(_updates(tensors, prunable_names))
+    updates = list(drawn_updates(tensors, prunable_names))
     with tempfile.TemporaryDirectory(prefix="fedklpr-bench-") as folder:
-        _write_round(Path(folder), tensors, prunable_names, updates)
-        rows = _times(Path(folder), tensors, prunable_names, updates, repeats)
+        write_round(Path(folder), tensors, prunable_names, updates)
+        rows = time_rows(Path(folder), tensors, prunable_names, updates, repeats)
         del updates
         model_mb = sum(array.nbytes for array in tensors.values()) / 1e6
-        loops_mb = in_fresh_process(compiled_loops_mb)
-        rows.append(make_row("compiled_loops_mb", loops_mb, "MB", model_mb))
-        models = [in_fresh_process(server_models, folder, count) for count in clients]
-    for count, held in zip(clients, models, strict=True):
-        must = SERVER_MODELS
-        rows.append(make_row(f"server_models_{count}", held, "models", 1, must, value_at_most))
-    if len(clients) > 1:
-        name = f"server_models_{clients[-1]}_over_{clients[-2]}"
-        rows.append(make_row(name, models[-1] + 1, "models", models[-2] + 1, GROWTH))
-    return rows
+        return rows + memory_rows(folder, model_mb, clients)
 
 
-def compiled_loops_mb() -> float:
-    """What the compiled loops take of a process's memory, in MB; 0 without numba."""
-    before = resident_mb()
-    array = np.ones(WORTH_COMPILING, np.float32)
-    merge_model({"w": array}, lambda name: [lambda: (1.0, None, array)])
-    return resident_mb() - before - array.nbytes / 1e6
-
-
-def server_models(folder: str, clients: int) -> float:
-    """Merge so many clients from the files of a folder; the models held at the peak, less one."""
-    settings = compose_settings("drawn", WIRES["delta"])
-    compiled_loops_mb()  # code, which is no model
-    before = resident_mb()
-    previous = dict(sorted(load_file(Path(folder) / _MODEL).items()))
-    arrivals = _arrivals(Path(folder), clients, "delta")
-    layout = _layout(Path(folder), previous)
-    peak = peak_mb(partial(run_merge_round, previous, previous, arrivals, layout, settings))
-    model = sum(array.nbytes for array in previous.values()) / 1e6
-    return (peak - before) / model - 1
-
-
-def _updates(tensors: Arrays, names: Collection[str]) -> Iterator[Update]:
-    """Different clients of one model: its weights and some noise, each pruned by magnitude."""
-    for number in range(CLIENTS):
-        generator = np.random.default_rng(number)
-        moved = {
-            name: array
-            + generator.standard_normal(array.shape, np.float32) * np.float32(NOISE * array.std())
-            for name, array in tensors.items()
-        }
-        yield prune(moved, names, PRUNED)
-
-
-def _write_round(
-    folder: Path, tensors: Arrays, names: Collection[str], updates: Sequence[Update]
-) -> None:
-    """Lay down what a server has: the model, each client's mask before, and its payload."""
-    layout = layout_of(tensors, names)
-    save_file(dict(tensors), folder / _MODEL)
-    (folder / "prunable").write_text("\n".join(names), encoding="utf-8")
-    for number, (arrays, bits) in enumerate(updates):
-        values, masks, known = (_as_torch(a) for a in (arrays, bits, masks_before(bits)))
-        (folder / f"{number}.mask").write_bytes(masks_to_bytes(known))
-        for kind, overrides in WIRES.items():
-            settings = compose_settings("drawn", overrides)
-            payload, _ = encode_update(values, masks, known, tensors, {}, layout, settings)
-            (folder / f"{number}.{kind}").write_bytes(payload)
-
-
-def _as_torch(arrays: Arrays) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _layout(folder: Path, tensors: Arrays) -> Layout:
-    return layout_of(tensors, (folder / "prunable").read_text(encoding="utf-8").split())
-
-
-def _arrivals(folder: Path, clients: int, kind: str) -> list[Arrival]:
-    return [
-        Arrival(
-            f"client-{number:04}",
-            _report(number),
-            folder / f"{number % CLIENTS}.{kind}",
-            MaskFile(folder / f"{number % CLIENTS}.mask"),
-        )
-        for number in range(clients)
-    ]
-
-
-def _report(number: int) -> TrainingReport:
-    return TrainingReport(
-        examples=100 + number,
-        divergence=0.1 + 0.01 * (number % 7),
-        cosine_distance=0.1,
-        pruned=PRUNED,
-        accuracy=0.5,
-        clusters=10,
-        outliers=0,
-        idle=False,
-        crr="pruned",
-        loss=1.0,
-        kl_loss=0.1,
-    )
-
-
-def _times(
+def time_rows(
     folder: Path,
     tensors: Arrays,
     names: Collection[str],
     updates: Sequence[Update],
     repeats: int,
 ) -> list[Row]:
+    """Measure the rows that are times, from a folder that `write_round` has filled."""
     layout = layout_of(tensors, names)
+    chosen = {kind: compose_settings("drawn", WIRES[kind]) for kind in ("delta", "plain")}
+    arrived = {kind: arrivals_of(folder, CLIENTS, kind) for kind in chosen}
+    inspect = Kept(partial(_inspections, arrived["delta"], tensors, layout, chosen["delta"]))
     delta, plain = (
-        partial(
-            run_merge_round,
-            tensors,
-            tensors,
-            _arrivals(folder, CLIENTS, kind),
-            layout,
-            compose_settings("drawn", overrides),
-        )
-        for kind, overrides in WIRES.items()
+        Kept(partial(run_merge_round, tensors, tensors, arrived[kind], layout, chosen[kind]))
+        for kind in chosen
     )
-    merged, notes = delta()
-    weights = list(notes.weight.values())
-    decoded, survivors = {}, {}
+    delta()
+    weights = list(delta.result[1].weight.values())
+    whole, survivors = {}, {}
     for name in tensors:
-        decoded[name] = _decoded(name, updates, weights)
-        survivors[name] = [(w, m, v if m is None else v[m]) for w, m, v in decoded[name]]
-    merge = partial(merge_model, tensors, _contributors(decoded), threads=cpu_count() or 1)
-    sparse = partial(merge_model, tensors, _contributors(survivors), threads=cpu_count() or 1)
-    right = _is_mean(merge(), updates, weights) and _is_mean(merged, updates, weights)
+        whole[name] = _decoded(name, updates, weights)
+        survivors[name] = [(w, m, v if m is None else v[m]) for w, m, v in whole[name]]
+    merge, sparse = (
+        Kept(partial(merge_model, tensors, _contributors(of), threads=cpu_count() or 1))
+        for of in (whole, survivors)
+    )
     records = [_record(values, number) for number, (values, _) in enumerate(updates)]
     flower = partial(aggregate_arrayrecords, records, "num-examples")
-    *ours, anchor = median_seconds(repeats, merge, sparse, delta, plain, flower)
-    merging, sparsely, decoding, plainly = ours
+    works = {
+        "merge_over_flower": merge,
+        "merge_survivors_over_flower": sparse,
+        "inspect_over_flower": inspect,
+        "decode_merge_over_flower": delta,
+        "decode_merge_plain_over_flower": plain,
+    }
+    *seconds, anchor = median_seconds(repeats, *works.values(), flower)
+    merged = [merge.result, sparse.result, delta.result[0], plain.result[0]]
+    means = are_means(merged, tensors, updates, weights)
+    equal = [*means[:2], are_right(inspect.result, updates), *means[2:]]
     return [
-        make_row("merge_over_flower", merging, "s", anchor, 0.30, equal=right),
-        make_row("merge_survivors_over_flower", sparsely, "s", anchor, equal=right),
-        make_row("decode_merge_over_flower", decoding, "s", anchor, 2.0, equal=right),
-        make_row("decode_merge_plain_over_flower", plainly, "s", anchor, equal=right),
+        make_row(name, taken, "s", anchor, MUSTS.get(name), equal=right)
+        for name, taken, right in zip(works, seconds, equal, strict=True)
+    ]
+
+
+def _inspections(
+    arrivals: Sequence[Arrival], tensors: Arrays, layout: Layout, settings: Settings
+) -> list[Inspection]:
+    """Each update as the server looks at it on arrival."""
+    return [
+        inspect_update(arrival.payload, layout, arrival.known_masks, tensors, settings)
+        for arrival in arrivals
     ]
 
 
@@ -228,18 +151,3 @@ def _record(values: Arrays, number: int) -> RecordDict:
     """A client's reply as Flower's own strategies read it."""
     arrays = ArrayRecord({name: Array(array) for name, array in values.items()})
     return RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 100 + number})})
-
-
-def _is_mean(merged: Arrays, updates: Sequence[Update], weights: Sequence[float]) -> bool:
-    """Whether a merge is the formula's, sum_k w_k m_k theta_k / sum_k w_k m_k, in float64."""
-    for name, array in merged.items():
-        total, size, mass = np.zeros((3, *array.shape))
-        for (values, masks), weight in zip(updates, weights, strict=True):
-            total += weight * values[name].astype(np.float64)
-            size += weight * np.abs(values[name].astype(np.float64))
-            mass += weight * masks.get(name, 1.0)
-        held = mass > 0
-        apart = np.abs(array[held] - total[held] / mass[held])
-        if (apart > ROUNDING * size[held] / mass[held]).any():
-            return False
-    return True

@@ -5,7 +5,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
 
 Row = dict[str, Any]
 """{name, value, unit, anchor, ratio, must, ok}; ratio = value / anchor."""
@@ -69,6 +71,21 @@ def make_row(
         "must": must,
         "ok": equal and (must is None or bound(value, ratio, must)),
     }
+
+
+class Kept(Generic[Result]):
+    """Work that keeps what it gave last, so that the result checked is that of the run timed."""
+
+    result: Result
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
+
+    def __call__(self) -> None:
+        """Do it; the result before is let go first, so that no two are held."""
+        if hasattr(self, "result"):
+            del self.result
+        self.result = self._work()
 
 
 def median_seconds(repeats: int, *works: Callable[[], object], warm: bool = True) -> list[float]:

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from experiments.benchmarks.clusters import clusters_rows
+from experiments.benchmarks.clusters import clusters_rows, rows_by_hand
 from experiments.benchmarks.loading import loading_rows
 from experiments.benchmarks.merge import merge_rows
 from experiments.benchmarks.ranking import ranking_rows
@@ -23,7 +24,9 @@ def _on_trained_model(measure: Callable[..., list[Row]]) -> list[Row]:
     return model.marked(measure(model.tensors, model.prunable))
 
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+Benchmarks = Mapping[str, Callable[[], list[Row]]]
+
+BENCHMARKS: Benchmarks = {
     "wire": lambda: _on_trained_model(wire_rows),
     "merge": lambda: _on_trained_model(merge_rows),
     "ranking": ranking_rows,
@@ -44,18 +47,38 @@ def prepare_model() -> TrainedModel:
     return prepared_model()
 
 
-def measure(names: tuple[str, ...] = IN_ALL, *, json_file: Path | None = None) -> list[Row]:
+def clusters_by_hand(pictures: Sequence[int], *, crowded: bool = False) -> Benchmarks:
+    """The benchmark `clusters` at other sizes, ascending, without the dense algorithm.
+
+    Args:
+        pictures: the sizes.
+        crowded: persons overlap, as real ones do.
+    """
+    kind = "crowded" if crowded else "separated"
+    return {
+        f"clusters of {count} pictures, {kind}": partial(rows_by_hand, count, kind)
+        for count in sorted(pictures)
+    }
+
+
+def measure(
+    names: Sequence[str] = IN_ALL,
+    *,
+    json_file: Path | None = None,
+    among: Benchmarks = BENCHMARKS,
+) -> list[Row]:
     """Run benchmarks one after the other, print their table, and write their rows.
 
     Args:
-        names: of BENCHMARKS.
+        names: of `among`.
         json_file: gets all rows, rewritten after each benchmark; None writes nothing.
+        among: benchmarks by name.
     """
     rows: list[Row] = []
     began = time.monotonic()
     for number, name in enumerate(names, start=1):
         print(f"{name}: measuring, {number} of {len(names)}", file=sys.stderr, flush=True)
-        rows += BENCHMARKS[name]()
+        rows += among[name]()
         if json_file is not None:
             write_rows(rows, json_file)
         taken, left = time.monotonic() - began, len(names) - number

@@ -37,18 +37,34 @@ def bench(
         bool,
         typer.Option("--prepare", help="train and cache the model; without --json measure nothing"),
     ] = False,
+    pictures: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--pictures", min=10, help="clusters alone, at this size; may be given several times"
+        ),
+    ] = None,
+    crowded: Annotated[
+        bool, typer.Option("--crowded", help="with --pictures: persons overlap, as real ones do")
+    ] = False,
 ) -> None:
     """Run one benchmark of a checkout and print its table.
 
     Example: fedklpr bench ranking --json ranking.json
     """
+    if (pictures or crowded) and name is not Benchmark.CLUSTERS:
+        raise SettingsError(f"--pictures and --crowded are for clusters, got {name}")
+    if crowded and not pictures:
+        raise SettingsError("--crowded needs --pictures N: `clusters` alone measures both kinds")
     suite = _suite(_CHECKOUT)
     if prepare:
         if name not in (Benchmark.WIRE, Benchmark.MERGE):
             raise SettingsError(f"--prepare is for wire and merge; {name} needs no trained model")
         model = suite.prepare_model()
         print(f"trained ResNet-50, seed {model.seed}, sha256 {model.sha256}")
-    if not prepare or json_file is not None:
+    if pictures:
+        sizes = suite.clusters_by_hand(pictures, crowded=crowded)
+        suite.measure(tuple(sizes), json_file=json_file, among=sizes)
+    elif not prepare or json_file is not None:
         suite.measure((name.value,), json_file=json_file)
 
 

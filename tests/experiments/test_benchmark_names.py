@@ -79,8 +79,11 @@ def test_merge_gives_its_rows_and_its_results_are_the_formulas(model):
     told = [row for row in rows if row["must"] is None]
     assert {row["name"] for row in told} == {
         "merge_survivors_over_flower",
+        "inspect_over_flower",
         "decode_merge_plain_over_flower",
         "compiled_loops_mb",
+        "server_models_8_bfloat16",
+        "server_models_8_bfloat16_merge",
     }
     assert all(row["ok"] for row in told)  # their `ok` is that of the result alone
 

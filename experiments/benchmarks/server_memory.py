@@ -1,0 +1,103 @@
+"""How much memory the server needs for a merge, in models; each measured in a fresh process."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
+from experiments.benchmarks.round_files import WIRES, arrivals_of, downlink, layout_in, load_model
+from experiments.benchmarks.rows import Row, make_row, value_at_most
+from fedklpr_flwr.algorithm.merging import merge_model
+from fedklpr_flwr.compiled import WORTH_COMPILING
+from fedklpr_flwr.federation.merge_round import run_merge_round
+from fedklpr_flwr.federation.update_coding import quantise_downlink
+from fedklpr_flwr.settings import compose_settings
+
+SERVER_MODELS, GROWTH = 3, 1.1
+
+
+def memory_rows(folder: str, model_mb: float, clients: Sequence[int]) -> list[Row]:
+    """Measure the rows of the server's memory.
+
+    `server_models_N` is its resident memory while it merges N clients, less what it has before it
+    holds any model, in models, less one; `compiled_loops_mb` what numba takes of the memory before,
+    once and whatever the model. `server_models_N_bfloat16`, N the first of `clients`, is of a lossy
+    wire: the merge and the quantise_downlink after it, with what went down and what that owed held
+    beside the model; `server_models_N_bfloat16_merge` is of that merge alone. Receiving, inspecting
+    and writing to disk have no part in these.
+
+    Args:
+        folder: what `write_round` has filled.
+        model_mb: the model's size.
+        clients: how many clients merge, ascending.
+
+    Returns:
+        Rows {name, value, unit, anchor, ratio, must, ok}.
+    """
+    loops_mb = in_fresh_process(compiled_loops_mb)
+    rows = [make_row("compiled_loops_mb", loops_mb, "MB", model_mb)]
+    models = [in_fresh_process(server_models, folder, count) for count in clients]
+    for count, held in zip(clients, models, strict=True):
+        must = SERVER_MODELS
+        rows.append(make_row(f"server_models_{count}", held, "models", 1, must, value_at_most))
+    lossy, lossy_merge = in_fresh_process(lossy_server_models, folder, clients[0])
+    name = f"server_models_{clients[0]}_bfloat16"
+    rows.append(make_row(name, lossy, "models", 1))
+    rows.append(make_row(f"{name}_merge", lossy_merge, "models", 1))
+    if len(clients) > 1:
+        name = f"server_models_{clients[-1]}_over_{clients[-2]}"
+        rows.append(make_row(name, models[-1] + 1, "models", models[-2] + 1, GROWTH))
+    return rows
+
+
+def compiled_loops_mb() -> float:
+    """What the compiled loops take of a process's memory, in MB; 0 without numba."""
+    before = resident_mb()
+    array = np.ones(WORTH_COMPILING, np.float32)
+    merge_model({"w": array}, lambda name: [lambda: (1.0, None, array)])
+    return resident_mb() - before - array.nbytes / 1e6
+
+
+def server_models(folder: str, clients: int) -> float:
+    """Merge so many clients from the files of a folder; the models held at the peak, less one."""
+    settings = compose_settings("drawn", WIRES["delta"])
+    compiled_loops_mb()  # code, which is no model
+    before, place = resident_mb(), Path(folder)
+    previous = load_model(place)
+    arrivals = arrivals_of(place, clients, "delta")
+    layout = layout_in(place, previous)
+    peak = peak_mb(partial(run_merge_round, previous, previous, arrivals, layout, settings))
+    model = sum(array.nbytes for array in previous.values()) / 1e6
+    return (peak - before) / model - 1
+
+
+def lossy_server_models(folder: str, clients: int) -> tuple[float, float]:
+    """The same with bfloat16, of the merge and of the quantisation after it, and of the merge.
+
+    What is held is what the server's state holds: as `OpenRound.merge` does, the model before is
+    let go between the two, and what went down and what it owed only after them.
+    """
+    settings = compose_settings("drawn", WIRES["bfloat16"])
+    compiled_loops_mb()
+    before, place = resident_mb(), Path(folder)
+    sent, residual = downlink(load_model(place), settings)
+    state = {"tensors": load_model(place), "sent": sent, "residual": residual}
+    del sent, residual
+    arrivals = arrivals_of(place, clients, "bfloat16")
+    layout = layout_in(place, state["tensors"])
+
+    def merge() -> None:
+        state["tensors"], _ = run_merge_round(
+            state["tensors"], state["sent"], arrivals, layout, settings
+        )
+
+    def send() -> None:
+        state["sent"], state["residual"] = quantise_downlink(
+            state["tensors"], state["residual"], settings.wire.values
+        )
+
+    model = sum(array.nbytes for array in state["tensors"].values()) / 1e6
+    merging, sending = ((peak_mb(work) - before) / model - 1 for work in (merge, send))
+    return max(merging, sending), merging
