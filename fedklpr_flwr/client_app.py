@@ -54,12 +54,12 @@ class ReidClient(NumPyClient):
 
     def fit(self, parameters: Arrays, config: Scalars) -> tuple[Arrays, int, Scalars]:
         """Train one round; returns the update's payload, the number of pictures, and scalars."""
-        payload, said = self._site.train(Task(**config), parameters[0].tobytes())
+        payload, said = self._site.train(Task(**config), parameters[0].data)
         return [np.frombuffer(payload, np.uint8)], int(said.get("examples", 0)), said
 
     def evaluate(self, parameters: Arrays, config: Scalars) -> tuple[float, int, Scalars]:
         """Keep and score the merged model; the loss is 1 - mAP, 0 without a test set."""
-        said = self._site.evaluate(Task(**config), parameters[0].tobytes())
+        said = self._site.evaluate(Task(**config), parameters[0].data)
         return 1.0 - float(said.get("map", 1.0)), 1, said
 
 
@@ -211,6 +211,6 @@ def _task(message: Message) -> Scalars:
 
 
 def _reply(message: Message, arrays: Arrays, said: Scalars) -> Message:
-    payload = arrays[0].tobytes() if arrays else b""
+    payload = arrays[0].data if arrays else b""
     content = RecordDict({PAYLOAD: payload_record(payload), REPORT: report_record(said)})
     return Message(content, reply_to=message)

@@ -21,11 +21,14 @@ from tiny_federation import (
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import MemoryStateError, RunError
+from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.personal_model import shared_layout
+from fedklpr_flwr.runtime import open_round
 from fedklpr_flwr.runtime.in_process import InProcessGrid
 from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, payload_record, read_payload
 from fedklpr_flwr.settings import load_settings
 from fedklpr_flwr.wire.codec import encode
+from fedklpr_flwr.wire.largest import largest_payload
 from fedklpr_flwr.wire.layout import Layout, layout_of
 from fedklpr_flwr.wire.sections import RAW
 from fedklpr_flwr.wire.table import FIRST_PLANE, open_front, seal
@@ -84,6 +87,10 @@ def with_a_truncated_payload(content, layout: Layout):
     content[PAYLOAD] = payload_record(read_payload(content)[:-100])
 
 
+def with_a_payload_far_too_long(content, layout: Layout):
+    content[PAYLOAD] = payload_record(bytes(3 * largest_payload(layout)))
+
+
 def with_an_empty_payload(content, layout: Layout):
     content[PAYLOAD] = payload_record(b"")
 
@@ -124,6 +131,7 @@ FAULTS = {
     "NaN weights": (after(with_nan_weights), "must be finite"),
     "wrong shape": (after(with_a_mask_of_the_wrong_shape), "another model"),
     "truncated": (after(with_a_truncated_payload), "checksum"),
+    "far too long": (after(with_a_payload_far_too_long), "a payload of this model has at most"),
     "empty": (after(with_an_empty_payload), "length"),
     "float arrays": (after(with_float_arrays), "one uint8 array"),
     "no report": (after(without_a_report), "'report'"),
@@ -163,6 +171,29 @@ def test_a_faulty_client_is_named_and_left_out_and_the_round_goes_on(
     assert reason in flower_log.text
     assert (run.row(1, "ash").status, run.row(1, "ash").weight) == ("merged", 1.0)
     assert run.model == without_birch.model, "something of the damaged reply was merged"
+
+
+def test_the_bytes_of_a_refused_update_count_as_they_were_sent(federate):
+    broken = interfering(after(with_a_truncated_payload), client="birch", round=1)
+    row = federate(ALONE, ONE_ROUND, app=broken).row(1, "birch")
+    assert row.status == "failed"
+    assert 0 < row.bytes_message_up - row.bytes_up < 20_000
+    assert row.bytes_bound == 0
+    assert row.bytes_paper == row.bytes_dense, "down alone: what is refused weighs nothing there"
+
+
+def test_a_payload_far_too_long_is_never_written(federate, monkeypatch):
+    written = []
+
+    def noted(path, content):
+        written.append(len(content))
+        write_atomically(path, content)
+
+    monkeypatch.setattr(open_round, "write_atomically", noted)
+    broken = interfering(after(with_a_payload_far_too_long), client="birch", round=1)
+    run = federate(ALONE, ONE_ROUND, app=broken)
+    assert run.row(1, "birch").bytes_up > 2 * max(written)
+    assert run.row(1, "ash").status == "merged"
 
 
 SCORES = {

@@ -11,6 +11,7 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.federation.clock import Clock
 from fedklpr_flwr.federation.final_training import fine_tune
 from fedklpr_flwr.federation.local_round import run_local_round
 from fedklpr_flwr.federation.mask_file import ArrayView
@@ -87,7 +88,7 @@ class SiteClient:
     def __init__(self, site: Site, settings: Settings, memory_root: Path) -> None:
         self._site, self._settings, self._memory_root = site, settings, memory_root
 
-    def train(self, task: Task, payload: bytes) -> tuple[bytes, Scalars]:
+    def train(self, task: Task, payload: bytes | memoryview) -> tuple[bytes, Scalars]:
         """Train one round from the model sent, or held since the last evaluation.
 
         Returns:
@@ -104,29 +105,33 @@ class SiteClient:
         result = run_local_round(
             network, self._site, memory, self._settings, task.round, initial=initial
         )
-        update, owed = encode_update(
-            result.update.tensors,
-            result.update.masks,
-            memory.masks,
-            opened.received,
-            memory.residual,
-            shared_layout(self._settings, task.round),
-            self._settings,
-        )
+        clock = Clock()
+        with clock.phase("encode"):
+            update, owed = encode_update(
+                result.update.tensors,
+                result.update.masks,
+                memory.masks,
+                opened.received,
+                memory.residual,
+                shared_layout(self._settings, task.round),
+                self._settings,
+            )
         folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
         said: Scalars = {
             "status": "ok",
             **result.update.report.to_dict(),
+            "seconds": {**result.update.report.seconds, **clock.seconds},
             "pictures_changed": changed,
         }
         if result.scores is not None:
             said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
         if is_private(self._settings):
+            said |= {"seconds": {}}  # withheld, as all of the report is
             said = {**self._cleared(said), "releases": folder.count_release(task.base_round)}
         return update, said
 
-    def evaluate(self, task: Task, payload: bytes) -> Scalars:
+    def evaluate(self, task: Task, payload: bytes | memoryview) -> Scalars:
         """Keep the merged model, and score it through this client's mask and personal parts."""
         opened = self._open(task, payload)
         if opened is None:
@@ -157,7 +162,7 @@ class SiteClient:
         opened.folder.store_final(float_state(network), task.round)
         return {} if scores is None else {"rank1_final": scores.rank1, "map_final": scores.map}
 
-    def _open(self, task: Task, payload: bytes) -> _Opened | None:
+    def _open(self, task: Task, payload: bytes | memoryview) -> _Opened | None:
         """The model this task starts from, or None where the model or the memory is not here."""
         folder = MemoryFolder(self._memory_root, task.run, self._site.name)
         # A client that receives every tensor spares itself reading the initial weights.

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.federation.mask_file import ArrayView, Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.open_files import allow_open_files
 from fedklpr_flwr.federation.personal_model import shared_layout
 from fedklpr_flwr.wire.codec import encode, open_payload, quantise
+from fedklpr_flwr.wire.largest import largest_payload
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import Payload, carries
 
@@ -29,15 +31,37 @@ Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, torch.Tensor]
 
 
-def carried_layout(content: bytes, settings: Settings, base_round: int) -> Layout:
+def refuse_too_long(content: bytes | memoryview, layout: Layout) -> None:
+    """Refuse what cannot be a payload by its length alone, before it is copied or stored.
+
+    Args:
+        content: what came as a payload.
+        layout: the tensors that travel.
+
+    Raises:
+        WireError: it is longer than any payload of the layout.
+    """
+    most = largest_payload(layout)
+    if len(content) > most:
+        raise WireError(
+            f"length: a payload of this model has at most {most} bytes, got {len(content)}; it "
+            "is damaged, or another model's"
+        )
+
+
+def carried_layout(content: bytes | memoryview, settings: Settings, base_round: int) -> Layout:
     """What a payload from the server carries: all that ever travels, or only what is still shared.
 
     Args:
         content: the payload.
         settings: the run's settings.
         base_round: the last round in which the client's update was merged.
+
+    Raises:
+        WireError: it is longer than any payload of the model.
     """
     whole = shared_layout(settings)
+    refuse_too_long(content, whole)
     return whole if carries(content, whole) else shared_layout(settings, base_round)
 
 

@@ -30,7 +30,12 @@ from fedklpr_flwr.federation.merge_round import (
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.privacy import epsilon, is_private
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
-from fedklpr_flwr.federation.update_coding import Arrays, dense_bytes, quantise_downlink
+from fedklpr_flwr.federation.update_coding import (
+    Arrays,
+    dense_bytes,
+    quantise_downlink,
+    refuse_too_long,
+)
 from fedklpr_flwr.report.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
@@ -107,8 +112,8 @@ class OpenRound:
         row.bytes_down += size
         row.bytes_paper += 4 * kept
 
-    def _count_up(self, row: Row, size: int, found: Inspection) -> None:
-        row.bytes_up += size
+    def _count_up(self, row: Row, found: Inspection) -> None:
+        """What an update holds, by the paper's count and the bound; its bytes count already."""
         row.bytes_paper += 4 * found.kept
         row.bytes_bound += found.bound
 
@@ -162,6 +167,8 @@ class OpenRound:
 
         def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
             row, payload = self.row(client), read_payload(reply.content)
+            row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
+            refuse_too_long(payload, self._layout)
             path = self._folder.payload_file(self.number, client)
             write_atomically(path, payload)
             report = TrainingReport.from_dict({"accuracy": None, **said})
@@ -170,7 +177,7 @@ class OpenRound:
             found = inspect_update(path, self._layout, known, sent, self._settings)
             write_atomically(self._folder.next_mask_file(client), masks_to_bytes(found.masks))
             report = replace(report, pruned=found.pruned)
-            self._count_up(row, len(payload), found)
+            self._count_up(row, found)
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
             self._releases[client] = releases

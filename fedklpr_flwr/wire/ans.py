@@ -13,6 +13,7 @@ _EIGHTHS = np.array(
 )
 _RAREST = 191  # 2^-24, the smallest share that the coder can express
 _HEADER = 3
+_BLOCK = 131_072  # plain bytes opened at once: the coder gives a symbol in four bytes
 
 
 def pack(plain: np.ndarray) -> bytes:
@@ -66,13 +67,16 @@ def unpack(data: memoryview, plain_bytes: int, field: str) -> np.ndarray:
     amount = plain_bytes * 8 // bits
     try:
         coder = _constriction().stream.stack.AnsCoder(words)
-        symbols = coder.decode(model, amount).astype(np.uint8)
+        plain = np.empty(plain_bytes, np.uint8)
+        for start in range(0, plain_bytes, _BLOCK):
+            block = plain[start : start + _BLOCK]
+            symbols = coder.decode(model, block.size * 8 // bits).astype(np.uint8)
+            symbols += np.uint8(lowest)
+            block[:] = symbols if bits == 8 else symbols[::2] | symbols[1::2] << 4
     except ValueError as fault:
         raise WireError(f"{field}: the ANS words do not open ({fault})") from fault
     if not coder.is_empty():
         raise WireError(f"{field}: ANS words are left after {amount} symbols")
-    symbols += np.uint8(lowest)
-    plain: np.ndarray = symbols if bits == 8 else symbols[::2] | symbols[1::2] << 4
     return plain
 
 

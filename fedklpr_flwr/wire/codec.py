@@ -16,6 +16,7 @@ from fedklpr_flwr.wire.forms import (
     from_symbols,
     to_symbols,
 )
+from fedklpr_flwr.wire.kept_values import BLOCK
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
 from fedklpr_flwr.wire.masks import (
     describe_mask,
@@ -111,9 +112,7 @@ def decode_dense(
         for spec, mask, values in opened:
             arrays[spec.name] = values
             if mask is not None:
-                full = np.zeros(spec.size, np.float32)
-                full[np.flatnonzero(mask)] = values
-                arrays[spec.name] = full.reshape(spec.shape)
+                arrays[spec.name] = _spread(values, mask)
             if spec.prunable:
                 masks[spec.name] = np.ones(spec.shape, np.bool_) if mask is None else mask
     return arrays, masks
@@ -179,6 +178,16 @@ def _keep(tensors: Arrays, masks: Arrays, spec: TensorSpec, form: int) -> _Kept:
         check_scales(scales, spec.name)
         steps = np.repeat(scales, counts)
     return _Kept(form, scales, steps, to_symbols(values, form, steps, spec.name))
+
+
+def _spread(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Put kept values in their places; in blocks, as positions are twice as large as the values."""
+    whole, flat, first = np.zeros(mask.shape, np.float32), mask.reshape(-1), 0
+    for start in range(0, flat.size, BLOCK):
+        places = np.flatnonzero(flat[start : start + BLOCK])
+        whole.reshape(-1)[start + places] = values[first : first + places.size]
+        first += places.size
+    return whole
 
 
 def _pick(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

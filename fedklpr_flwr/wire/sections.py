@@ -73,11 +73,17 @@ def open_section(coding: int, data: memoryview, plain_bytes: int, field: str) ->
         uint8 (plain_bytes,), read-only where it is the payload itself.
 
     Raises:
-        WireError: an unknown coding, or bytes that do not open to the expected length.
+        WireError: an unknown coding, more bytes than uncoded, or bytes that do not open to the
+            expected length.
     """
     opener = _OPENERS.get(coding)
     if opener is None:
         raise WireError(f"{field}: coding must be one of {sorted(_OPENERS)}, got {coding}")
+    if coding != RAW and len(data) > plain_bytes > 0:
+        raise WireError(
+            f"{field}: expected at most the {plain_bytes} bytes that it has uncoded, "
+            f"got {len(data)}"
+        )
     if plain_bytes == 0 and (coding != RAW or len(data)):
         raise WireError(f"{field}: expected nothing, got {len(data)} bytes of coding {coding}")
     return opener(data, plain_bytes, field)

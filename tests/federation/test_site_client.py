@@ -101,6 +101,20 @@ def test_a_whole_model_brings_the_mask_to_a_client_that_lost_it(
     assert said["pruned"] > pruning_ratio(masks)
 
 
+def test_a_payload_too_long_is_refused_by_its_length_and_not_kept(client, model, tmp_path):
+    long = memoryview(bytes(10 * len(model[0])))
+    with pytest.raises(WireError, match=f"at most .* bytes, got {len(long)}"):
+        client.evaluate(task(model, 0), long)
+    assert not list(tmp_path.rglob("received-*"))
+
+
+def test_the_seconds_of_encoding_are_told(client, model):
+    client.evaluate(task(model, 0), model[0])
+    _, said = client.train(task(model), b"")
+    assert said["seconds"]["encode"] > 0
+    assert said["seconds"].keys() > {"encode", "train"}
+
+
 def test_a_damaged_payload_is_an_error_and_is_not_kept(client, model, tmp_path, tiny_site):
     spoilt = bytearray(model[0])
     spoilt[len(spoilt) // 2] ^= 1

@@ -4,11 +4,12 @@ import pytest
 from fuzz_codec import corpus, fuzz, judge
 
 
-def test_six_thousand_damaged_payloads_do_no_harm():
-    result = fuzz(6_000, seed=1)
+def test_three_thousand_damaged_payloads_do_no_harm():
+    result = fuzz(3_000, seed=1)
     assert result["faults"] == []
-    assert result["outcomes"]["checksum repaired: refused"] > 1_000
-    assert result["outcomes"]["checksum repaired: a model"] > 50
+    assert result["outcomes"]["checksum repaired: refused"] > 500
+    assert result["outcomes"]["checksum repaired: a model"] > 25
+    assert result["with_a_large_tensor"] > 25
 
 
 def test_the_judge_notices_damage_that_goes_unrefused():

@@ -85,3 +85,12 @@ def test_a_name_that_is_a_number_and_a_group_is_refused(names):
     content = RecordDict({REPORT: ConfigRecord(dict.fromkeys(names, 1.0))})
     with pytest.raises(WireError, match="must name 'seconds' once"):
         read_report(content)
+
+
+def test_a_payload_is_read_where_it_lies_and_must_be_as_long_as_it_says():
+    record = payload_record(bytes(1000))
+    whole = record["0"].data
+    assert read_payload(RecordDict({PAYLOAD: record})).obj is whole, "it was copied"
+    longer = ArrayRecord({"0": Array("uint8", (1000,), "numpy.ndarray", whole + b"x")})
+    with pytest.raises(WireError, match="it says 1000 bytes, 1001 came"):
+        read_payload(RecordDict({PAYLOAD: longer}))

@@ -21,7 +21,7 @@ from fedklpr_flwr.report.told_run import ToldRun
 from fedklpr_flwr.wording import counted
 
 _NAMED = 6
-_PHASES = ("label", "train", "measure", "prune", "encode", "send", "merge", "evaluate")
+_PHASES = ("label", "train", "measure", "prune", "encode", "merge", "evaluate")
 
 
 def section(title: str, said: str, *children: Child, wide: bool = False) -> Markup:
