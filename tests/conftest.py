@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,12 @@ from fedklpr_flwr.settings import compose_settings
 
 @pytest.fixture(scope="session", autouse=True)
 def quiet_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One thread, as a client trains with; caches away from the user's own."""
+    """One thread, as a client trains with; caches away from the user's own.
+
+    A shell's background job begins with SIGINT ignored, and so would all that the tests start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     os.environ["FEDKLPR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
