@@ -1,6 +1,8 @@
 """The k-reciprocal Jaccard distance between pictures, where it is small, in O(N k) memory."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 
-_BLOCK = 6_000_000  # list entries compared at once
-_MEETINGS = 2**18  # pairs of masses compared at once: few enough to stay in the cache
+_BLOCK = 2**18  # list entries compared at once
+_MEETINGS = 2**19  # pairs of masses that a thread compares at once: few enough for its cache
 
 
 def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_matrix":
@@ -147,28 +149,40 @@ def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     """
     from scipy.sparse import coo_matrix
 
-    count = mass.shape[0]
     by_column, place = _by_column(mass)
     below = by_column.indptr[1:][mass.indices] - place
-    least = (1 - 1e-6) * 2 * (1 - eps) / (2 - eps)  # a sieve; the distance itself decides below
-    pairs = []
-    for start, stop in _row_blocks(np.append(0, np.cumsum(below))[mass.indptr]):
-        entries = slice(mass.indptr[start], mass.indptr[stop])
-        shared = _shared_mass(
-            mass[start:stop], by_column, place[entries], below[entries], first_column=start
-        )
-        cells = np.flatnonzero(shared >= least)
-        i, j = np.divmod(cells, count - start)
-        shared = shared[cells]
-        distance = np.maximum(1 - shared / (2 - shared), 0)
-        distance[i == j] = 0  # whatever the rounding of the masses says
-        near = distance <= eps
-        pairs.append((i[near] + start, j[near] + start, distance[near].astype(np.float32)))
-    row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    blocks = _row_blocks(np.append(0, np.cumsum(below))[mass.indptr])
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        pairs = threads.map(partial(_block_within, mass, by_column, place, below, eps), blocks)
+        row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     off = row != column
     both_ways = (np.append(row, column[off]), np.append(column, row[off]))
     # By way of COO: adding the transpose in CSR would drop the stored zeros.
-    return coo_matrix((np.append(stored, stored[off]), both_ways), (count, count)).tocsr()
+    return coo_matrix((np.append(stored, stored[off]), both_ways), mass.shape).tocsr()
+
+
+def _block_within(
+    mass: "csr_matrix",
+    by_column: "csc_matrix",
+    place: Indices,
+    below: Indices,
+    eps: float,
+    rows: tuple[int, int],
+) -> tuple[Indices, Indices, NDArray[np.float32]]:
+    """Find the pairs i <= j up to eps of some rows i: their rows, columns and distances."""
+    start, stop = rows
+    entries = slice(mass.indptr[start], mass.indptr[stop])
+    shared = _shared_mass(
+        mass[start:stop], by_column, place[entries], below[entries], first_column=start
+    )
+    least = (1 - 1e-6) * 2 * (1 - eps) / (2 - eps)  # a sieve; the distance itself decides
+    cells = np.flatnonzero(shared >= least)
+    i, j = np.divmod(cells, mass.shape[0] - start)
+    shared = shared[cells]
+    distance = np.maximum(1 - shared / (2 - shared), 0)
+    distance[i == j] = 0  # whatever the rounding of the masses says
+    near = distance <= eps
+    return i[near] + start, j[near] + start, distance[near].astype(np.float32)
 
 
 def _by_column(matrix: "csr_matrix") -> tuple["csc_matrix", Indices]:

@@ -76,10 +76,31 @@ def test_the_bound_holds_for_the_worst_rounding() -> None:
     features = signs.sign() * (1 + 2.0**-8 + 2.0**-12)
     rounded = neighbours._Rounded.of(features)
     rough = (rounded.values @ rounded.values.T).float()
-    own = torch.arange(200)
-    for column in range(200):
-        bound = rounded.largest_off_list(own, rough[:, column])
-        assert bool((features @ features[column] <= bound).all())
+    off = rounded.farthest_off(torch.arange(200), rough)
+    assert bool(((features @ features.T - rough).abs() <= off).all())
+
+
+@pytest.mark.parametrize("wide", [1, 2, 64])
+def test_the_bound_holds_where_only_the_result_is_rounded(wide: int) -> None:
+    """The features are bfloat16 numbers already: nothing but their product is rounded."""
+    features = torch.randn(300, wide, generator=torch.Generator().manual_seed(wide))
+    features = features.bfloat16().float()
+    rounded = neighbours._Rounded.of(features)
+    assert not rounded.errors.any()
+    rough = (rounded.values @ rounded.values.T).float()
+    off = rounded.farthest_off(torch.arange(300), rough)
+    exact = features.double() @ features.double().T
+    assert bool(((exact - rough).abs() <= off).all())
+
+
+@pytest.mark.parametrize(("count", "k"), [(1, 1), (7, 7), (9, 4), (100, 3), (103, 10), (1000, 7)])
+def test_the_largest_by_groups_are_the_largest(count: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    values = torch.randint(0, 40, (30, count), generator=generator).bfloat16()
+    best, columns = neighbours._largest_by_groups(values, k)
+    assert torch.equal(best, values.topk(k, dim=1).values)
+    assert torch.equal(values.gather(1, columns), best)
+    assert all(len(set(row)) == k for row in columns.tolist())
 
 
 def test_no_row_has_no_neighbour() -> None:
