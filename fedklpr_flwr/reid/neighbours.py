@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_BLOCK = 6_000_000  # similarities held at once, whatever N: 24 MB of float32
+_BLOCK = 6_000_000  # similarities held at once, but
+_ROWS = 400  # at least those of so many rows, since for each block all features are read
 _ROUNDING = 2.0**-8  # largest relative error of a number rounded to bfloat16
 _ABOVE_ALL = torch.finfo(torch.bfloat16).max  # a row's similarity to itself: it comes first
 
@@ -32,7 +33,7 @@ def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     size = 2 * k  # long enough to prove nearly every row
     shortlist = features.device.type == "cpu" and size < count and _multiplies_bfloat16()
     rounded = _Rounded.of(features) if shortlist else None
-    rows = max(1, _BLOCK // max(1, count))
+    rows = max(_ROWS, _BLOCK // max(1, count))
     parts = [torch.empty(0, k, dtype=torch.int64)]
     for start in range(0, count, rows):
         own = torch.arange(start, min(start + rows, count), device=features.device)

@@ -51,6 +51,7 @@ def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     features = whole_numbers(50, 4, seed=3)
     whole = nearest_neighbours(features, 8)
     monkeypatch.setattr(neighbours, "_BLOCK", 150)
+    monkeypatch.setattr(neighbours, "_ROWS", 1)
     assert torch.equal(nearest_neighbours(features, 8), whole)
 
 
