@@ -143,8 +143,8 @@ class _Rounded:
     def of(cls, features: Tensor) -> "_Rounded":
         """Round features, in blocks: a float32 copy of all of them would double the memory."""
         rounded = cls(features.bfloat16(), *features.new_empty(2, len(features)))
-        for start in range(0, len(features), 4096):
-            block = slice(start, start + 4096)
+        for start in range(0, len(features), 512):
+            block = slice(start, start + 512)
             back = rounded.values[block].float()
             rounded.lengths[block] = back.norm(dim=1)
             rounded.errors[block] = back.sub_(features[block]).norm(dim=1)
