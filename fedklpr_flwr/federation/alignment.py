@@ -6,9 +6,10 @@
 
 Each change counts with length 1 in the others' mean, so that a huge one leads nobody astray. Late
 in a run an honest cosine of one round may lie within chance of zero, where noise lies always; the
-running mean keeps them apart. Where the median itself is within chance, nobody can be told from
-anybody, and all are trusted. Source: the ReLU-cosine trust of FLTrust (Cao et al. 2021); the
-others' mean in place of a server's own update, the running mean, and the median, are ours.
+running mean keeps them apart, since chance makes less and less of it. Where the median itself is
+within chance, nobody can be told from anybody, and all are trusted. Source: the ReLU-cosine trust
+of FLTrust (Cao et al. 2021); the others' mean in place of a server's own update, the running mean,
+and the median, are ours.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ SAMPLED = 262_144
 """Weights looked at: the cosine of two unrelated changes is then within 0.002, as a rule."""
 
 _CHANCE = 4.0
-"""Standard deviations of a cosine by chance, 1 / sqrt(n), that a median must be above."""
+"""Standard deviations by chance that a median must be above, see `Agreement.chance`."""
 
 _NEW = 1 / 3
 """What a round counts in the running cosine: honest ones change slowly, chance does not."""
@@ -53,11 +54,25 @@ class Agreement:
 
     Attributes:
         cosine: in [-1, 1], the running mean over its rounds.
-        common: the sampled weights that it and anybody else hold in this round.
+        rounds: how many that were, at least 1.
+        common: the sampled weights that it and anybody else held in the last of them.
     """
 
     cosine: float
-    common: int
+    rounds: int
+    common: int = 0
+
+    @property
+    def chance(self) -> float:
+        """The standard deviation that the cosine would have if nothing but chance made it.
+
+        One round's is 1 / sqrt(n) on n weights; of independent rounds, a running mean's variance is
+        (1-a)^2(r-1) + a^2 (1 + (1-a)^2 + ... + (1-a)^2(r-2)) of that.
+        """
+        kept = (1 - _NEW) ** 2
+        first = kept ** float(self.rounds - 1)
+        share = first + _NEW**2 * (1 - first) / (1 - kept)
+        return float(np.sqrt(share / max(self.common, 1)))
 
 
 def sampled_places(layout: Layout, settings: Settings) -> Places:
@@ -132,13 +147,13 @@ def alignment_share(settings: Settings) -> float | None:
 
 
 def running_cosines(
-    changes: Mapping[str, Change | None], before: Mapping[str, float]
+    changes: Mapping[str, Change | None], before: Mapping[str, Agreement]
 ) -> dict[str, Agreement]:
     """How each client's changes have agreed with the others', of those that changed anything.
 
     Args:
         changes: of the clients that count, by name.
-        before: the running cosines up to the round before; new clients have none.
+        before: what this said in each client's round before; new clients have none.
 
     Returns:
         By client; empty where there are too few to say who stands out, or a change is not known.
@@ -154,8 +169,9 @@ def running_cosines(
     found = {}
     for row, client in enumerate(known):
         cosine, common = _cosine_to_others(unit, held, row)
-        earlier = before.get(client, cosine)
-        found[client] = Agreement(earlier + _NEW * (cosine - earlier), common)
+        earlier = before.get(client, Agreement(cosine, rounds=0))
+        mean = earlier.cosine + _NEW * (cosine - earlier.cosine)
+        found[client] = Agreement(mean, earlier.rounds + 1, common)
     return found
 
 
@@ -169,9 +185,9 @@ def trust(agreements: Mapping[str, Agreement], share: float) -> dict[str, float]
     if not agreements:
         return {}
     cosines = np.array([agreement.cosine for agreement in agreements.values()])
-    common = np.median([agreement.common for agreement in agreements.values()])
+    chance = np.median([agreement.chance for agreement in agreements.values()])
     median = float(np.median(cosines))
-    if median <= _CHANCE / max(float(common), 1.0) ** 0.5:
+    if median <= _CHANCE * float(chance):
         return dict.fromkeys(agreements, 1.0)
     factors = np.clip(cosines / (share * median), 0.0, 1.0)
     return {client: float(factor) for client, factor in zip(agreements, factors, strict=True)}

@@ -18,7 +18,7 @@ from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_mode
 from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.federation.alignment import Change, ChangeMeter, sampled_places
+from fedklpr_flwr.federation.alignment import Agreement, Change, ChangeMeter, sampled_places
 from fedklpr_flwr.federation.defence import LengthMeter, Lengths, ShortenedValues, norm_bound
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
@@ -128,7 +128,7 @@ def run_merge_round(
     arrivals: Sequence[Arrival],
     layout: Layout,
     settings: Settings,
-    cosines: Mapping[str, float] | None = None,
+    before: Mapping[str, Agreement] | None = None,
 ) -> tuple[dict[str, np.ndarray], MergeNotes]:
     """Merge a round's updates; the result does not depend on the order of arrival.
 
@@ -138,13 +138,13 @@ def run_merge_round(
         arrivals: the valid updates.
         layout: the tensors that travel in this round; the others stay as they are.
         settings: the run's settings.
-        cosines: the clients' running cosines up to the round before, see alignment.py.
+        before: the clients' agreements in the rounds before, see alignment.py.
 
     Returns:
         The merged model, and how it was weighed.
     """
     ordered = sorted(arrivals, key=lambda arrival: arrival.client)
-    notes = weigh_round(ordered, layout, settings, cosines or {})
+    notes = weigh_round(ordered, layout, settings, before or {})
     counted = [a for a in ordered if notes.weight[a.client] > 0]
     threads = os.cpu_count() or 1
     files = [(arrival.payload, arrival.known_masks) for arrival in counted]

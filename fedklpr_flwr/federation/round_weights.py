@@ -16,7 +16,13 @@ from fedklpr_flwr.algorithm.weighting import (
     pruning_weights,
     uniform_weights,
 )
-from fedklpr_flwr.federation.alignment import Change, alignment_share, running_cosines, trust
+from fedklpr_flwr.federation.alignment import (
+    Agreement,
+    Change,
+    alignment_share,
+    running_cosines,
+    trust,
+)
 from fedklpr_flwr.federation.defence import Lengths, bounded, damaged, norm_bound, shortening
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.wire.layout import Layout
@@ -32,7 +38,7 @@ class MergeNotes:
         weight: what was merged with.
         shortened: the factors of updates that stood out, see defence.py; empty for all others.
         trust: by client, see alignment.py; empty where it is not asked.
-        cosine: the running cosine of those that were compared; likewise.
+        agreements: of those that were compared; likewise.
     """
 
     klaw: Mapping[str, float]
@@ -40,7 +46,7 @@ class MergeNotes:
     weight: Mapping[str, float]
     shortened: Mapping[str, Lengths] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
-    cosine: Mapping[str, float] = field(default_factory=dict)
+    agreements: Mapping[str, Agreement] = field(default_factory=dict)
 
     @property
     def left_out(self) -> set[str]:
@@ -73,7 +79,10 @@ class Update(Protocol):
 
 
 def weigh_round(
-    updates: Sequence[Update], layout: Layout, settings: Settings, cosines: Mapping[str, float]
+    updates: Sequence[Update],
+    layout: Layout,
+    settings: Settings,
+    before: Mapping[str, Agreement],
 ) -> MergeNotes:
     """How a round is weighed, and whose update is shortened.
 
@@ -81,12 +90,12 @@ def weigh_round(
         updates: in the order of merging.
         layout: the tensors that travel.
         settings: the run's settings.
-        cosines: the clients' running cosines up to the round before.
+        before: the clients' agreements in the rounds before.
     """
     share = alignment_share(settings)
     working = [update for update in updates if not update.report.idle]
     changes = {update.client: update.change for update in working}
-    agreements = running_cosines(changes, cosines) if share else {}
+    agreements = running_cosines(changes, before) if share else {}
     trusted = trust(agreements, share) if share else {}
     lengths = {update.client: update.lengths for update in working}
     shortened = shortening(lengths, norm_bound(settings))
@@ -96,7 +105,7 @@ def weigh_round(
         weigh(clients, reports, layout, settings, factors, shortened),
         shortened=shortened,
         trust=trusted,
-        cosine={client: found.cosine for client, found in agreements.items()},
+        agreements=agreements,
     )
 
 

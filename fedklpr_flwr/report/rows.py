@@ -31,6 +31,7 @@ class Row:
             privacy=local_dp and settings that leak nothing; else null; the largest.
         trust: the factor of its weight by how far its direction agrees with the others', 1 = whole
             (`defence.alignment`); null where that is not asked.
+        alignment: how far that is, the running mean of its rounds' cosines; likewise.
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
@@ -60,6 +61,7 @@ class Row:
     weight: float = 0.0
     shortened: float | None = None
     trust: float | None = None
+    alignment: float | None = None
     divergence: float | None = None
     cosine_distance: float | None = None
     loss: float | None = None

@@ -218,15 +218,17 @@ class OpenRound:
     def merge(self, state: ServerState) -> None:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
-        cosines = {c: s.cosine for c, s in state.clients.items() if s.cosine is not None}
+        before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         state.tensors, notes = run_merge_round(
-            state.tensors, state.sent, arrivals, self._layout, self._settings, cosines
+            state.tensors, state.sent, arrivals, self._layout, self._settings, before
         )
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
             row.weight = notes.weight[client]
             row.trust = notes.trust.get(client)
+            compared = notes.agreements.get(client, before.get(client))
+            row.alignment = compared.cosine if compared else None
             if client in notes.shortened:
                 row.shortened = min(notes.shortened[client])
                 told = "round %d: %s's update stood out and was shortened to %.2g of its length"
@@ -241,7 +243,8 @@ class OpenRound:
                 mask_hash=self._hashes[client],
                 examples=arrival.report.examples,
                 pruned=arrival.report.pruned,
-                cosine=notes.cosine.get(client, cosines.get(client)),
+                cosine=row.alignment,
+                compared=compared.rounds if compared else 0,
                 releases=max(state.clients[client].releases, self._releases[client]),
             )
         for known in state.clients.values():

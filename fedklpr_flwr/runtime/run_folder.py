@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.federation.alignment import Agreement
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.runtime.folder_lock import SERVER, hold
 from fedklpr_flwr.runtime.state_record import VERSION, check_record, journal_moves
@@ -49,6 +50,7 @@ class ClientState:
         examples: pictures it trains from, as last reported.
         pruned: share of the prunable weights that its mask prunes.
         cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
+        compared: the rounds in which they were compared.
         releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
             it was sent, whatever came of them, or as many as it counted itself.
     """
@@ -59,7 +61,13 @@ class ClientState:
     examples: int = 0
     pruned: float = 0.0
     cosine: float | None = None
+    compared: int = 0
     releases: int = 0
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How its changes have agreed with the others' in its rounds before."""
+        return None if self.cosine is None else Agreement(self.cosine, max(1, self.compared))
 
 
 @dataclass

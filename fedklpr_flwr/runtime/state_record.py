@@ -17,6 +17,7 @@ _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": in
 _CLIENT_SINCE = {
     "pruned": (int, float),
     "cosine": (int, float, NoneType),
+    "compared": int,
     "releases": int,
 }
 

@@ -5,6 +5,7 @@ import pytest
 
 from fedklpr_flwr.federation import alignment
 from fedklpr_flwr.federation.alignment import (
+    Agreement,
     Change,
     ChangeMeter,
     alignment_share,
@@ -75,13 +76,32 @@ def test_two_clients_or_no_question_give_no_answer(tiny_settings):
 
 
 def test_earlier_rounds_count_so_that_chance_does_not_free_noise_nor_hush_the_honest():
-    agreed = {**{f"good-{n}": 0.4 for n in range(1, 7)}, "noise": 0.0}
+    agreed = {**{f"good-{n}": Agreement(0.4, 5) for n in range(1, 7)}, "noise": Agreement(0.0, 5)}
     lucky = six(noise=change(8, way=0.1))  # one round by chance a little the common way
     alone = factors_of(lucky)["noise"]
     assert 0 < factors_of(lucky, agreed)["noise"] < alone / 1.5
     other = six(**{"good-6": change(6, way=0.02)})  # and an honest one a round across
     assert factors_of(other)["good-6"] < 0.5
     assert factors_of(other, agreed)["good-6"] == 1
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 10])
+def test_what_chance_makes_of_a_running_mean_is_what_its_formula_says(rounds):
+    draws = np.random.default_rng(rounds).standard_normal((rounds, 100_000))
+    mean = draws[0]
+    for drawn in draws[1:]:
+        mean = mean + alignment._NEW * (drawn - mean)
+    assert Agreement(0.5, rounds, 400).chance == pytest.approx(mean.std() / 20, rel=0.02)
+
+
+def test_a_weak_agreement_of_many_rounds_tells_what_one_round_cannot():
+    weak = 3 / SAMPLED**0.5  # within the chance of one round, beyond that of ten
+    found = {f"good-{n}": weak for n in range(6)} | {"noise": 0.0}
+    once = trust({client: Agreement(cosine, 1, SAMPLED) for client, cosine in found.items()}, 0.3)
+    often = trust({client: Agreement(cosine, 10, SAMPLED) for client, cosine in found.items()}, 0.3)
+    assert set(once.values()) == {1.0}
+    assert often.pop("noise") == 0
+    assert set(often.values()) == {1.0}
 
 
 @pytest.mark.parametrize("masked", [True, False])
