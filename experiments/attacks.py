@@ -1,13 +1,13 @@
 """What two hostile clients of eight can do to the honest six, with the defences of a deployment.
 
-    python experiments/attacks.py --out runs/attacks       # three seeds; about 75 minutes of a core
+    python experiments/attacks.py --out runs/attacks       # three seeds; about 80 minutes of a core
     python experiments/attacks.py --out runs/try --rounds 2 --seeds 0       # to see that it works
 
 Two of the drawn sites send, instead of what they learnt, noise (the received model and normal noise
-as large as its weights), a huge update (a thousand times what they learnt), both with the largest
-divergence they may say, or the opposite of what they learnt, three times. Runs that are whole are
-kept, and those that were stopped go on. The honest six are compared with a federation in which the
-two never were.
+as large as its weights), both the same noise, a huge update (a thousand times what they learnt),
+all with the largest divergence they may say, or the opposite of what they learnt, three times. Runs
+that are whole are kept, and those that were stopped go on. The honest six are compared with a
+federation in which the two never were.
 """
 
 import argparse
@@ -38,27 +38,30 @@ TRIMMED = ("method.merge=trimmed_mean", "defence.trim=0.25")
 RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "six": (None, DEFENCE),
     "noise": ("noise", DEFENCE),
+    "same_noise": ("same_noise", DEFENCE),
     "huge": ("huge", DEFENCE),
     "six_trimmed": (None, (*DEFENCE, *TRIMMED)),
     "sign_flipped": ("sign_flipped", (*DEFENCE, *TRIMMED)),
 }
 """A run's name: what the two send (None = they are not there), and its overrides."""
-AGAINST = {"noise": "six", "huge": "six", "sign_flipped": "six_trimmed"}
+AGAINST = {"noise": "six", "same_noise": "six", "huge": "six", "sign_flipped": "six_trimmed"}
 MOST_LOST = 0.03
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def spoilt(kind: str, tensors: Tensors, received: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def spoilt(
+    kind: str, tensors: Tensors, received: Mapping[str, np.ndarray], seed: int
+) -> dict[str, Any]:
     """What a hostile client sends in place of its tensors.
 
     Variances stay positive, or the server would refuse the update.
     """
-    random = torch.Generator().manual_seed(int(next(iter(tensors.values())).abs().sum() * 1e3))
+    random = torch.Generator().manual_seed(seed)
     sent = {}
     for name, value in tensors.items():
         base = torch.from_numpy(received[name])
-        if kind == "noise":
+        if kind.endswith("noise"):
             size = float(base.std(correction=0))
             bad = base + size * torch.randn(base.shape, generator=random)
         else:
@@ -75,18 +78,20 @@ def run_one(name: str, seed: int, folder: Path, words: Sequence[str]) -> None:
     if kind is None:
         words.append(without_hostile())
     prepared = prepare(words)
-    honest_encoding, attacking = site_client.encode_update, [False]
+    honest_encoding, attacking, drawn = site_client.encode_update, [False], [0]
 
     def encode(tensors: Tensors, masks: Any, known: Any, received: Any, *rest: Any) -> Any:
         if attacking[0]:
             assert kind is not None
-            tensors = spoilt(kind, tensors, received)
+            tensors = spoilt(kind, tensors, received, drawn[0])
             tensors = {n: t * masks[n] if n in masks else t for n, t in tensors.items()}
         return honest_encoding(tensors, masks, known, received, *rest)
 
     def app(message: Message, context: Context) -> Message:
         number = int(context.node_config["partition-id"])
         attacking[0] = kind is not None and prepared.settings.data.clients[number].name in HOSTILE
+        own = 0 if kind == "same_noise" else 1 + number
+        drawn[0] = 10_000 * seed + 100 * int(message.metadata.group_id or 0) + own
         reply = client_app.app(message, context)
         if attacking[0] and message.metadata.message_type == "train" and kind != "sign_flipped":
             reply.content["report"]["divergence"] = 1e9

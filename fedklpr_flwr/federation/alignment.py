@@ -1,18 +1,19 @@
-"""Who goes another way than all others: noise and poison have no direction in common with learning.
+"""Who goes another way than the others: noise and poison have no direction in common with learning.
 
-    c_k = cos(change_k, mean of the others' changes)      on a sample of the weights that k holds
-    C_k <- C_k + (c_k - C_k) / 3                           over the rounds k took part in
+    c_kj = cos(change_k, change_j)          on a sample of the weights that both hold
+    c_k = median_j c_kj                     over the round's other clients
+    C_k <- C_k + (c_k - C_k) / 3            over the rounds k took part in
     trust_k = min(1, max(0, C_k) / (share x median_j C_j))
 
-Each change counts with length 1 in the others' mean, so that a huge one leads nobody astray. Late
-in a run an honest cosine of one round may lie within chance of zero, where noise lies always; the
-running mean keeps them apart, since chance makes less and less of it. Where the median itself is
-within chance, nobody can be told from anybody, and all are trusted. Source: the ReLU-cosine trust
-of FLTrust (Cao et al. 2021); the others' mean in place of a server's own update, the running mean,
-and the median, are ours.
+By the median, fewer than half cannot vouch for each other: two that send one and the same noise
+agree with nobody else. Nor does the length of a change count. Late in a run an honest cosine of one
+round may lie within chance of zero, where noise lies always; the running mean keeps them apart,
+since chance makes less and less of it. Where the median itself is within chance, nobody can be told
+from anybody, and all are trusted. Source: the ReLU-cosine trust of FLTrust (Cao et al. 2021); the
+other clients in place of a server's own update, the running mean, and the medians, are ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ _CHANCE = 4.0
 
 _NEW = 1 / 3
 """What a round counts in the running cosine: honest ones change slowly, chance does not."""
+
+_CHUNK = 16_384  # sampled weights of all clients compared at once
 
 Places = Mapping[str, NDArray[np.int64]]
 
@@ -55,7 +58,7 @@ class Agreement:
     Attributes:
         cosine: in [-1, 1], the running mean over its rounds.
         rounds: how many that were, at least 1.
-        common: the sampled weights that it and anybody else held in the last of them.
+        common: the sampled weights that it and another held in the last of them, as a rule.
     """
 
     cosine: float
@@ -64,7 +67,7 @@ class Agreement:
 
     @property
     def chance(self) -> float:
-        """The standard deviation that the cosine would have if nothing but chance made it.
+        """The standard deviation that the cosine with another would have by chance alone.
 
         One round's is 1 / sqrt(n) on n weights; of independent rounds, a running mean's variance is
         (1-a)^2(r-1) + a^2 (1 + (1-a)^2 + ... + (1-a)^2(r-2)) of that.
@@ -164,14 +167,14 @@ def running_cosines(
     known = {client: change for client, change in known.items() if change.values.any()}
     if len(known) < FEWEST:
         return {}
-    held = np.stack([change.held for change in known.values()])
-    unit = np.stack([_unit(change.values) for change in known.values()])
+    cosines, common = _pairs(list(known.values()))
     found = {}
     for row, client in enumerate(known):
-        cosine, common = _cosine_to_others(unit, held, row)
+        cosine = float(np.median(np.delete(cosines[row], row)))
         earlier = before.get(client, Agreement(cosine, rounds=0))
         mean = earlier.cosine + _NEW * (cosine - earlier.cosine)
-        found[client] = Agreement(mean, earlier.rounds + 1, common)
+        weights = int(np.median(np.delete(common[row], row)))
+        found[client] = Agreement(mean, earlier.rounds + 1, weights)
     return found
 
 
@@ -193,15 +196,16 @@ def trust(agreements: Mapping[str, Agreement], share: float) -> dict[str, float]
     return {client: float(factor) for client, factor in zip(agreements, factors, strict=True)}
 
 
-def _unit(values: Array) -> NDArray[np.float64]:
-    return values / float(np.linalg.norm(values.astype(np.float64)))
-
-
-def _cosine_to_others(unit: NDArray[np.float64], held: Array, row: int) -> tuple[float, int]:
-    """The cosine, and on how many weights, those that the client and anybody else hold."""
-    holders = held.sum(axis=0) - held[row]
-    common = held[row] & (holders > 0)
-    others = (unit.sum(axis=0) - unit[row])[common] / holders[common]
-    own = unit[row][common]
-    lengths = float(np.linalg.norm(own) * np.linalg.norm(others))
-    return float(own @ others) / lengths if lengths > 0 else 0.0, int(common.sum())
+def _pairs(changes: Sequence[Change]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Each pair's cosine on the weights that both hold, and how many these are: (n,n), twice."""
+    count, sampled = len(changes), changes[0].held.size
+    products, squares, common = np.zeros((3, count, count))
+    for start in range(0, sampled, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        values = np.stack([change.values[part] for change in changes]).astype(np.float64)
+        held = np.stack([change.held[part] for change in changes]).astype(np.float64)
+        products += values @ values.T
+        squares += values**2 @ held.T  # of the row's client, where the column's holds the weight
+        common += held @ held.T
+    lengths = np.sqrt(squares * squares.T)
+    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0), common

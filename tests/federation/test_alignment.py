@@ -48,6 +48,31 @@ def test_a_huge_update_leads_nobody_astray():
     assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
 
 
+def test_two_that_send_the_same_noise_do_not_vouch_for_each_other():
+    same = change(8, way=0)
+    factors = factors_of(six(noise=same, twin=same))
+    assert factors["noise"] == factors["twin"] < 0.25
+    assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
+
+
+def test_the_cosines_are_those_of_a_slow_loop():
+    random = np.random.default_rng(6)
+    changes = [change(n, way=n % 3, held=random.random(SAMPLED) < 0.4) for n in range(4)]
+    cosines, common = alignment._pairs(changes)
+    for i, one in enumerate(changes):
+        for j, other in enumerate(changes):
+            both = one.held & other.held
+            a, b = one.values[both].astype(np.float64), other.values[both].astype(np.float64)
+            assert common[i, j] == both.sum()
+            assert cosines[i, j] == pytest.approx(a @ b / np.sqrt(a @ a * (b @ b)))
+
+
+def test_clients_that_hold_nothing_in_common_say_nothing_of_each_other():
+    halves = np.arange(SAMPLED) % 2 == 0
+    cosines, common = alignment._pairs([change(1, held=halves), change(2, held=~halves)])
+    assert cosines[0, 1] == common[0, 1] == 0
+
+
 def test_only_weights_that_both_hold_are_compared():
     held = np.random.default_rng(3).random(SAMPLED) < 0.3
     factors = factors_of(six(sparse=change(9, held=held), poison=change(9, way=-1, held=held)))
