@@ -23,7 +23,7 @@ from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import MemoryStateError, RunError
 from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.federation.personal_model import shared_layout
-from fedklpr_flwr.runtime import open_round
+from fedklpr_flwr.runtime import spool
 from fedklpr_flwr.runtime.in_process import InProcessGrid
 from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, payload_record, read_payload
 from fedklpr_flwr.settings import load_settings
@@ -189,7 +189,7 @@ def test_a_payload_far_too_long_is_never_written(federate, monkeypatch):
         written.append(len(content))
         write_atomically(path, content)
 
-    monkeypatch.setattr(open_round, "write_atomically", noted)
+    monkeypatch.setattr(spool, "write_atomically", noted)
     broken = interfering(after(with_a_payload_far_too_long), client="birch", round=1)
     run = federate(ALONE, ONE_ROUND, app=broken)
     assert run.row(1, "birch").bytes_up > 2 * max(written)

@@ -19,13 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedklpr_flwr.algorithm.block_arithmetic import Array
+from fedklpr_flwr.federation.change import Change
 from fedklpr_flwr.federation.defence import FEWEST
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.wire.layout import Layout
-
-SAMPLED = 262_144
-"""Weights looked at: the cosine of two unrelated changes is then within 0.002, as a rule."""
 
 _CHANCE = 4.0
 """Standard deviations by chance that a median must be above, see `Agreement.chance`."""
@@ -33,22 +28,7 @@ _CHANCE = 4.0
 _NEW = 1 / 3
 """What a round counts in the running cosine: honest ones change slowly, chance does not."""
 
-_CHUNK = 16_384  # sampled weights of all clients compared at once
-
-Places = Mapping[str, NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an update changes at the sampled weights.
-
-    Attributes:
-        values: float32 (n,), 0 where it does not hold the weight.
-        held: bool (n,).
-    """
-
-    values: Array
-    held: Array
+_CHUNK = 2**20  # numbers of all clients compared at once: what that takes does not grow with them
 
 
 @dataclass(frozen=True)
@@ -78,77 +58,6 @@ class Agreement:
         return float(np.sqrt(share / max(self.common, 1)))
 
 
-def sampled_places(layout: Layout, settings: Settings) -> Places:
-    """The weights looked at, by tensor, ascending; empty where nobody asks for them.
-
-    Args:
-        layout: the tensors that travel; those of two axes or more are looked at.
-        settings: the run's settings.
-    """
-    weights = [spec for spec in layout if len(spec.shape) >= 2 and spec.size]
-    if alignment_share(settings) is None or not weights:
-        return {}
-    ends = np.cumsum([spec.size for spec in weights])
-    generator = np.random.default_rng([settings.seed, int(ends[-1])])
-    count = min(SAMPLED, int(ends[-1]))
-    chosen = np.sort(generator.choice(ends[-1], count, replace=False, shuffle=False))
-    cuts = np.searchsorted(chosen, ends)
-    begins, firsts = np.append(0, cuts[:-1]), np.append(0, ends[:-1])
-    return {
-        spec.name: chosen[begin:end] - first
-        for spec, begin, end, first in zip(weights, begins, cuts, firsts, strict=True)
-    }
-
-
-class ChangeMeter:
-    """Collects what an update changes, tensor by tensor, in the layout's order."""
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._values: list[Array] = []
-        self._held: list[Array] = []
-
-    def add(self, name: str, values: Array, mask: Array | None, sent: Array) -> None:
-        """Add a tensor.
-
-        Args:
-            name: which.
-            values: float32, the held coordinates' values, or the whole tensor without a mask.
-            mask: bool of the tensor's shape, or None.
-            sent: float32, the tensor as it was sent.
-        """
-        if name not in self._places:
-            return
-        places, flat = self._places[name], values.reshape(-1)
-        held = np.ones(places.size, np.bool_)
-        at = places
-        if mask is not None:
-            bits = mask.reshape(-1)
-            held = bits[places]
-            at = (np.cumsum(bits) - 1)[places]
-        change = np.zeros(places.size, np.float32)
-        change[held] = flat[at[held]] - sent.reshape(-1)[places[held]]
-        self._values.append(change)
-        self._held.append(held)
-
-    @property
-    def change(self) -> Change | None:
-        """What was collected; None where nothing was asked for."""
-        if not self._values:
-            return None
-        return Change(np.concatenate(self._values), np.concatenate(self._held))
-
-
-def alignment_share(settings: Settings) -> float | None:
-    """The share of the median cosine from which on a client counts whole; None = nobody is asked.
-
-    Real boxes are asked where the settings do not say; 0 asks nobody.
-    """
-    asked = settings.defence.alignment
-    default = 0.3 if settings.deployment else 0.0
-    return (default if asked is None else asked) or None
-
-
 def running_cosines(
     changes: Mapping[str, Change | None], before: Mapping[str, Agreement]
 ) -> dict[str, Agreement]:
@@ -164,7 +73,7 @@ def running_cosines(
     known = {client: change for client, change in changes.items() if change is not None}
     if len(known) < len(changes):
         return {}
-    known = {client: change for client, change in known.items() if change.values.any()}
+    known = {client: change for client, change in known.items() if change.moved}
     if len(known) < FEWEST:
         return {}
     cosines, common = _pairs(list(known.values()))
@@ -198,12 +107,12 @@ def trust(agreements: Mapping[str, Agreement], share: float) -> dict[str, float]
 
 def _pairs(changes: Sequence[Change]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Each pair's cosine on the weights that both hold, and how many these are: (n,n), twice."""
-    count, sampled = len(changes), changes[0].held.size
+    count, sampled = len(changes), changes[0].count
     products, squares, common = np.zeros((3, count, count))
-    for start in range(0, sampled, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        values = np.stack([change.values[part] for change in changes]).astype(np.float64)
-        held = np.stack([change.held[part] for change in changes]).astype(np.float64)
+    width = max(1, _CHUNK // count)
+    for start in range(0, sampled, width):
+        parts = [change.part(start, min(start + width, sampled)) for change in changes]
+        values, held = (np.stack(rows).astype(np.float64) for rows in zip(*parts, strict=True))
         products += values @ values.T
         squares += values**2 @ held.T  # of the row's client, where the column's holds the weight
         common += held @ held.T

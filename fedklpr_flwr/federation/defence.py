@@ -30,29 +30,18 @@ Lengths = tuple[float, float]
 """|theta_k - sent| of the weights, and of all other tensors."""
 
 
-class LengthMeter:
-    """Adds up how far an update lies from the model that was sent."""
+def squared_distance(values: Array, mask: Array | None, sent: Array) -> float:
+    """|theta_k - sent|^2 of one tensor, over the held coordinates.
 
-    def __init__(self) -> None:
-        self._squares = [0.0, 0.0]
-
-    def add(self, values: Array, mask: Array | None, sent: Array) -> None:
-        """Add a tensor.
-
-        Args:
-            values: float32, the held coordinates' values, or the whole tensor without a mask.
-            mask: bool of the tensor's shape, or None.
-            sent: float32, the tensor as it was sent.
-        """
-        flat = sent.reshape(-1)
-        base = flat if mask is None else flat[np.flatnonzero(mask)]
-        apart = values.reshape(-1).astype(np.float64) - base
-        self._squares[sent.ndim < 2] += float(apart @ apart)
-
-    @property
-    def lengths(self) -> Lengths:
-        """What has been added up."""
-        return float(np.sqrt(self._squares[0])), float(np.sqrt(self._squares[1]))
+    Args:
+        values: float32, the held coordinates' values, or the whole tensor without a mask.
+        mask: bool of the tensor's shape, or None.
+        sent: float32, the tensor as it was sent.
+    """
+    flat = sent.reshape(-1)
+    base = flat if mask is None else flat[np.flatnonzero(mask)]
+    apart = values.reshape(-1).astype(np.float64) - base
+    return float(apart @ apart)
 
 
 def norm_bound(settings: Settings) -> float | None:

@@ -11,28 +11,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from fedklpr_flwr.algorithm.merge_part import ValueSource
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
-from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.federation.alignment import Agreement, Change, ChangeMeter, sampled_places
-from fedklpr_flwr.federation.defence import LengthMeter, Lengths, ShortenedValues, norm_bound
+from fedklpr_flwr.federation.alignment import Agreement
+from fedklpr_flwr.federation.change import Change
+from fedklpr_flwr.federation.defence import Lengths, ShortenedValues
 from fedklpr_flwr.federation.mask_file import Masks
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.round_weights import MergeNotes, weigh_round
-from fedklpr_flwr.federation.update_coding import Arrays, open_update, open_updates
-from fedklpr_flwr.wire.bound import bound_bytes
-from fedklpr_flwr.wire.layout import Layout, TensorSpec
+from fedklpr_flwr.federation.update_coding import Arrays, open_updates
+from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import Payload
-
-LARGEST_WEIGHT = 3e4
-"""No weight of an update is larger: float16, in which it may go down again, ends at 65504."""
-
-LARGEST_OTHER = 1e9
-"""No bias or batch-norm statistic is: its square, and any mean, is far from float32's end."""
 
 
 @dataclass(frozen=True)
@@ -54,72 +45,6 @@ class Arrival:
     known_masks: Masks
     lengths: Lengths = (0.0, 0.0)
     change: Change | None = None
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What a payload really holds, whatever its sender says."""
-
-    masks: dict[str, torch.Tensor]
-    mask_hash: str
-    pruned: float
-    kept: int
-    bound: int
-    lengths: Lengths
-    change: Change | None
-
-
-def inspect_update(
-    payload: Path, layout: Layout, known_masks: Masks, sent: Arrays, settings: Settings
-) -> Inspection:
-    """Decode an update once, tensor by tensor, before it may take part in a merge.
-
-    Args:
-        payload: the file it lies in.
-        layout: the tensors of the model.
-        known_masks: the masks it builds on.
-        sent: the model that went down before it.
-        settings: the run's settings.
-
-    Raises:
-        WireError: damaged, of another model, not finite, larger than a network's numbers are, or
-            pruned beyond the target.
-    """
-    masks: dict[str, torch.Tensor] = {}
-    kept, bound, meter = 0, 0.0, LengthMeter()
-    sampler = ChangeMeter(sampled_places(layout, settings))
-    bounds_lengths = norm_bound(settings) is not None
-    for tensor in open_update(payload, layout, known_masks, sent, settings):
-        _check_size(tensor.values, tensor.spec)
-        kept += int(tensor.values.size)
-        bound += bound_bytes(tensor.values, tensor.spec.size, tensor.mask is not None)
-        if bounds_lengths:
-            meter.add(tensor.values, tensor.mask, sent[tensor.spec.name])
-        sampler.add(tensor.spec.name, tensor.values, tensor.mask, sent[tensor.spec.name])
-        if tensor.spec.prunable:
-            mask = tensor.mask if tensor.mask is not None else np.ones(tensor.spec.shape, np.bool_)
-            masks[tensor.spec.name] = torch.from_numpy(mask)
-    pruned, target = pruning_ratio(masks) if masks else 0.0, settings.pruning.target
-    if pruned > target + 1e-3:
-        raise WireError(f"pruned {pruned:.3f} of its weights, more than the target {target:.3f}")
-    whole = mask_hash(masks)
-    return Inspection(masks, whole, pruned, kept, round(bound), meter.lengths, sampler.change)
-
-
-def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
-    """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
-    largest = LARGEST_WEIGHT if len(spec.shape) >= 2 else LARGEST_OTHER
-    found = float(np.abs(values).max(initial=0.0))
-    if found > largest:
-        raise WireError(
-            f"values of {spec.name}: expected none beyond {largest:g}, got {found:g}; the update "
-            "is damaged, or its training went astray"
-        )
-    if spec.name.endswith("running_var") and values.min(initial=0.0) < 0:
-        raise WireError(
-            f"values of {spec.name}: a variance is never below zero, got {values.min():g}; every "
-            "site's network would give no number any more"
-        )
 
 
 def run_merge_round(

@@ -16,13 +16,8 @@ from fedklpr_flwr.algorithm.weighting import (
     pruning_weights,
     uniform_weights,
 )
-from fedklpr_flwr.federation.alignment import (
-    Agreement,
-    Change,
-    alignment_share,
-    running_cosines,
-    trust,
-)
+from fedklpr_flwr.federation.alignment import Agreement, running_cosines, trust
+from fedklpr_flwr.federation.change import Change, alignment_share
 from fedklpr_flwr.federation.defence import Lengths, bounded, damaged, norm_bound, shortening
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.wire.layout import Layout
@@ -74,7 +69,7 @@ class Update(Protocol):
 
     @property
     def change(self) -> Change | None:
-        """What it changes at some weights, see alignment.py."""
+        """What it changes at some weights, see change.py."""
         ...
 
 

@@ -19,14 +19,8 @@ from fedklpr_flwr.algorithm.update import (
     read_scores,
 )
 from fedklpr_flwr.errors import MergeError, WireError
-from fedklpr_flwr.federation.atomic_file import write_atomically
-from fedklpr_flwr.federation.mask_file import Masks, masks_to_bytes
-from fedklpr_flwr.federation.merge_round import (
-    Arrival,
-    Inspection,
-    inspect_update,
-    run_merge_round,
-)
+from fedklpr_flwr.federation.mask_file import Masks
+from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
 from fedklpr_flwr.federation.method import Settings
 from fedklpr_flwr.federation.privacy import epsilon, is_private
 from fedklpr_flwr.federation.site_client import NEEDS_SYNC
@@ -34,12 +28,12 @@ from fedklpr_flwr.federation.update_coding import (
     Arrays,
     dense_bytes,
     quantise_downlink,
-    refuse_too_long,
 )
 from fedklpr_flwr.report.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runtime.exchange import Answer
 from fedklpr_flwr.runtime.records import message_bytes, read_payload, read_report
 from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.runtime.spool import spool_update
 from fedklpr_flwr.wire.layout import Layout
 
 _SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
@@ -112,11 +106,6 @@ class OpenRound:
         row.bytes_down += size
         row.bytes_paper += 4 * kept
 
-    def _count_up(self, row: Row, found: Inspection) -> None:
-        """What an update holds, by the paper's count and the bound; its bytes count already."""
-        row.bytes_paper += 4 * found.kept
-        row.bytes_bound += found.bound
-
     # ------------------------------------------------------------------ replies
 
     def take(self, answer: Answer, use: Callable[[str, Message, dict[str, Any]], None]) -> bool:
@@ -168,21 +157,28 @@ class OpenRound:
         def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
             row, payload = self.row(client), read_payload(reply.content)
             row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
-            refuse_too_long(payload, self._layout)
-            path = self._folder.payload_file(self.number, client)
-            write_atomically(path, payload)
             report = TrainingReport.from_dict({"accuracy": None, **said})
             releases = read_count(said, "releases")
             known = masks_of(client)
-            found = inspect_update(path, self._layout, known, sent, self._settings)
-            write_atomically(self._folder.next_mask_file(client), masks_to_bytes(found.masks))
+            spooled = spool_update(
+                payload,
+                self._folder,
+                self.number,
+                client,
+                layout=self._layout,
+                known_masks=known,
+                sent=sent,
+                settings=self._settings,
+            )
+            found = spooled.found
             report = replace(report, pruned=found.pruned)
-            self._count_up(row, found)
+            row.bytes_paper += 4 * found.kept
+            row.bytes_bound += found.bound
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
             self._releases[client] = releases
-            about = found.lengths, found.change
-            self.arrivals[client] = Arrival(client, report, path, known, *about)
+            about = found.lengths, spooled.change
+            self.arrivals[client] = Arrival(client, report, spooled.payload, known, *about)
             self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
 
         return take_update

@@ -17,7 +17,7 @@ from experiments.attacks import (
     table,
     without_hostile,
 )
-from fedklpr_flwr.federation.merge_round import LARGEST_WEIGHT
+from fedklpr_flwr.federation.inspection import LARGEST_WEIGHT
 from fedklpr_flwr.report.rows import Row, append_rows, read_rows
 from fedklpr_flwr.settings import compose_settings
 

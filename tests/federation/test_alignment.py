@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 from fedklpr_flwr.federation import alignment
-from fedklpr_flwr.federation.alignment import (
-    Agreement,
-    Change,
-    ChangeMeter,
-    alignment_share,
-    running_cosines,
-    sampled_places,
-    trust,
-)
-from fedklpr_flwr.wire.layout import layout_of
+from fedklpr_flwr.federation.alignment import Agreement, running_cosines, trust
+from fedklpr_flwr.federation.change import SampledChange
 
 SAMPLED = 40_000
 WAY = np.random.default_rng(0).standard_normal(SAMPLED).astype(np.float32)
@@ -24,7 +16,7 @@ def change(seed, way=1.0, own=2.0, held=None):
     """A client's change: the common way, and twice as much of its own."""
     noise = np.random.default_rng(seed).standard_normal(SAMPLED).astype(np.float32)
     held = ALL if held is None else held
-    return Change(np.where(held, way * WAY + own * noise, 0).astype(np.float32), held)
+    return SampledChange(np.where(held, way * WAY + own * noise, 0).astype(np.float32), held)
 
 
 def six(**others):
@@ -55,7 +47,9 @@ def test_two_that_send_the_same_noise_do_not_vouch_for_each_other():
     assert all(factors[f"good-{n}"] == 1 for n in range(1, 7))
 
 
-def test_the_cosines_are_those_of_a_slow_loop():
+@pytest.mark.parametrize("chunk", [1, 4 * 999, 2**20])
+def test_the_cosines_are_those_of_a_slow_loop(chunk, monkeypatch):
+    monkeypatch.setattr(alignment, "_CHUNK", chunk * (SAMPLED // 30 if chunk == 1 else 1))
     random = np.random.default_rng(6)
     changes = [change(n, way=n % 3, held=random.random(SAMPLED) < 0.4) for n in range(4)]
     cosines, common = alignment._pairs(changes)
@@ -85,19 +79,15 @@ def test_where_nobody_agrees_nobody_can_be_told_from_anybody():
 
 
 def test_a_client_that_changed_nothing_is_not_asked():
-    still = Change(np.zeros(SAMPLED, np.float32), ALL)
+    still = SampledChange(np.zeros(SAMPLED, np.float32), ALL)
     factors = factors_of(six(still=still))
     assert "still" not in factors
     assert factors["good-1"] == 1
 
 
-def test_two_clients_or_no_question_give_no_answer(tiny_settings):
+def test_two_clients_or_no_question_give_no_answer():
     assert factors_of({"a": change(1), "b": change(2)}) == {}
     assert factors_of(six(unknown=None)) == {}
-    assert alignment_share(tiny_settings()) is None
-    assert alignment_share(tiny_settings("deployment=true")) == 0.3
-    assert alignment_share(tiny_settings("deployment=true", "defence.alignment=0.1")) == 0.1
-    assert alignment_share(tiny_settings("deployment=true", "defence.alignment=0")) is None
 
 
 def test_earlier_rounds_count_so_that_chance_does_not_free_noise_nor_hush_the_honest():
@@ -127,34 +117,3 @@ def test_a_weak_agreement_of_many_rounds_tells_what_one_round_cannot():
     assert set(once.values()) == {1.0}
     assert often.pop("noise") == 0
     assert set(often.values()) == {1.0}
-
-
-@pytest.mark.parametrize("masked", [True, False])
-def test_the_changes_at_the_sampled_weights_are_those_of_a_slow_loop(
-    masked, tiny_settings, monkeypatch
-):
-    monkeypatch.setattr(alignment, "SAMPLED", 16_384)
-    generator = np.random.default_rng(5)
-    shapes = {"bias": (7,), "conv": (40, 3, 3, 3), "linear": (150, 200)}
-    sent = {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
-    layout = layout_of(sent, ["conv", "linear"])
-    places = sampled_places(layout, tiny_settings("defence.alignment=0.3"))
-    assert set(places) == {"conv", "linear"}, "biases are not looked at"
-    assert sum(map(len, places.values())) == 16_384
-    meter, slow, kept = ChangeMeter(places), [], []
-    for spec in layout:
-        trained = sent[spec.name] + generator.standard_normal(spec.shape).astype(np.float32)
-        mask = generator.random(spec.shape) < 0.5 if masked else None
-        meter.add(spec.name, trained if mask is None else trained[mask], mask, sent[spec.name])
-        for place in places.get(spec.name, ()):
-            holds = mask is None or bool(mask.flat[place])
-            kept.append(holds)
-            slow.append(trained.flat[place] - sent[spec.name].flat[place] if holds else 0)
-    assert meter.change.held.tolist() == kept
-    assert meter.change.values == pytest.approx(np.array(slow, np.float32))
-
-
-def test_nothing_is_sampled_where_it_is_not_asked(tiny_settings):
-    layout = layout_of({"conv": np.zeros((9, 9), np.float32)}, ["conv"])
-    assert sampled_places(layout, tiny_settings()) == {}
-    assert ChangeMeter({}).change is None

@@ -5,12 +5,12 @@ import pytest
 
 from fedklpr_flwr.algorithm.merge_part import ArrayValues
 from fedklpr_flwr.federation.defence import (
-    LengthMeter,
     ShortenedValues,
     bounded,
     damaged,
     norm_bound,
     shortening,
+    squared_distance,
 )
 
 
@@ -18,12 +18,10 @@ def f32(*values):
     return np.array(values, np.float32)
 
 
-def test_lengths_are_of_held_coordinates_and_weights_apart_from_the_rest():
-    meter = LengthMeter()
+def test_the_distance_is_of_held_coordinates():
     sent = f32(1, 1, 1, 1).reshape(2, 2)
-    meter.add(f32(4, 5), np.array([[True, False], [False, True]]), sent)
-    meter.add(f32(3, 5), None, f32(0, 1))
-    assert meter.lengths == pytest.approx((5.0, 5.0))
+    assert squared_distance(f32(4, 5), np.array([[True, False], [False, True]]), sent) == 25.0
+    assert squared_distance(f32(4, 5, 1, 1).reshape(2, 2), None, sent) == 25.0
 
 
 def test_who_stands_out_is_shortened_to_the_bound_and_nobody_else():

@@ -10,8 +10,9 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.algorithm.update import TrainingReport
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.federation.inspection import inspect_update
 from fedklpr_flwr.federation.mask_file import FullMasks
-from fedklpr_flwr.federation.merge_round import Arrival, inspect_update, run_merge_round
+from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
 from fedklpr_flwr.federation.round_weights import weigh
 from fedklpr_flwr.wire.codec import encode
 from fedklpr_flwr.wire.layout import layout_of
