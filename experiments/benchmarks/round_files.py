@@ -9,6 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from experiments.benchmarks.pruned import masks_before, prune
 from fedklpr_flwr.algorithm.update import TrainingReport
+from fedklpr_flwr.federation.change import SpooledChange
+from fedklpr_flwr.federation.inspection import inspect_update
 from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
 from fedklpr_flwr.federation.merge_round import Arrival
 from fedklpr_flwr.federation.method import Settings
@@ -26,6 +28,8 @@ WIRES: dict[str, tuple[str, ...]] = {
     "plain": ("wire.delta=false",),
     "bfloat16": ("wire.values=bfloat16",),
 }
+DEFENDED = (*WIRES["delta"], "defence.norm_bound=3", "defence.alignment=0.3")
+"""What a deployment asks of each update beside."""
 _MODEL = "model.safetensors"
 
 Update = tuple[Arrays, Arrays]
@@ -50,8 +54,8 @@ def drawn_updates(tensors: Arrays, names: Collection[str]) -> Iterator[Update]:
 def write_round(
     folder: Path, tensors: Arrays, names: Collection[str], updates: Sequence[Update]
 ) -> None:
-    """Lay down what a server has: the model, each client's mask before, and its payload."""
-    layout = layout_of(tensors, names)
+    """Lay down what a server has: the model, each client's mask before, payload and direction."""
+    layout, defended = layout_of(tensors, names), compose_settings("drawn", DEFENDED)
     settings = {kind: compose_settings("drawn", overrides) for kind, overrides in WIRES.items()}
     received = {kind: downlink(tensors, chosen)[0] for kind, chosen in settings.items()}
     save_file(dict(tensors), folder / _MODEL)
@@ -63,6 +67,10 @@ def write_round(
             sent = received[kind]
             payload, _ = encode_update(values, masks, known, sent, {}, layout, chosen)
             (folder / f"{number}.{kind}").write_bytes(payload)
+        file = folder / f"{number}.delta"
+        found = inspect_update(file, layout, known, received["delta"], defended)
+        assert found.change is not None
+        found.change.spool(folder / f"{number}.change")
 
 
 def layout_in(folder: Path, tensors: Arrays) -> Layout:
@@ -72,15 +80,19 @@ def layout_in(folder: Path, tensors: Arrays) -> Layout:
 
 def arrivals_of(folder: Path, clients: int, kind: str) -> list[Arrival]:
     """So many updates of one of WIRES, as they wait for the merge."""
-    return [
-        Arrival(
+
+    def arrival(number: int) -> Arrival:
+        place = folder / f"{number % CLIENTS}"
+        direction = place.with_suffix(".change")
+        return Arrival(
             f"client-{number:04}",
             _report(number),
-            folder / f"{number % CLIENTS}.{kind}",
-            MaskFile(folder / f"{number % CLIENTS}.mask"),
+            place.with_suffix(f".{kind}"),
+            MaskFile(place.with_suffix(".mask")),
+            change=SpooledChange(direction, direction.stat().st_size // 5, moved=True),
         )
-        for number in range(clients)
-    ]
+
+    return [arrival(number) for number in range(clients)]
 
 
 def load_model(folder: Path) -> dict[str, np.ndarray]:

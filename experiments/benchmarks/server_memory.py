@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
-from experiments.benchmarks.round_files import WIRES, arrivals_of, downlink, layout_in, load_model
+from experiments.benchmarks.round_files import (
+    DEFENDED,
+    WIRES,
+    arrivals_of,
+    downlink,
+    layout_in,
+    load_model,
+)
 from experiments.benchmarks.rows import Row, make_row, value_at_most
 from fedklpr_flwr.algorithm.merging import merge_model
 from fedklpr_flwr.compiled import WORTH_COMPILING
@@ -23,10 +30,11 @@ def memory_rows(folder: str, model_mb: float, clients: Sequence[int]) -> list[Ro
 
     `server_models_N` is its resident memory while it merges N clients, less what it has before it
     holds any model, in models, less one; `compiled_loops_mb` what numba takes of the memory before,
-    once and whatever the model. `server_models_N_bfloat16`, N the first of `clients`, is of a lossy
-    wire: the merge and the quantise_downlink after it, with what went down and what that owed held
-    beside the model; `server_models_N_bfloat16_merge` is of that merge alone. Receiving, inspecting
-    and writing to disk have no part in these.
+    once and whatever the model. `server_models_N_defended`, N the last of `clients`, is of a merge
+    that compares all directions first. `server_models_N_bfloat16`, N the first of `clients`, is of
+    a lossy wire: the merge and the quantise_downlink after it, with what went down and what that
+    owed held beside the model; `server_models_N_bfloat16_merge` is of that merge alone. Receiving,
+    inspecting and writing to disk have no part in these.
 
     Args:
         folder: what `write_round` has filled.
@@ -42,6 +50,9 @@ def memory_rows(folder: str, model_mb: float, clients: Sequence[int]) -> list[Ro
     for count, held in zip(clients, models, strict=True):
         must = SERVER_MODELS
         rows.append(make_row(f"server_models_{count}", held, "models", 1, must, value_at_most))
+    defended = in_fresh_process(server_models, folder, clients[-1], DEFENDED)
+    name = f"server_models_{clients[-1]}_defended"
+    rows.append(make_row(name, defended, "models", 1, SERVER_MODELS, value_at_most))
     lossy, lossy_merge = in_fresh_process(lossy_server_models, folder, clients[0])
     name = f"server_models_{clients[0]}_bfloat16"
     rows.append(make_row(name, lossy, "models", 1))
@@ -60,9 +71,9 @@ def compiled_loops_mb() -> float:
     return resident_mb() - before - array.nbytes / 1e6
 
 
-def server_models(folder: str, clients: int) -> float:
+def server_models(folder: str, clients: int, words: Sequence[str] = WIRES["delta"]) -> float:
     """Merge so many clients from the files of a folder; the models held at the peak, less one."""
-    settings = compose_settings("drawn", WIRES["delta"])
+    settings = compose_settings("drawn", words)
     compiled_loops_mb()  # code, which is no model
     before, place = resident_mb(), Path(folder)
     previous = load_model(place)

@@ -75,6 +75,7 @@ def test_merge_gives_its_rows_and_its_results_are_the_formulas(model):
         "server_models_8",
         "server_models_9",
         "server_models_9_over_8",
+        "server_models_9_defended",
     }
     told = [row for row in rows if row["must"] is None]
     assert {row["name"] for row in told} == {
