@@ -11,6 +11,7 @@ from torch.nn import functional
 _BLOCK = 6_000_000  # similarities held at once, but
 _ROWS = 400  # at least those of so many rows, since for each block all features are read
 _ROUNDING = 2.0**-8  # largest relative error of a number rounded to bfloat16
+_SMALLEST = torch.finfo(torch.bfloat16).tiny  # what is nearer to 0 may count as 0
 _ABOVE_ALL = torch.finfo(torch.bfloat16).max  # a row's similarity to itself: it comes first
 
 
@@ -28,6 +29,7 @@ def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     Returns:
         (N, min(k, N)) int64 on the CPU, most similar first.
     """
+    features = features.detach()
     count = len(features)
     k = min(k, count)
     size = 2 * k  # long enough to prove nearly every row
@@ -37,10 +39,13 @@ def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     parts = [torch.empty(0, k, dtype=torch.int64)]
     for start in range(0, count, rows):
         own = torch.arange(start, min(start + rows, count), device=features.device)
-        if rounded is not None:
-            parts.append(_by_shortlist(features, rounded, own, k, size))
-        else:
+        if rounded is None:
             parts.append(_in_full(features, own, k).cpu())
+            continue
+        part, in_full = _by_shortlist(features, rounded, own, k, size)
+        parts.append(part)
+        if 2 * in_full > len(own):  # collapsed features: bfloat16 cannot tell them apart
+            rounded = None
     return torch.cat(parts)
 
 
@@ -154,21 +159,25 @@ class _Rounded:
         """Bound how far true similarities lie from rounded ones, for rows `own`: (R,S), as given.
 
         f_i . f_j = r_i . r_j + e_i . f_j + r_i . e_j with f = r + e, each of the last two at most
-        the product of the lengths; sums in float32 and the rounding of the result add the rest.
+        the product of the lengths; sums in float32, the rounding of the result, and what is too
+        small for the unit's numbers and counts as 0 there, add the rest.
         """
         length, error = self.lengths.max(), self.errors.max()
         rounding = self.errors[own] * (length + error) + self.lengths[own] * error
         summing = self.values.shape[1] * 2.0**-23 * self.lengths[own] * length
         rounded = _ROUNDING / (1 - _ROUNDING) * similarities.abs()
-        return rounded + (rounding + summing)[:, None]
+        lost = 4 * self.values.shape[1] * _SMALLEST * (1 + length)
+        return rounded + (rounding + summing + lost)[:, None]
 
 
-def _by_shortlist(features: Tensor, rounded: _Rounded, own: Tensor, k: int, size: int) -> Tensor:
+def _by_shortlist(
+    features: Tensor, rounded: _Rounded, own: Tensor, k: int, size: int
+) -> tuple[Tensor, int]:
     """Search as `_in_full`, but draw up a shortlist by bfloat16 similarities, at a fifth the cost.
 
     Float32 similarities decide among those of the shortlist that can be among the k. A row's answer
     stands if its k-th similarity is above whatever a row off the list can have; the other rows are
-    searched in full. The rows `own` follow on one another.
+    searched in full, and counted. The rows `own` follow on one another.
     """
     rows = slice(int(own[0]), int(own[-1]) + 1)
     rough = rounded.values[rows] @ rounded.values.T
@@ -191,4 +200,4 @@ def _by_shortlist(features: Tensor, rounded: _Rounded, own: Tensor, k: int, size
     unproven = (exact[:, k - 1] <= highest[:, -1]).nonzero().flatten()
     if len(unproven):
         nearest[unproven] = _in_full(features, own[unproven], k)
-    return nearest
+    return nearest, len(unproven)

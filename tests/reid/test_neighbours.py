@@ -36,7 +36,7 @@ def test_both_searches_are_those_of_the_definition(width: int, k: int) -> None:
     expected = sorted_neighbours(features, k)[20:60]
     rounded = neighbours._Rounded.of(features)
     assert neighbours._in_full(features, own, k).tolist() == expected
-    assert neighbours._by_shortlist(features, rounded, own, k, 2 * k).tolist() == expected
+    assert neighbours._by_shortlist(features, rounded, own, k, 2 * k)[0].tolist() == expected
 
 
 def test_a_row_comes_before_its_copies_and_copies_by_index() -> None:
@@ -55,6 +55,55 @@ def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(nearest_neighbours(features, 8), whole)
 
 
+@pytest.mark.parametrize("rounds", [True, False])
+def test_a_search_in_many_blocks_is_that_of_the_definition_with_and_without_a_shortlist(
+    rounds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_multiplies_bfloat16", lambda: rounds)
+    monkeypatch.setattr(neighbours, "_BLOCK", 1)
+    monkeypatch.setattr(neighbours, "_ROWS", 7)
+    features = whole_numbers(90, 12, seed=4)
+    assert nearest_neighbours(features, 6).tolist() == sorted_neighbours(features, 6)
+
+
+def test_where_most_rows_must_be_searched_in_full_the_rest_are_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(neighbours, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(neighbours, "_BLOCK", 1)
+    monkeypatch.setattr(neighbours, "_ROWS", 10)
+    blocks, shortlist = [], neighbours._by_shortlist
+
+    def counted(*asked: object) -> object:
+        blocks.append(asked)
+        return shortlist(*asked)
+
+    monkeypatch.setattr(neighbours, "_by_shortlist", counted)
+    generator = torch.Generator().manual_seed(0)
+    apart = torch.nn.functional.normalize(torch.randn(60, 64, generator=generator), dim=1)
+    nearest_neighbours(apart, 3)
+    assert len(blocks) == 6
+    nearest_neighbours(torch.ones(60, 64) + 1e-6 * apart, 3)
+    assert len(blocks) == 6 + 1
+
+
+@pytest.mark.parametrize("exponent", [0, -40, -60, -64, -66, -70])
+def test_features_too_small_for_the_unit_are_searched_in_full(exponent: int) -> None:
+    features = whole_numbers(80, 16, seed=9, largest=40)
+    expected = neighbours._in_full(features, torch.arange(80), 5)
+    small = features * 2.0**exponent
+    rounded = neighbours._Rounded.of(small)
+    assert torch.equal(
+        neighbours._by_shortlist(small, rounded, torch.arange(80), 5, 10)[0], expected
+    )
+
+
+def test_features_of_a_network_in_training_are_searched_too() -> None:
+    features = whole_numbers(30, 4, seed=2)
+    found = nearest_neighbours(features.clone().requires_grad_(), 3)
+    assert torch.equal(found, nearest_neighbours(features, 3))
+
+
 @pytest.mark.parametrize("spread", [1.0, 0.05, 0.001])
 def test_rounding_to_bfloat16_never_costs_a_neighbour(spread: float) -> None:
     """Collapsed features (a small spread) cannot be told apart in bfloat16 and are searched on."""
@@ -64,7 +113,7 @@ def test_rounding_to_bfloat16_never_costs_a_neighbour(spread: float) -> None:
     )
     features = torch.nn.functional.normalize(features, dim=1)
     own, k = torch.arange(400), 10
-    found = neighbours._by_shortlist(features, neighbours._Rounded.of(features), own, k, 2 * k)
+    found, _ = neighbours._by_shortlist(features, neighbours._Rounded.of(features), own, k, 2 * k)
     exact = features.double() @ features.double().T
     exact.fill_diagonal_(torch.inf)
     kth = exact.sort(dim=1, descending=True).values[:, k - 1]
