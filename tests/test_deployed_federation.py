@@ -59,6 +59,8 @@ def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, ca
     assert sha256_of(folder / model) == sha256_of(tmp_path / model)
     rows = [row for row in read_rows(folder / "run.jsonl") if row.client is None]
     assert [row.status for row in rows] == ["3 merged"] * 3
+    trained = [row for row in read_rows(folder / "run.jsonl") if row.client and row.round]
+    assert min(row.seconds["send"] for row in trained) > 1  # each starts a process on its box
     assert rows[-1].pruned > 0
 
 

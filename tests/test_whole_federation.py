@@ -270,6 +270,17 @@ def test_a_federation_runs_with_values_that_lose_bits(values, federate, undistur
     assert run.row(2, "ash").bytes_up < 0.7 * undisturbed.row(2, "ash").bytes_up
 
 
+def test_a_real_site_is_told_the_seconds_that_are_not_its_own_work(federate):
+    real = federate(ONE_ROUND, "deployment=true", folder="real")
+    simulated = federate(ONE_ROUND, folder="simulated")
+    for name in PAIR:
+        assert 0 <= real.row(1, name).seconds["send"] < 1
+        assert "send" not in simulated.row(1, name).seconds
+    own = {"open", "train", "encode"}
+    assert own < real.row(1, PAIR[0]).seconds.keys()
+    assert own < simulated.row(1, PAIR[0]).seconds.keys()
+
+
 def test_a_real_sites_log_says_when_training_begins_and_is_over(federate, flower_log):
     run = federate(ONE_ROUND, "deployment=true", folder="real")
     sizes = [run.row(1, name).bytes_up for name in PAIR]

@@ -95,7 +95,9 @@ class SiteClient:
             The update's payload, and the scalars docs/privacy.md lists; an empty payload and the
             status `needs_sync` where the model or the mask is not here.
         """
-        opened = self._open(task, payload)
+        clock = Clock()
+        with clock.phase("open"):
+            opened = self._open(task, payload)
         if opened is None:
             return b"", {"status": NEEDS_SYNC}
         network, memory, folder = opened.network, opened.memory, opened.folder
@@ -105,7 +107,6 @@ class SiteClient:
         result = run_local_round(
             network, self._site, memory, self._settings, task.round, initial=initial
         )
-        clock = Clock()
         with clock.phase("encode"):
             update, owed = encode_update(
                 result.update.tensors,
@@ -116,7 +117,7 @@ class SiteClient:
                 shared_layout(self._settings, task.round),
                 self._settings,
             )
-        folder.write(replace(result.memory, residual=owed), keep=task.base_round)
+            folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
         said: Scalars = {
             "status": "ok",

@@ -35,6 +35,8 @@ class Row:
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
+        seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
+            the server's message to the update's arrival; the round's by the server's clock.
         status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
         cosine_distance: how far local training moved the features of 32 of the client's pictures,
             mean 1 - cos: the feature drift, which needs no labels to be watched.

@@ -17,12 +17,21 @@ from fedklpr_flwr.runtime.records import TASK, read_report
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one message: a reply, an error, or nothing before the deadline."""
+    """What came of one message: a reply, an error, or nothing before the deadline.
+
+    Attributes:
+        client: to whom the message went.
+        reply: None where there is none.
+        error: why there is none.
+        late: whether the deadline had passed.
+        seconds: from the message's leaving to its reply; None where nobody looked.
+    """
 
     client: str
     reply: Message | None
     error: str | None = None
     late: bool = False
+    seconds: float | None = None
 
 
 def exchange(
@@ -43,11 +52,12 @@ def exchange(
         pull: how replies are asked for; None = as suits the grid.
     """
     pull = pull or pulling_from(grid)
-    waiting: dict[str, str] = {}
+    waiting: dict[str, tuple[str, float]] = {}
     for client, message in messages:
+        left = time.monotonic()
         ids = list(grid.push_messages([message]))
         if ids:
-            waiting[ids[0]] = client
+            waiting[ids[0]] = client, left
             yield from _take(waiting, pull(list(waiting)))
         else:
             yield Answer(client, None, "Flower did not take the message")
@@ -61,22 +71,22 @@ def exchange(
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
         if not replies and waiting:
             time.sleep(pause)
-    for client in waiting.values():
+    for client, _ in waiting.values():
         yield Answer(client, None, f"no answer within {deadline_seconds:g} s", late=True)
 
 
-def _take(waiting: dict[str, str], replies: Iterable[Message]) -> Iterator[Answer]:
+def _take(waiting: dict[str, tuple[str, float]], replies: Iterable[Message]) -> Iterator[Answer]:
     """The answers to messages that wait; whoever answered waits no longer."""
     for reply in replies:
         if reply.metadata.reply_to_message_id in waiting:
-            yield _answer(waiting.pop(reply.metadata.reply_to_message_id), reply)
+            yield _answer(*waiting.pop(reply.metadata.reply_to_message_id), reply)
 
 
-def _answer(client: str, reply: Message) -> Answer:
+def _answer(client: str, left: float, reply: Message) -> Answer:
     if reply.has_error():
         reason = reply.error.reason or f"error code {reply.error.code}"
         return Answer(client, None, _last_line(reason))
-    return Answer(client, reply)
+    return Answer(client, reply, seconds=time.monotonic() - left)
 
 
 def _last_line(reason: str) -> str:

@@ -128,6 +128,8 @@ class OpenRound:
             if said.get("status") == NEEDS_SYNC:
                 return True
             use(answer.client, answer.reply, said)
+            if said.get("seconds") and answer.seconds is not None and self._settings.deployment:
+                row.seconds["send"] = max(0.0, answer.seconds - sum(row.seconds.values()))
         except (WireError, MergeError) as error:
             self.fail(answer.client, str(error))
         return False

@@ -108,11 +108,11 @@ def test_a_payload_too_long_is_refused_by_its_length_and_not_kept(client, model,
     assert not list(tmp_path.rglob("received-*"))
 
 
-def test_the_seconds_of_encoding_are_told(client, model):
+def test_the_seconds_of_opening_and_encoding_are_told(client, model):
     client.evaluate(task(model, 0), model[0])
     _, said = client.train(task(model), b"")
-    assert said["seconds"]["encode"] > 0
-    assert said["seconds"].keys() > {"encode", "train"}
+    assert min(said["seconds"]["open"], said["seconds"]["encode"]) > 0
+    assert said["seconds"].keys() > {"open", "encode", "train"}
 
 
 def test_a_damaged_payload_is_an_error_and_is_not_kept(client, model, tmp_path, tiny_site):

@@ -90,6 +90,15 @@ def test_a_clock_that_jumps_makes_nobody_late(monkeypatch):
     assert [answer.late for answer in ask(grid, seconds=60).values()] == [False, False]
 
 
+def test_an_answer_tells_how_long_it_took_and_none_tells_nothing():
+    def slow(message, context):
+        time.sleep(0.2)
+        return say_name(message, context)
+
+    assert 0.2 <= ask(grid_of("a", app=slow))["2"].seconds < 5
+    assert ask(DeafGrid(say_name, {}, [{"client": "b"}]), seconds=0.1)["2"].seconds is None
+
+
 def test_a_message_flower_does_not_take_is_answered_at_once():
     answer = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))["2"]
     assert "did not take" in answer.error

@@ -21,7 +21,7 @@ from fedklpr_flwr.report.told_run import ToldRun
 from fedklpr_flwr.wording import counted
 
 _NAMED = 6
-_PHASES = ("label", "train", "measure", "prune", "encode", "merge", "evaluate")
+_PHASES = ("open", "label", "train", "measure", "prune", "encode", "send", "merge", "evaluate")
 
 
 def section(title: str, said: str, *children: Child, wide: bool = False) -> Markup:
@@ -176,6 +176,8 @@ def seconds_sections(run: ToldRun) -> list[Markup]:
         "By the server's clock; train and evaluate are the wait for all clients, sending included."
     )
     own = "What a client's own work takes, mean over those that reported."
+    if any("send" in bar for bar in clients.values()):
+        own += " send is the rest until its update was here: starting, the way there and back."
     return [
         _seconds("Seconds per phase, server", wall, server),
         _seconds("Seconds per phase, clients", own, clients, run.withheld()),
