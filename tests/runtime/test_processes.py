@@ -68,9 +68,11 @@ def test_stopping_what_has_ended_is_no_fault():
 
 def test_processes_are_known_by_their_flwr_home_and_nothing_else(tmp_path):
     home, other = tmp_path / "one", tmp_path / "one more"
-    mine = start(WAIT, env={**os.environ, "FLWR_HOME": str(home)})
-    theirs = start(WAIT, env={**os.environ, "FLWR_HOME": str(other)})
+    awake = "print(1, flush=True);" + WAIT  # once it runs, Linux tells its environment
+    mine = start(awake, env={**os.environ, "FLWR_HOME": str(home)})
+    theirs = start(awake, env={**os.environ, "FLWR_HOME": str(other)})
     try:
+        mine.stdout.readline(), theirs.stdout.readline()
         assert processes_of(home) == [mine.pid]
         assert end_processes_of(home) == 1
         mine.wait(5)
