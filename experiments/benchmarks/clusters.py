@@ -58,8 +58,8 @@ def clusters_rows(
 
 def speedup_row(features: torch.Tensor, repeats: int) -> Row:
     """Measure `cluster_speedup_N` on (N,D) unit features."""
-    ours, theirs = Kept(partial(_cluster, features)), Kept(partial(_dense_labels, features))
-    for work in (_cluster, _dense_labels):
+    ours, theirs = Kept(partial(cluster, features)), Kept(partial(_dense_labels, features))
+    for work in (cluster, _dense_labels):
         work(features[:WARM_UP])
     sparse, dense = median_seconds(repeats, ours, theirs, warm=False)
     count = len(features)
@@ -73,9 +73,9 @@ def _large_rows(count: int, dimensions: int, repeats: int) -> list[Row]:
     crowd = drawn_features(count, dimensions, "crowded")
     separated, crowded, product = median_seconds(
         repeats,
-        partial(_cluster, features),
-        partial(_cluster, crowd),
-        partial(_multiply, features),
+        partial(cluster, features),
+        partial(cluster, crowd),
+        partial(multiply, features),
         warm=False,
     )
     megabytes = features.nbytes / 1e6
@@ -114,8 +114,8 @@ def cluster_once(count: int, kind: str, dimensions: int) -> tuple[float, float, 
     """Cluster once: seconds, peak MB above the features, and the bare product's seconds."""
     features = drawn_features(count, dimensions, kind)
     few = features[:MULTIPLIED]
-    _cluster(features[:WARM_UP])
-    before, work = resident_mb(), partial(_cluster, features)
+    cluster(features[:WARM_UP])
+    before, work = resident_mb(), partial(cluster, features)
     started = time.perf_counter()
     peak = peak_mb(work)
     ended = time.perf_counter()
@@ -148,12 +148,13 @@ def drawn_features(count: int, dimensions: int, kind: str) -> torch.Tensor:
 def clusters_peak_mb(count: int, dimensions: int) -> float:
     """The peak memory of one clustering above its features, in MB."""
     features = drawn_features(count, dimensions, "separated")
-    _cluster(features[:WARM_UP])  # the libraries that it imports are not its memory
+    cluster(features[:WARM_UP])  # the libraries that it imports are not its memory
     before = resident_mb()
-    return max(peak_mb(partial(_cluster, features)) - before, 0.1)
+    return max(peak_mb(partial(cluster, features)) - before, 0.1)
 
 
-def _cluster(features: torch.Tensor) -> PseudoLabels:
+def cluster(features: torch.Tensor) -> PseudoLabels:
+    """Cluster (N,D) unit features as the benchmarks do."""
     return cluster_people(features, k1=K1, k2=K2, eps=EPS, min_samples=MIN_SAMPLES)
 
 
@@ -164,7 +165,7 @@ def _dense_labels(features: torch.Tensor) -> np.ndarray:
     return labels
 
 
-def _multiply(features: torch.Tensor) -> None:
+def multiply(features: torch.Tensor) -> None:
     """All similarities, a block at a time: what an exact search cannot do without."""
     for start in range(0, len(features), 1000):
         features[start : start + 1000] @ features.T

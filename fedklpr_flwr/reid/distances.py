@@ -1,16 +1,16 @@
-"""The k-reciprocal Jaccard distance between pictures, where it is small, in O(N k) memory."""
+"""The k-reciprocal Jaccard distance between pictures, where it is small; never an N x N matrix."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.reid.neighbours import nearest_neighbours, products_at
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 
+_MOST_PAIRS, _ALIKE = 2**24, 256  # so many pairs, or so many a picture, are no persons any more
+_COLLAPSED = (
+    "nearly all of {} pictures look the same to the network: they are copies of one picture, or "
+    "training collapsed; look at the pictures, then start anew with a lower learning rate"
+)
 _BLOCK = 2**18  # list entries compared at once
 _MEETINGS = 2**19  # pairs of masses that a thread compares at once: few enough for its cache
 
@@ -27,7 +32,7 @@ def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_ma
 
     d(i,j) = 1 - sum_g min(V_ig, V_jg) / sum_g max(V_ig, V_jg), where row V_i spreads a mass of one
     over the expanded k-reciprocal neighbours of i, by exp(-squared distance), averaged over the k2
-    nearest of i. Memory grows as N k, never as N^2.
+    nearest of i. Memory grows as N k and with the pairs found, which copies make N^2 of.
 
     Args:
         features: (N,D) float32, rows of unit length.
@@ -42,6 +47,7 @@ def jaccard_within(features: Tensor, *, k1: int, k2: int, eps: float) -> "csr_ma
 
     Raises:
         SettingsError: eps is out of its range.
+        FedKlprError: so many pairs are within eps that the features must have collapsed.
 
     Source: Zhong et al., "Re-ranking person re-identification with k-reciprocal encoding", 2017,
         in the form that clustering re-ID methods use (SpCL, cluster-contrast).
@@ -152,9 +158,17 @@ def _pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     by_column, place = _by_column(mass)
     below = by_column.indptr[1:][mass.indices] - place
     blocks = _row_blocks(np.append(0, np.cumsum(below))[mass.indptr])
+    most, pairs = max(_MOST_PAIRS, _ALIKE * mass.shape[0]), []
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        pairs = threads.map(partial(_block_within, mass, by_column, place, below, eps), blocks)
-        row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+        for found in threads.map(
+            partial(_block_within, mass, by_column, place, below, eps), blocks
+        ):
+            pairs.append(found)
+            most -= len(found[0])
+            if most < 0:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise FedKlprError(_COLLAPSED.format(mass.shape[0]))
+    row, column, stored = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     off = row != column
     both_ways = (np.append(row, column[off]), np.append(column, row[off]))
     # By way of COO: adding the transpose in CSR would drop the stored zeros.
@@ -168,7 +182,7 @@ def _block_within(
     below: Indices,
     eps: float,
     rows: tuple[int, int],
-) -> tuple[Indices, Indices, NDArray[np.float32]]:
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     """Find the pairs i <= j up to eps of some rows i: their rows, columns and distances."""
     start, stop = rows
     entries = slice(mass.indptr[start], mass.indptr[stop])
@@ -182,7 +196,8 @@ def _block_within(
     distance = np.maximum(1 - shared / (2 - shared), 0)
     distance[i == j] = 0  # whatever the rounding of the masses says
     near = distance <= eps
-    return i[near] + start, j[near] + start, distance[near].astype(np.float32)
+    i, j = ((found[near] + start).astype(mass.indices.dtype) for found in (i, j))
+    return i, j, distance[near].astype(np.float32)
 
 
 def _by_column(matrix: "csr_matrix") -> tuple["csc_matrix", Indices]:

@@ -22,7 +22,7 @@ def test_other_labels_than_the_dense_ones_are_not_ok(features, monkeypatch):
 
 def test_the_dense_algorithm_is_warm_and_timed_as_often_as_ours(features, monkeypatch):
     sizes = {"ours": [], "dense": []}
-    right = {"ours": clusters._cluster, "dense": clusters._dense_labels}
+    right = {"ours": clusters.cluster, "dense": clusters._dense_labels}
 
     def counted(name):
         def work(given):
@@ -32,7 +32,7 @@ def test_the_dense_algorithm_is_warm_and_timed_as_often_as_ours(features, monkey
         return work
 
     monkeypatch.setattr(clusters, "WARM_UP", 40)
-    monkeypatch.setattr(clusters, "_cluster", counted("ours"))
+    monkeypatch.setattr(clusters, "cluster", counted("ours"))
     monkeypatch.setattr(clusters, "_dense_labels", counted("dense"))
     speedup_row(features, 2)
     assert sizes == {"ours": [40, 120, 120], "dense": [40, 120, 120]}
@@ -48,7 +48,7 @@ def test_sizes_by_hand_are_ascending_and_named_by_their_kind():
 
 def test_a_size_by_hand_is_clustered_once_and_of_its_kind(monkeypatch):
     seen = []
-    monkeypatch.setattr(clusters, "_cluster", seen.append)
+    monkeypatch.setattr(clusters, "cluster", seen.append)
     seconds, peak, product = cluster_once(300, "crowded", 16)
     warm, whole = seen
     assert (len(warm), len(whole)) == (clusters.WARM_UP, 300)

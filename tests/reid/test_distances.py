@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.reid import distances
 from fedklpr_flwr.reid.distances import jaccard_within
 
@@ -88,6 +88,22 @@ def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(whole.indptr, cut.indptr)
     assert np.array_equal(whole.indices, cut.indices)
     assert np.array_equal(whole.data, cut.data)
+
+
+def test_copies_of_one_picture_are_all_close_until_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def near() -> int:
+        copies = functional.normalize(torch.ones(40, 8))
+        return int(jaccard_within(copies, k1=10, k2=6, eps=0.6).nnz)
+
+    assert near() == 40 * 40
+    monkeypatch.setattr(distances, "_ALIKE", 1)
+    monkeypatch.setattr(distances, "_MOST_PAIRS", 40 * 41 // 2)  # each with itself and those after
+    assert near() == 40 * 40
+    monkeypatch.setattr(distances, "_MOST_PAIRS", 40 * 41 // 2 - 1)
+    with pytest.raises(FedKlprError, match="nearly all of 40 pictures look the same"):
+        near()
 
 
 def test_features_are_left_as_they_were() -> None:
