@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.reid import distances
+from fedklpr_flwr.reid import close_pairs, distances
 from fedklpr_flwr.reid.distances import jaccard_within
 
 
@@ -82,7 +82,8 @@ def test_every_picture_is_stored_as_within_zero_of_itself() -> None:
 def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clustered(150, 16, 0.6)
     whole = jaccard_within(features, k1=20, k2=6, eps=0.6)
-    monkeypatch.setattr(distances, "_MEETINGS", 700)
+    monkeypatch.setattr(close_pairs, "_MEETINGS", 700)
+    monkeypatch.setattr(close_pairs, "_CELLS", 16 * 150)
     monkeypatch.setattr(distances, "_BLOCK", 900)
     cut = jaccard_within(features, k1=20, k2=6, eps=0.6)
     assert np.array_equal(whole.indptr, cut.indptr)
@@ -98,10 +99,10 @@ def test_copies_of_one_picture_are_all_close_until_there_are_too_many(
         return int(jaccard_within(copies, k1=10, k2=6, eps=0.6).nnz)
 
     assert near() == 40 * 40
-    monkeypatch.setattr(distances, "_ALIKE", 1)
-    monkeypatch.setattr(distances, "_MOST_PAIRS", 40 * 41 // 2)  # each with itself and those after
+    monkeypatch.setattr(close_pairs, "_ALIKE", 1)
+    monkeypatch.setattr(close_pairs, "_MOST_PAIRS", 40 * 39 // 2)
     assert near() == 40 * 40
-    monkeypatch.setattr(distances, "_MOST_PAIRS", 40 * 41 // 2 - 1)
+    monkeypatch.setattr(close_pairs, "_MOST_PAIRS", 40 * 39 // 2 - 1)
     with pytest.raises(FedKlprError, match="nearly all of 40 pictures look the same"):
         near()
 
