@@ -1,11 +1,11 @@
-"""The sieve of close_pairs against every pair compared in full."""
+"""Close pairs, by the sieve and by all that meet, against every pair compared in full."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from fedklpr_flwr.reid import close_pairs
+from fedklpr_flwr.reid import met_pairs, sieved_pairs
 from fedklpr_flwr.reid.close_pairs import pairs_within
 
 KINDS = ("even", "steep", "one", "copies")
@@ -42,10 +42,13 @@ def compared_in_full(mass: NDArray[np.float32], eps: float) -> dict[tuple[int, i
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("eps", [0.0, 0.3, 0.6, 0.9, 0.999])
 @pytest.mark.parametrize("meetings", [1, 50, 2**20])
-def test_no_close_pair_falls_through_the_sieve(
-    kind: str, eps: float, meetings: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("worth", [0.0, 1e9])
+def test_no_close_pair_is_missed_with_or_without_the_sieve(
+    kind: str, eps: float, meetings: int, worth: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(close_pairs, "_MEETINGS", meetings)
+    monkeypatch.setattr(sieved_pairs, "_WORTH", worth)
+    monkeypatch.setattr(sieved_pairs, "_MEETINGS", meetings)
+    monkeypatch.setattr(met_pairs, "_MEETINGS", meetings)
     for seed in range(3):
         mass = rows_of_mass(kind, 40 + seed, seed)
         near = pairs_within(csr_matrix(mass), eps).tocoo()
@@ -57,5 +60,5 @@ def test_no_close_pair_falls_through_the_sieve(
 
 def test_what_is_set_aside_in_a_row_is_its_smallest_and_no_more_than_the_limit() -> None:
     mass = np.array([[0.5, 0.3, 0.15, 0.05], [0.25, 0.25, 0.25, 0.25], [0, 0, 1, 0]], np.float32)
-    heavy = close_pairs._without_light(csr_matrix(mass), 0.21)
+    heavy = sieved_pairs._without_light(csr_matrix(mass), 0.21)
     assert heavy.toarray().tolist() == np.where(mass > [[0.16], [0], [0]], mass, 0).tolist()
