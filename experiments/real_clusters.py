@@ -4,7 +4,7 @@
 
 The training pictures' features by a network with ImageNet weights, then the rows of `fedklpr bench
 clusters` on them: at most 6,000 pictures, drawn by seed 0, against the dense algorithm, the labels
-checked to be the same, and all of them by time and memory.
+checked to be the same, and the time of all of them.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import torch
 from torch.nn.functional import normalize
 
 from experiments.benchmarks.clusters import cluster, multiply, speedup_row
-from experiments.benchmarks.memory import peak_mb, resident_mb
 from experiments.benchmarks.rows import Row, make_row, median_seconds, table_lines
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.loaders import image_loader
@@ -46,13 +45,10 @@ def real_rows(features: torch.Tensor, compared: int = COMPARED, repeats: int = 3
     compared_row = speedup_row(features[drawn], repeats)
     compared_row["name"] = f"cluster_speedup_real_{len(drawn)}"
     work = partial(cluster, features)
-    before = resident_mb()
-    peak = max(peak_mb(work) - before, 0.1)
     seconds, product = median_seconds(repeats, work, partial(multiply, features), warm=False)
     return [
         compared_row,
         make_row(f"cluster_seconds_real_{count}", seconds, "s", product),
-        make_row(f"cluster_peak_mb_real_{count}", peak, "MB", features.nbytes / 1e6),
     ]
 
 

@@ -14,10 +14,7 @@ def test_the_features_are_of_the_training_pictures(tmp_path):
 
 
 def test_a_part_is_compared_with_the_dense_algorithm_and_all_are_timed():
-    compared, seconds, peak = real_clusters.real_rows(drawn_features(150, 16, "crowded"), 100, 1)
+    compared, seconds = real_clusters.real_rows(drawn_features(150, 16, "crowded"), 100, 1)
     assert compared["name"] == "cluster_speedup_real_100"
-    assert (seconds["name"], peak["name"]) == (
-        "cluster_seconds_real_150",
-        "cluster_peak_mb_real_150",
-    )
-    assert min(seconds["value"], peak["value"]) > 0
+    assert seconds["name"] == "cluster_seconds_real_150"
+    assert seconds["value"] > 0
