@@ -26,11 +26,11 @@ import torch
 from flwr.app import Context, Message
 
 from fedklpr_flwr import client_app
+from fedklpr_flwr.client import client as site_client
 from fedklpr_flwr.commands.simulate import simulate_prepared
-from fedklpr_flwr.federation import site_client
-from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.prepare import prepare
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.launch.prepare import prepare
+from fedklpr_flwr.runs.rows import read_rows
 
 HOSTILE = ("street", "yard")
 DEFENCE = ("defence.norm_bound=3", "defence.alignment=0.3", "klpwa.cap=0.5")

@@ -12,19 +12,19 @@ from dataclasses import replace
 
 import torch
 
-from fedklpr_flwr.federation.client_memory import fresh_memory
-from fedklpr_flwr.federation.local_round import run_local_round
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.state_store import fresh_memory
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.personal_model import (
     evaluate_personal_model,
     full_masks,
     initial_network,
 )
-from fedklpr_flwr.federation.site import Pictures, Site, open_site
+from fedklpr_flwr.model.site import Pictures, Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import score_ranking
-from fedklpr_flwr.runtime.places import user_cache
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.system.paths import user_cache
 
 _BINS = 8
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from experiments.deployment import Deployment, Unit, deployed
 from experiments.few_pictures import write_few_pictures
 from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
-from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.processes import processes_of
+from fedklpr_flwr.launch.processes import processes_of
+from fedklpr_flwr.runs.rows import read_rows
 
 _COMMON = (*ONE_BOX, "federation.rounds=2")
 _LOOK_SECONDS = 0.1

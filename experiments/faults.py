@@ -30,9 +30,9 @@ from experiments.fault_kinds import INJECT, SITES, Fault, NotInjected, Trial, ro
 from experiments.slow_link import SlowLink
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.federation.mask_file import MaskFile
-from fedklpr_flwr.report.rows import Row
-from fedklpr_flwr.runtime.run_folder import RunFolder
+from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.runs.rows import Row
+from fedklpr_flwr.runs.run_folder import RunFolder
 
 STATUSES = ("merged", "failed", "late", "absent")
 

@@ -18,7 +18,7 @@ from experiments.deployment import deployed
 from experiments.few_pictures import write_few_pictures
 from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
 from experiments.slow_link import Burst, SlowLink
-from fedklpr_flwr.report.rows import Row, read_rows
+from fedklpr_flwr.runs.rows import Row, read_rows
 
 _COMMON = (
     *ONE_BOX,

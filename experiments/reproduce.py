@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
-from fedklpr_flwr.runtime.checkout import code_commit
-from fedklpr_flwr.runtime.sweep_job import BOOK, read_book
+from fedklpr_flwr.launch.sweep_job import BOOK, read_book
 from fedklpr_flwr.sweep import values_of
+from fedklpr_flwr.system.git_commit import code_commit
 
 LINES: dict[str, tuple[str, ...]] = {
     "fedklpr": ("method=fedklpr",),

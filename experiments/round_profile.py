@@ -22,11 +22,11 @@ from flwr.app import Context, Message
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.algorithm.masked_step import MaskedSteps
+from fedklpr_flwr.client import epoch as local_epoch
 from fedklpr_flwr.commands.simulate import simulate_prepared
-from fedklpr_flwr.federation import local_epoch
+from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.prepare import Prepared, prepare
+from fedklpr_flwr.runs.rows import read_rows
 
 NETWORK = ("forward", "backward")
 PRUNING = ("prune", "measure", "masks")

@@ -22,14 +22,13 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
+from fedklpr_flwr.client.client import SiteClient
+from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.config.compose import load_settings
+from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
-from fedklpr_flwr.federation.client_name import CLIENT_NAME_RULE, is_client_name
-from fedklpr_flwr.federation.method import Client, Settings
-from fedklpr_flwr.federation.site import Site, open_site
-from fedklpr_flwr.federation.site_client import NEEDS_SYNC, SiteClient, Task
-from fedklpr_flwr.federation.told_error import told_of
-from fedklpr_flwr.runtime.places import user_cache
-from fedklpr_flwr.runtime.records import (
+from fedklpr_flwr.model.site import Site, open_site
+from fedklpr_flwr.protocol.records import (
     PAYLOAD,
     REPORT,
     TASK,
@@ -37,7 +36,9 @@ from fedklpr_flwr.runtime.records import (
     read_payload,
     report_record,
 )
-from fedklpr_flwr.settings import load_settings
+from fedklpr_flwr.protocol.redacted_errors import told_of
+from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
+from fedklpr_flwr.system.paths import user_cache
 
 app = ClientApp()
 

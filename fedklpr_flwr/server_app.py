@@ -9,19 +9,19 @@ from flwr.app import Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
+from fedklpr_flwr.config.compose import load_settings, settings_to_dict, write_settings
+from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
-from fedklpr_flwr.federation.update_coding import quantise_downlink
-from fedklpr_flwr.report.rows import keep_finished_rounds
+from fedklpr_flwr.launch.command_line import resume_word
+from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.protocol.update_codec import quantise_downlink
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
-from fedklpr_flwr.runtime.command_line import resume_word
-from fedklpr_flwr.runtime.places import new_run_folder
-from fedklpr_flwr.runtime.resuming import check_resumed
-from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
-from fedklpr_flwr.settings import load_settings, settings_to_dict, write_settings
+from fedklpr_flwr.runs.resume import check_resumed
+from fedklpr_flwr.runs.rows import keep_finished_rounds
+from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.strategy import FedKlprStrategy
+from fedklpr_flwr.system.paths import new_run_folder
 
 app = ServerApp()
 

@@ -16,18 +16,18 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import shared_layout
-from fedklpr_flwr.federation.randomness import named_generator
-from fedklpr_flwr.report.rows import Row, append_rows, progress_line
-from fedklpr_flwr.runtime.command_line import resume_word
-from fedklpr_flwr.runtime.downlink import Downlink
-from fedklpr_flwr.runtime.exchange import Answer, Roster, exchange
-from fedklpr_flwr.runtime.open_round import OpenRound
-from fedklpr_flwr.runtime.quarantine import Quarantine
-from fedklpr_flwr.runtime.run_folder import ClientState, RunFolder, ServerState
-from fedklpr_flwr.runtime.start_commands import start_commands
+from fedklpr_flwr.launch.command_line import resume_word
+from fedklpr_flwr.launch.start_commands import start_commands
+from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
+from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.server.broadcast import Downlink
+from fedklpr_flwr.server.node_registry import Answer, Roster, exchange
+from fedklpr_flwr.server.quarantine import Quarantine
+from fedklpr_flwr.server.round_collector import OpenRound
+from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import counted
 
 Use = Callable[[str, Message, dict[str, Any]], None]

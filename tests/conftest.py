@@ -21,9 +21,9 @@ from tiny_federation import (
     write_sites,
 )
 
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.site import Pictures, Site
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.site import Pictures, Site
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from fedklpr_flwr.config.compose import compose_settings, experiment_names, settings_to_dict
+from fedklpr_flwr.config.experiment_guard import check_method
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.federation.ablation import check_method
-from fedklpr_flwr.settings import compose_settings, experiment_names, settings_to_dict
 
 
 def leaves(values, path=""):

@@ -11,7 +11,7 @@ from tiny_federation import ONE_ROUND, PAIR, run_tiny_federation, tiny_overrides
 
 from fedklpr_flwr.commands.__main__ import main
 from fedklpr_flwr.errors import DataError, SettingsError
-from fedklpr_flwr.runtime.prepare import prepare
+from fedklpr_flwr.launch.prepare import prepare
 
 
 def truncate(site: Path) -> Path:

@@ -51,7 +51,7 @@ def test_the_bundle_is_far_below_what_flower_takes(bundle):
 def test_an_unpacked_bundle_reads_its_own_settings(bundle, tmp_path):
     bundle.extractall(tmp_path)
     code = (
-        "from fedklpr_flwr.settings import configuration_folder, load_settings;"
+        "from fedklpr_flwr.config.compose import configuration_folder, load_settings;"
         "print(configuration_folder(), load_settings({'experiment': 'smoke'}).federation.rounds)"
     )
     done = subprocess.run(

@@ -10,20 +10,20 @@ from tiny_federation import tiny_overrides
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.client_app import ReidClient, identify
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import SettingsError, WireError
-from fedklpr_flwr.federation.client_memory import payload_name
-from fedklpr_flwr.federation.mask_file import ArrayView
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.mask_file import ArrayView
+from fedklpr_flwr.model.personal_model import (
     float_state,
     full_masks,
     initial_network,
     shared_layout,
 )
-from fedklpr_flwr.federation.site_client import SiteClient
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import PAYLOAD, TASK, payload_record, read_payload, read_report
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.protocol.records import PAYLOAD, TASK, payload_record, read_payload, read_report
+from fedklpr_flwr.protocol.task import payload_name
 from fedklpr_flwr.wire.codec import encode
 
 

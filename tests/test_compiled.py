@@ -13,11 +13,11 @@ from fedklpr_flwr.algorithm.block_arithmetic import (
 )
 from fedklpr_flwr.algorithm.merging import merge_model, merge_tensor
 from fedklpr_flwr.compiled import WORTH_COMPILING
-from fedklpr_flwr.wire.forms import BFLOAT16, FLOAT32
-from fedklpr_flwr.wire.kept_values import KeptValues
+from fedklpr_flwr.wire.byte_planes import difference, split_planes
+from fedklpr_flwr.wire.dtypes import BFLOAT16, FLOAT32
 from fedklpr_flwr.wire.layout import TensorSpec
+from fedklpr_flwr.wire.lazy_values import KeptValues
 from fedklpr_flwr.wire.masks import SHRUNK, restore_mask
-from fedklpr_flwr.wire.planes import difference, split_planes
 
 pytest.importorskip("numba")
 

@@ -14,13 +14,15 @@ import torch
 from safetensors import safe_open
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.client.client import SiteClient
+from fedklpr_flwr.client.drift import receive
+from fedklpr_flwr.client.epoch import TrainingSteps, adam
+from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart
+from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.state_store import fresh_memory
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.federation.client_memory import fresh_memory, payload_name
-from fedklpr_flwr.federation.drift import receive
-from fedklpr_flwr.federation.local_epoch import TrainingSteps, adam
-from fedklpr_flwr.federation.local_round import run_local_round
-from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.model.personal_model import (
     bring_to_device,
     client_network,
     evaluate_personal_model,
@@ -30,10 +32,9 @@ from fedklpr_flwr.federation.personal_model import (
     initial_network,
     shared_layout,
 )
-from fedklpr_flwr.federation.randomness import named_generator
-from fedklpr_flwr.federation.site import Pictures, Site
-from fedklpr_flwr.federation.site_client import SiteClient, Task
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wire.codec import encode
 
 pytestmark = pytest.mark.gpu

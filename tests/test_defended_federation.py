@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_federation import Finished, client_name, interfering
 
-from fedklpr_flwr.federation import site_client
-from fedklpr_flwr.federation.alignment import Agreement, trust
+from fedklpr_flwr.client import client as site_client
+from fedklpr_flwr.server.robust.direction_trust import Agreement, trust
 
 ASKED = ("defence.alignment=0.3", "method.pruning=none")
 WAYS = {"ash": 1, "birch": 1, "cedar": 2}

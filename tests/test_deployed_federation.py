@@ -15,17 +15,17 @@ import pytest
 from deployed import COMMAND, Deployed, env_of, wait_for
 from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, sha256_of, tiny_overrides
 
-from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.deployment.certificates import make_node_key, sign_server
-from fedklpr_flwr.runtime.deployment.folder import read_secrets
-from fedklpr_flwr.runtime.launch import free_port
-from fedklpr_flwr.runtime.processes import processes_of, stop
+from fedklpr_flwr.deploy.certificates import make_node_key, sign_server
+from fedklpr_flwr.deploy.folder import read_secrets
+from fedklpr_flwr.launch.launch import free_port
+from fedklpr_flwr.launch.processes import processes_of, stop
+from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = pytest.mark.slow
 
 DRAWN = ("airport", "street", "yard")
 WAIT = "federation.wait_seconds=120"
-GUARDED = (sys.executable, "-m", "fedklpr_flwr.runtime.deployment.guarded_superlink")
+GUARDED = (sys.executable, "-m", "fedklpr_flwr.deploy.guarded_superlink")
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,18 @@ from tiny_federation import (
 )
 
 from fedklpr_flwr import client_app
+from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import MemoryStateError, RunError
-from fedklpr_flwr.federation.atomic_file import write_atomically
-from fedklpr_flwr.federation.personal_model import shared_layout
-from fedklpr_flwr.runtime import spool
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import PAYLOAD, REPORT, payload_record, read_payload
-from fedklpr_flwr.settings import load_settings
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.records import PAYLOAD, REPORT, payload_record, read_payload
+from fedklpr_flwr.server import incoming_updates as spool
+from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.codec import encode
-from fedklpr_flwr.wire.largest import largest_payload
+from fedklpr_flwr.wire.entropy import RAW
+from fedklpr_flwr.wire.header import FIRST_PLANE, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
-from fedklpr_flwr.wire.sections import RAW
-from fedklpr_flwr.wire.table import FIRST_PLANE, open_front, seal
+from fedklpr_flwr.wire.size_limit import largest_payload
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ import torch
 from tiny_federation import PERSONS, interfering
 from wiretap import PAIR, Wiretap, memory_folder, memory_of
 
+from fedklpr_flwr.client.divergence_probe import divergence_batch
+from fedklpr_flwr.config.compose import configuration_folder
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.federation.knowledge import divergence_batch
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.model.personal_model import (
     evaluate_personal_model,
     initial_network,
     load_personal_model,
     shared_layout,
 )
-from fedklpr_flwr.federation.site import open_site
-from fedklpr_flwr.settings import configuration_folder
+from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries
 

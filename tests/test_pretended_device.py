@@ -11,12 +11,12 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from fedklpr_flwr.algorithm.masked_step import MaskedSteps
+from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step, receive
+from fedklpr_flwr.client.objectives import OBJECTIVES, Batch, EpochStart
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.federation.drift import DRIFT_PENALTIES, Step, receive
-from fedklpr_flwr.federation.objectives import OBJECTIVES, Batch, EpochStart
-from fedklpr_flwr.federation.personal_model import client_network, features_of, full_masks
-from fedklpr_flwr.federation.randomness import named_generator
-from fedklpr_flwr.reid.patches import features_and_map
+from fedklpr_flwr.model.personal_model import client_network, features_of, full_masks
+from fedklpr_flwr.reid.stripes import features_and_map
+from fedklpr_flwr.system.randomness import named_generator
 
 DEVICE = torch.device("cuda", 0)
 INDICES = torch.tensor([0, 5, 9, 13, 17, 1])

@@ -12,10 +12,10 @@ from tiny_federation import PRUNES, interfering, tiny_overrides
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import SettingsError, WireError
-from fedklpr_flwr.federation.personal_model import shared_layout
-from fedklpr_flwr.federation.told_error import told_of
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import message_bytes, payload_record, read_payload
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.records import message_bytes, payload_record, read_payload
+from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.wire.payload import carries
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")

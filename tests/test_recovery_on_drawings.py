@@ -4,7 +4,7 @@ import pytest
 from tiny_federation import Finished
 
 from fedklpr_flwr.commands.simulate import simulate_prepared
-from fedklpr_flwr.runtime.prepare import prepare
+from fedklpr_flwr.launch.prepare import prepare
 
 pytestmark = pytest.mark.slow
 

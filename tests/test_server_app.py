@@ -9,8 +9,8 @@ from tiny_federation import interfering, sha256_of, tiny_overrides
 
 from fedklpr_flwr import client_app, server_app
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.runtime.command_line import override
-from fedklpr_flwr.runtime.in_process import InProcessGrid
+from fedklpr_flwr.launch.command_line import override
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from tiny_federation import PERSONS, interfering
 from torch import nn
 from wiretap import PAIR, TRIO, Wiretap, forget, memory_of
 
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.model.personal_model import (
     evaluate_personal_model,
     float_state,
     initial_network,
     load_personal_model,
     shared_layout,
 )
-from fedklpr_flwr.federation.site import open_site
+from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries
 

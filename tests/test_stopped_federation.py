@@ -12,8 +12,8 @@ from tiny_federation import (
 )
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import read_payload
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.protocol.records import read_payload
 
 
 @pytest.fixture

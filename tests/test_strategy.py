@@ -7,9 +7,9 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import Strategy
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import TASK, read_payload
-from fedklpr_flwr.runtime.run_folder import RunFolder
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.protocol.records import TASK, read_payload
+from fedklpr_flwr.runs.run_folder import RunFolder
 from fedklpr_flwr.server_app import open_state
 from fedklpr_flwr.strategy import FedKlprStrategy
 

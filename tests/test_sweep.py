@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_federation import tiny_overrides
 
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, read_book
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.launch.sweep_job import BOOK, JobLine, read_book
 from fedklpr_flwr.sweep import own_overrides, read_words, run_sweep, time_left, values_of
 
 

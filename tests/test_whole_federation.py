@@ -19,11 +19,11 @@ from tiny_federation import (
     pruned_share,
 )
 
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.federation.personal_model import float_state, initial_network, shared_layout
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.records import read_payload
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.protocol.records import read_payload
 from fedklpr_flwr.wire.codec import decode_dense
 
 STATUSES = {"merged", "failed", "late", "absent"}

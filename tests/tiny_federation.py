@@ -17,13 +17,13 @@ from flwr.app import Context, Message
 from PIL import Image
 
 from fedklpr_flwr import client_app
-from fedklpr_flwr.federation.mask_file import MaskFile
-from fedklpr_flwr.report.rows import Row, read_rows
-from fedklpr_flwr.runtime.command_line import override
-from fedklpr_flwr.runtime.in_process import InProcessGrid
-from fedklpr_flwr.runtime.run_folder import RunFolder, ServerState
+from fedklpr_flwr.config.compose import compose_settings, load_settings
+from fedklpr_flwr.launch.command_line import override
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.runs.rows import Row, read_rows
+from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.server_app import run_federation
-from fedklpr_flwr.settings import compose_settings, load_settings
 
 NAMES = ("ash", "birch", "cedar")
 PAIR = NAMES[:2]

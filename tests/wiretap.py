@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tiny_federation import Finished, client_name, interfering
 
-from fedklpr_flwr.federation.client_memory import ClientMemory, MemoryFolder
-from fedklpr_flwr.runtime.records import read_payload
+from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
+from fedklpr_flwr.protocol.records import read_payload
 
 TRIO = ("ash", "birch", "cedar")
 PAIR = TRIO[:2]

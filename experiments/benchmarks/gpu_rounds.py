@@ -9,17 +9,17 @@ import torch
 
 from experiments.benchmarks.gpu_bench import Bench, Sizes
 from fedklpr_flwr.algorithm.pruning import mask_hash
-from fedklpr_flwr.federation.client_memory import payload_name
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.client.client import SiteClient
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.personal_model import (
     float_state,
     full_masks,
     initial_network,
     shared_layout,
 )
-from fedklpr_flwr.federation.site import Pictures, Site
-from fedklpr_flwr.federation.site_client import SiteClient, Task
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.wire.codec import encode
 
 

@@ -10,16 +10,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks.gpu_bench import Bench
 from experiments.benchmarks.train import PlainLayout
-from fedklpr_flwr.federation.device import placed
-from fedklpr_flwr.federation.drift import Received, receive
-from fedklpr_flwr.federation.local_epoch import TrainingSteps, adam, train_epoch
-from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart
-from fedklpr_flwr.federation.personal_model import (
+from fedklpr_flwr.client.drift import Received, receive
+from fedklpr_flwr.client.epoch import TrainingSteps, adam, train_epoch
+from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.model.device import placed
+from fedklpr_flwr.model.personal_model import (
     full_masks,
 )
-from fedklpr_flwr.federation.site import Pictures
+from fedklpr_flwr.model.site import Pictures
 from fedklpr_flwr.reid.network import build_network
-from fedklpr_flwr.settings import compose_settings
 
 
 @dataclass(frozen=True)

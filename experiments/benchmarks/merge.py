@@ -22,10 +22,10 @@ from experiments.benchmarks.round_files import (
 from experiments.benchmarks.rows import Kept, Row, make_row, median_seconds
 from experiments.benchmarks.server_memory import memory_rows
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
-from fedklpr_flwr.federation.inspection import Inspection, inspect_update
-from fedklpr_flwr.federation.merge_round import Arrival, run_merge_round
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.server.inspection import Inspection, inspect_update
+from fedklpr_flwr.server.merge import Arrival, run_merge_round
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
 MUSTS = {"merge_over_flower": 0.30, "decode_merge_over_flower": 2.0}

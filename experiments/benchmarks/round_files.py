@@ -8,14 +8,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from experiments.benchmarks.pruned import masks_before, prune
-from fedklpr_flwr.algorithm.update import TrainingReport
-from fedklpr_flwr.federation.change import SpooledChange
-from fedklpr_flwr.federation.inspection import inspect_update
-from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
-from fedklpr_flwr.federation.merge_round import Arrival
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.federation.update_coding import encode_update, quantise_downlink
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes
+from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.update_codec import encode_update, quantise_downlink
+from fedklpr_flwr.server.inspection import inspect_update
+from fedklpr_flwr.server.merge import Arrival
+from fedklpr_flwr.server.robust.update_sketch import SpooledChange
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
 Arrays = Mapping[str, np.ndarray]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.benchmarks.rows import Row, make_row
-from fedklpr_flwr.report.rows import read_rows
+from fedklpr_flwr.runs.rows import read_rows
 
 CLIENTS = (8, 64, 256, 1000)
 ROUNDS = 2

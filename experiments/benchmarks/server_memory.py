@@ -18,9 +18,9 @@ from experiments.benchmarks.round_files import (
 from experiments.benchmarks.rows import Row, make_row, value_at_most
 from fedklpr_flwr.algorithm.merging import merge_model
 from fedklpr_flwr.compiled import WORTH_COMPILING
-from fedklpr_flwr.federation.merge_round import run_merge_round
-from fedklpr_flwr.federation.update_coding import quantise_downlink
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.protocol.update_codec import quantise_downlink
+from fedklpr_flwr.server.merge import run_merge_round
 
 SERVER_MODELS, GROWTH = 3, 1.1
 

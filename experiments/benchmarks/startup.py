@@ -14,9 +14,9 @@ import sys
 import torch
 from fedklpr_flwr import client_app
 from fedklpr_flwr.data.loaders import image_loader
-from fedklpr_flwr.federation.personal_model import initial_network
-from fedklpr_flwr.federation.site import open_site
-from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.system.paths import user_cache
 
 settings = client_app.load_settings({"experiment": "drawn", "overrides": sys.argv[1]})
 torch.set_num_threads(settings.training.threads)

@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional
 
 from experiments.benchmarks.rows import Row, make_row, median_seconds, ratio_at_least
-from fedklpr_flwr.federation.device import placed
-from fedklpr_flwr.federation.drift import Received, receive
-from fedklpr_flwr.federation.local_epoch import train_epoch
-from fedklpr_flwr.federation.objectives import OBJECTIVES, EpochStart
-from fedklpr_flwr.federation.site import Pictures
+from fedklpr_flwr.client.drift import Received, receive
+from fedklpr_flwr.client.epoch import train_epoch
+from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.model.device import placed
+from fedklpr_flwr.model.site import Pictures
 from fedklpr_flwr.reid.network import ReidNetwork, build_network
-from fedklpr_flwr.settings import compose_settings
 
 KL_OVERHEAD, KL_CACHED_OVERHEAD, CHANNELS_LAST = 0.31, 0.08, 1.45
 BACKBONES = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")

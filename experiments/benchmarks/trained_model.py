@@ -20,12 +20,12 @@ from fedklpr_flwr.algorithm.pruning import prunable_weights
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.loaders import image_loader, labelled_loader, sample_batches
 from fedklpr_flwr.data.picture_cache import load_pictures
-from fedklpr_flwr.federation.atomic_file import write_atomically
 from fedklpr_flwr.reid.camera_proxies import CameraProxyMemory, assign_proxies, proxy_centroids
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import ReidNetwork, build_network
 from fedklpr_flwr.reid.pseudo_labels import identity_labels
-from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.paths import user_cache
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from experiments.benchmarks.rows import (
     value_at_least,
     value_at_most,
 )
-from fedklpr_flwr.wire.bound import entropy_bound_bytes
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
+from fedklpr_flwr.wire.entropy_bound import entropy_bound_bytes
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
 Arrays = Mapping[str, np.ndarray]

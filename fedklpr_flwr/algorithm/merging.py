@@ -20,7 +20,6 @@ from fedklpr_flwr.algorithm.block_arithmetic import (
     divide_compiled,
     is_compiled,
 )
-from fedklpr_flwr.algorithm.crew import Crew
 from fedklpr_flwr.algorithm.masked_sum import (
     BLOCK,
     LARGE_BLOCK,
@@ -29,6 +28,7 @@ from fedklpr_flwr.algorithm.masked_sum import (
     summed_blocks,
 )
 from fedklpr_flwr.algorithm.merge_part import Part, ValueSource, checked_part
+from fedklpr_flwr.algorithm.thread_pool import Crew
 from fedklpr_flwr.algorithm.trimmed_mean import trimmed_span
 from fedklpr_flwr.errors import MergeError
 

@@ -9,7 +9,7 @@ import typer
 
 from fedklpr_flwr.commands.progress import counting, tracked
 from fedklpr_flwr.data.synthetic import SITES, draw_site
-from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.system.paths import user_cache
 
 cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 

@@ -5,22 +5,22 @@ from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.runtime.deployment.check import (
+from fedklpr_flwr.deploy.check import (
     Finding,
     Kind,
     check_folder,
     check_pictures,
 )
-from fedklpr_flwr.runtime.deployment.folder import (
+from fedklpr_flwr.deploy.folder import (
     SITES_FILE,
     is_deployment,
     make_folder,
     read_secrets,
 )
-from fedklpr_flwr.runtime.deployment.reach import tls_fault
-from fedklpr_flwr.runtime.deployment.registering import register_keys
-from fedklpr_flwr.runtime.deployment.sites_file import Sites, read_sites
+from fedklpr_flwr.deploy.reach import tls_fault
+from fedklpr_flwr.deploy.registering import register_keys
+from fedklpr_flwr.deploy.sites_file import Sites, read_sites
+from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.wording import counted
 
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)

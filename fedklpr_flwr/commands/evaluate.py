@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from fedklpr_flwr.commands.progress import counting, tracked
+from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
-from fedklpr_flwr.federation.evaluation import (
+from fedklpr_flwr.model.evaluation import (
     Evaluation,
     How,
     evaluate_across,
@@ -20,13 +21,12 @@ from fedklpr_flwr.federation.evaluation import (
     evaluate_splits,
     nothing_to_rank,
 )
-from fedklpr_flwr.federation.method import Client, Settings
-from fedklpr_flwr.federation.personal_model import reestimate_on
-from fedklpr_flwr.federation.site import Site, open_site
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.site import Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.runtime.model_file import PictureModel, open_model
-from fedklpr_flwr.runtime.places import user_cache
-from fedklpr_flwr.runtime.trained_model import TrainedRun, open_run
+from fedklpr_flwr.runs.model_file import PictureModel, open_model
+from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.system.paths import user_cache
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from fedklpr_flwr.data.picture_cache import load_pictures
 from fedklpr_flwr.errors import DataError, FedKlprError, SettingsError
 from fedklpr_flwr.export.card import Shipped, model_card
 from fedklpr_flwr.export.shipping import SUFFIXES, Pictures, ship
-from fedklpr_flwr.federation.atomic_file import write_atomically
-from fedklpr_flwr.federation.site import open_site
-from fedklpr_flwr.report.told_run import read_told_run
-from fedklpr_flwr.runtime.model_file import PictureModel, open_model
-from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.runs.model_file import PictureModel, open_model
+from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.wording import counted
 
 _CHECKED = 16

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedklpr_flwr.commands.run import Overrides
-from fedklpr_flwr.federation.forecast import ClientForecast, Forecast
-from fedklpr_flwr.runtime.planning import Planned, plan_run
+from fedklpr_flwr.planning.forecast import ClientForecast, Forecast
+from fedklpr_flwr.planning.plan import Planned, plan_run
 from fedklpr_flwr.wording import counted
 
 ENGINE_SECONDS = 27.0

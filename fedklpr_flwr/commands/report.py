@@ -9,10 +9,10 @@ import typer
 from fedklpr_flwr.commands.progress import tracked
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.report.html_report import html_report, write_page
+from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.serving import LivePage, page_server
-from fedklpr_flwr.report.site_look import Look, SiteSeen, unproven
-from fedklpr_flwr.report.told_run import read_told_run
-from fedklpr_flwr.runtime.loopback import LOOPBACK
+from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
+from fedklpr_flwr.system.loopback import LOOPBACK
 
 _PORT = 8765
 

@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fedklpr_flwr.commands.progress import steps
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.deploy.reach import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.report.rows import Row, progress_line, read_rows
+from fedklpr_flwr.launch.command_line import resume_word
+from fedklpr_flwr.launch.launch import launch
+from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
-from fedklpr_flwr.runtime.command_line import resume_word
-from fedklpr_flwr.runtime.deployment.reach import check_connection
-from fedklpr_flwr.runtime.launch import launch
-from fedklpr_flwr.runtime.prepare import Prepared, point_latest, prepare
+from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")

@@ -16,10 +16,10 @@ from rich.table import Table
 from fedklpr_flwr.commands.progress import counting
 from fedklpr_flwr.data.contact_sheet import SheetRow, search_sheet
 from fedklpr_flwr.errors import SettingsError, UnreadablePicture
-from fedklpr_flwr.runtime.model_file import PictureModel, open_model
-from fedklpr_flwr.runtime.places import user_cache
+from fedklpr_flwr.runs.model_file import PictureModel, open_model
 from fedklpr_flwr.search.gallery import Gallery, open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
+from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.wording import counted
 
 _PORT = 8766

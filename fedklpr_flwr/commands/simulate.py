@@ -7,8 +7,8 @@ from flwr.app import Context, Message, RecordDict
 
 from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
-from fedklpr_flwr.runtime.command_line import resume_word
-from fedklpr_flwr.runtime.prepare import Prepared, prepare
+from fedklpr_flwr.launch.command_line import resume_word
+from fedklpr_flwr.launch.prepare import Prepared, prepare
 
 Answering = Callable[[Message, Context], Message]
 
@@ -38,7 +38,7 @@ def simulate_prepared(prepared: Prepared, app: Answering | None = None) -> None:
         app: what answers messages in place of the ClientApp, for clients that misbehave.
     """
     from fedklpr_flwr import client_app, server_app
-    from fedklpr_flwr.runtime.in_process import InProcessGrid
+    from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 
     logging.getLogger("flwr").handlers[:] = [_PlainHandler(prepared.notes)]
     nodes, answering = len(prepared.settings.data.clients), app or client_app.app

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.export.shipped_network import Checked
 from fedklpr_flwr.export.sparse_file import Architecture
-from fedklpr_flwr.federation.method import Settings
-from fedklpr_flwr.report.rows import Row
 from fedklpr_flwr.report.summary import largest_epsilon
+from fedklpr_flwr.runs.rows import Row
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fedklpr_flwr.data.picture_file import decode_picture
-from fedklpr_flwr.runtime.model_file import open_model
+from fedklpr_flwr.runs.model_file import open_model
 
 names = ("one.jpg", "two.jpg")
 pictures = [decode_picture(Path(name), height={height}, width={width}) for name in names]

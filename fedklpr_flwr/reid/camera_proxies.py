@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedklpr_flwr.reid.moving_memory import moved_rows
+from fedklpr_flwr.reid.memory_bank import moved_rows
 
 
 def assign_proxies(labels: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor, Tensor]:

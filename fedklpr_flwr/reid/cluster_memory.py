@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from fedklpr_flwr.reid.moving_memory import moved_rows
+from fedklpr_flwr.reid.memory_bank import moved_rows
 
 
 class ClusterMemory:

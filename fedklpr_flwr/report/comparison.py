@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.federation.ideal_schedule import ideal_densities, ideal_saving
+from fedklpr_flwr.planning.ideal_schedule import ideal_densities, ideal_saving
+from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
 from fedklpr_flwr.report.run_figures import figures_of
-from fedklpr_flwr.report.run_record import LeftOut, RunRecord, find_runs, read_runs
-from fedklpr_flwr.report.spread import Paired, Spread, paired_difference, spread_of
 from fedklpr_flwr.report.summary import noised
+from fedklpr_flwr.runs.run_record import LeftOut, RunRecord, find_runs, read_runs
 
 _NOT_THE_METHODS = (
     "seed",

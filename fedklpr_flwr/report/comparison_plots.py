@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.comparison import Comparison, Group
 from fedklpr_flwr.report.comparison_text import accuracy_text
-from fedklpr_flwr.report.spread import Paired, Spread, paired_difference, spread_of
+from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
 
 # Okabe and Ito without yellow, which is too pale on white.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")

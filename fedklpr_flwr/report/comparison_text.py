@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.report.comparison import Comparison, Group
+from fedklpr_flwr.report.mean_std import Paired, Spread
 from fedklpr_flwr.report.run_figures import RunFigures
-from fedklpr_flwr.report.spread import Paired, Spread
 
 
 @dataclass(frozen=True)

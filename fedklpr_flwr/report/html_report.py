@@ -5,8 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.site_look import (
+from fedklpr_flwr.report.page.page import whole_page
+from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.site_inspection import (
     Look,
     Seen,
     SiteSeen,
@@ -14,7 +15,6 @@ from fedklpr_flwr.report.site_look import (
     look_at_sites,
     unproven,
 )
-from fedklpr_flwr.report.told_run import read_told_run
 
 Watch = Callable[[Iterable[SiteSeen], int], Iterable[SiteSeen]]
 """Passes the sites on as they are looked at; the number is how many there are."""

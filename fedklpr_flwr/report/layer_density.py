@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.federation.mask_file import MaskFile
+from fedklpr_flwr.model.mask_file import MaskFile
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedklpr_flwr.federation.personal_model import features_of
-from fedklpr_flwr.federation.randomness import named_generator
-from fedklpr_flwr.federation.site import Pictures, Site
+from fedklpr_flwr.model.personal_model import features_of
+from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.nearest import Nearest, findable_queries, nearest_pictures
 from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.system.randomness import named_generator
 
 LENGTH = 10
 """Pictures in a list."""

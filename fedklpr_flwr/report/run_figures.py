@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fedklpr_flwr.report.run_record import RunRecord
+from fedklpr_flwr.runs.run_record import RunRecord
 
 
 class RunFigures(NamedTuple):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.report.html_report import html_report, moment_of
-from fedklpr_flwr.report.page.whole import POLICY, whole_page
-from fedklpr_flwr.report.site_look import Look, Seen
-from fedklpr_flwr.report.told_run import read_told_run
-from fedklpr_flwr.runtime.loopback import LOOPBACK, own_names, port_taken
+from fedklpr_flwr.report.page.page import POLICY, whole_page
+from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.site_inspection import Look, Seen
+from fedklpr_flwr.system.loopback import LOOPBACK, own_names, port_taken
 
 REFRESH_SECONDS = 5
 _FILES = ("run.jsonl", "status.json", "state.json", "config.yaml")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedklpr_flwr.report.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
 
 HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.runs.rows import Row
 
 _CURVES = [
     "rank1",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
 from fedklpr_flwr.reid.nearest import closest_rows
-from fedklpr_flwr.runtime.model_file import PictureModel
+from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 
 

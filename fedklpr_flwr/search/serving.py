@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError, UnreadablePicture
-from fedklpr_flwr.runtime.loopback import LOOPBACK, own_names, port_taken
-from fedklpr_flwr.runtime.model_file import PictureModel
+from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.search.page import CSS, POLICY, SCRIPT, search_page
+from fedklpr_flwr.system.loopback import LOOPBACK, own_names, port_taken
 from fedklpr_flwr.wording import counted
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.forms import (
+from fedklpr_flwr.wire.byte_planes import difference, split_planes
+from fedklpr_flwr.wire.dtypes import (
     INT8,
     channel_scales,
     check_finite,
@@ -16,8 +17,10 @@ from fedklpr_flwr.wire.forms import (
     from_symbols,
     to_symbols,
 )
-from fedklpr_flwr.wire.kept_values import BLOCK
+from fedklpr_flwr.wire.entropy import LEVELS, pack_section
+from fedklpr_flwr.wire.header import NO_HASH, RECORD, SECTIONS, seal, uses_known_masks
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
+from fedklpr_flwr.wire.lazy_values import BLOCK
 from fedklpr_flwr.wire.masks import (
     describe_mask,
     flat_mask,
@@ -26,9 +29,6 @@ from fedklpr_flwr.wire.masks import (
     mask_hash,
 )
 from fedklpr_flwr.wire.payload import DecodedTensor, Payload, PayloadSource, open_payload
-from fedklpr_flwr.wire.planes import difference, split_planes
-from fedklpr_flwr.wire.sections import LEVELS, pack_section
-from fedklpr_flwr.wire.table import NO_HASH, RECORD, SECTIONS, seal, uses_known_masks
 
 __all__ = ["DecodedTensor", "Payload", "decode_dense", "encode", "open_payload", "quantise"]
 

@@ -10,19 +10,10 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.forms import INT8, check_scales
-from fedklpr_flwr.wire.kept_values import KeptValues
-from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array, layout_hash
-from fedklpr_flwr.wire.masks import (
-    kept_per_channel,
-    known_mask,
-    mask_hash,
-    restore_mask,
-    told_bits,
-)
-from fedklpr_flwr.wire.planes import plane_widths
-from fedklpr_flwr.wire.sections import open_section
-from fedklpr_flwr.wire.table import (
+from fedklpr_flwr.wire.byte_planes import plane_widths
+from fedklpr_flwr.wire.dtypes import INT8, check_scales
+from fedklpr_flwr.wire.entropy import open_section
+from fedklpr_flwr.wire.header import (
     FIRST_PLANE,
     HEADER,
     MASK,
@@ -30,6 +21,15 @@ from fedklpr_flwr.wire.table import (
     SCALES,
     open_front,
     uses_known_masks,
+)
+from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array, layout_hash
+from fedklpr_flwr.wire.lazy_values import KeptValues
+from fedklpr_flwr.wire.masks import (
+    kept_per_channel,
+    known_mask,
+    mask_hash,
+    restore_mask,
+    told_bits,
 )
 
 PayloadSource = bytes | bytearray | memoryview | str | PathLike[str]

@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 from fedklpr_flwr.client_app import identify
 from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.deploy.certificates import make_authority, sign_server
+from fedklpr_flwr.deploy.check import Kind, check_folder, check_pictures
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.runtime.deployment.certificates import make_authority, sign_server
-from fedklpr_flwr.runtime.deployment.check import Kind, check_folder, check_pictures
-from fedklpr_flwr.settings import compose_settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
 TWO = """\

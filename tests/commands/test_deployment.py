@@ -4,7 +4,7 @@ import pytest
 from office import alone, can_be_alone
 from tiny_federation import run_tiny_federation, sha256_of, tiny_overrides
 
-from fedklpr_flwr.report.rows import read_rows
+from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,12 +13,12 @@ from tiny_federation import NAMES, interfering, write_pictures
 from wiretap import PAIR, memory_folder
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
-from fedklpr_flwr.federation.client_memory import MemoryFolder
-from fedklpr_flwr.federation.evaluation import evaluate_across, evaluate_site
-from fedklpr_flwr.federation.method import Client
-from fedklpr_flwr.federation.personal_model import reestimate_on
-from fedklpr_flwr.federation.site import open_site
-from fedklpr_flwr.runtime.trained_model import open_run
+from fedklpr_flwr.client.state_store import MemoryFolder
+from fedklpr_flwr.config.settings import Client
+from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.runs.trained_run import open_run
 
 # After training: before it, all clients prune the one model they received, and alike.
 PRUNES = ("method.pruning=always", "pruning.first_round=1", "pruning.when=after_training")

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES, write_pictures
 
-from fedklpr_flwr.federation.evaluation import How, evaluate_across, evaluate_site
-from fedklpr_flwr.federation.method import Client
-from fedklpr_flwr.federation.personal_model import features_of
-from fedklpr_flwr.federation.site import Pictures, open_site
+from fedklpr_flwr.config.settings import Client
+from fedklpr_flwr.model.evaluation import How, evaluate_across, evaluate_site
+from fedklpr_flwr.model.personal_model import features_of
+from fedklpr_flwr.model.site import Pictures, open_site
 from fedklpr_flwr.reid.ranking import score_ranking
 from fedklpr_flwr.reid.reranking import score_reranked
-from fedklpr_flwr.runtime.trained_model import open_run
+from fedklpr_flwr.runs.trained_run import open_run
 
 
 @pytest.fixture(scope="module")

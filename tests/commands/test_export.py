@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES
 
-from fedklpr_flwr.federation.mask_file import MaskFile
-from fedklpr_flwr.federation.personal_model import float_state
-from fedklpr_flwr.runtime.model_file import open_model
-from fedklpr_flwr.runtime.trained_model import open_run
+from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.model.personal_model import float_state
+from fedklpr_flwr.runs.model_file import open_model
+from fedklpr_flwr.runs.trained_run import open_run
 
 
 @pytest.fixture(scope="module")

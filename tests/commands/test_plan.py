@@ -7,10 +7,10 @@ import pytest
 from tiny_federation import NAMES, PERSONS, tiny_overrides
 
 from fedklpr_flwr.commands.plan import ENGINE_SECONDS, busy_line, duration, run_seconds
-from fedklpr_flwr.federation.forecast import Forecast, Load
-from fedklpr_flwr.federation.probe import Probed
-from fedklpr_flwr.runtime.planning import Planned
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.planning.forecast import Forecast, Load
+from fedklpr_flwr.planning.plan import Planned
+from fedklpr_flwr.planning.probe import Probed
 
 PRUNES = ("method.pruning=always", "pruning.first_round=1")
 

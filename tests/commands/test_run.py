@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_federation import sha256_of, tiny_overrides
 
-from fedklpr_flwr.federation.mask_file import MaskFile
-from fedklpr_flwr.report.rows import read_rows
+from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = pytest.mark.slow
 

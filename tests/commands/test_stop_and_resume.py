@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_federation import sha256_of
 
-from fedklpr_flwr.report.rows import read_rows
-from fedklpr_flwr.runtime.processes import FLOWER_HOME, processes_of
+from fedklpr_flwr.launch.processes import FLOWER_HOME, processes_of
+from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = [
     pytest.mark.slow,

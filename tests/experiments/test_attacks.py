@@ -17,9 +17,9 @@ from experiments.attacks import (
     table,
     without_hostile,
 )
-from fedklpr_flwr.federation.inspection import LARGEST_WEIGHT
-from fedklpr_flwr.report.rows import Row, append_rows, read_rows
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.runs.rows import Row, append_rows, read_rows
+from fedklpr_flwr.server.inspection import LARGEST_WEIGHT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "attacks.py"
 

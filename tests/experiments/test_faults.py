@@ -11,7 +11,7 @@ from tiny_federation import NAMES, PRUNES
 
 from experiments.deployment import Unit
 from experiments.faults import unproven
-from fedklpr_flwr.federation.mask_file import MaskFile, masks_to_bytes
+from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "faults.py"
 

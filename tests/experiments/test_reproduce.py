@@ -15,10 +15,10 @@ from experiments.reproduce import (
     plans_of,
     reproduce,
 )
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.runtime.checkout import code_commit
-from fedklpr_flwr.runtime.sweep_job import BOOK, JobLine, append_line
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.launch.sweep_job import BOOK, JobLine, append_line
+from fedklpr_flwr.system.git_commit import code_commit
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "reproduce.py"
 

@@ -5,8 +5,8 @@ from tiny_federation import ONE_ROUND, PAIR, PRUNES, tiny_overrides, write_sites
 
 from experiments import round_profile
 from experiments.round_profile import Meter, profile, table
+from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.runtime.prepare import prepare
 
 
 class Clock:

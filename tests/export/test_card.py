@@ -2,11 +2,11 @@
 
 import pytest
 
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.export.card import Shipped, model_card
 from fedklpr_flwr.export.shipped_network import Checked
 from fedklpr_flwr.export.sparse_file import Architecture
-from fedklpr_flwr.report.rows import Row
-from fedklpr_flwr.settings import compose_settings
+from fedklpr_flwr.runs.rows import Row
 
 ROWS = [
     Row(2, "ash", rank1=0.5, rank5=0.75, map=0.4, pruned=0.1),

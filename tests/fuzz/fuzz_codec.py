@@ -34,9 +34,9 @@ from fedklpr_flwr.algorithm.merging import MergeAccumulator
 from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload
-from fedklpr_flwr.wire.kept_values import BLOCK
+from fedklpr_flwr.wire.header import CHECKSUM, HEADER, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
-from fedklpr_flwr.wire.table import CHECKSUM, HEADER, open_front, seal
+from fedklpr_flwr.wire.lazy_values import BLOCK
 
 LEVELS = ("fast", "tight") if importlib.util.find_spec("constriction") else ("fast",)
 COMPILES = importlib.util.find_spec("numba") is not None

@@ -2,8 +2,8 @@
 
 import json
 
-from fedklpr_flwr.report.rows import Row, append_rows, round_row
-from fedklpr_flwr.settings import compose_settings, write_settings
+from fedklpr_flwr.config.compose import compose_settings, write_settings
+from fedklpr_flwr.runs.rows import Row, append_rows, round_row
 
 MEGA = 1_000_000
 

@@ -9,9 +9,9 @@ from PIL import Image
 from run_folders import write_run
 
 from fedklpr_flwr.report.html_report import write_page
-from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.site_look import Seen
-from fedklpr_flwr.report.told_run import read_told_run
+from fedklpr_flwr.report.page.page import whole_page
+from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.site_inspection import Seen
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

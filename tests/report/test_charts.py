@@ -11,7 +11,7 @@ from fedklpr_flwr.report.page.client_rows import DECISIONS, recovery_timeline
 from fedklpr_flwr.report.page.line_chart import MANY, line_chart, spread, styled
 from fedklpr_flwr.report.page.markup import element
 from fedklpr_flwr.report.page.wording import duration, megabytes, percent, shortened
-from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.runs.rows import Row
 
 
 def test_text_and_attributes_are_escaped_and_markup_is_not():

@@ -6,7 +6,7 @@ from run_folders import scores, write_run
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.report.comparison import compare_folders
 from fedklpr_flwr.report.run_figures import figures_of
-from fedklpr_flwr.report.run_record import read_run
+from fedklpr_flwr.runs.run_record import read_run
 
 
 def compared(tmp_path, *runs):

@@ -10,11 +10,11 @@ from pages import Page
 from run_folders import MEGA, write_run
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.report.page.page import whole_page
 from fedklpr_flwr.report.page.style import STYLE
-from fedklpr_flwr.report.page.whole import whole_page
-from fedklpr_flwr.report.rows import Row, append_rows, read_rows, round_row, withhold
-from fedklpr_flwr.report.site_look import Seen, SiteSeen
-from fedklpr_flwr.report.told_run import read_told_run
+from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.site_inspection import Seen, SiteSeen
+from fedklpr_flwr.runs.rows import Row, append_rows, read_rows, round_row, withhold
 
 THREE = ({"ash": 0.2, "birch": 0.4}, {"ash": 0.5, "birch": 0.7}, {"ash": 0.6, "birch": 0.8})
 NOTHING = ({"ash": None, "birch": None}, {"ash": None, "birch": None})

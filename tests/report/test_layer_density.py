@@ -5,7 +5,7 @@ import torch
 from safetensors.numpy import save_file
 
 from fedklpr_flwr.errors import FedKlprError, RunError
-from fedklpr_flwr.federation.mask_file import masks_to_bytes
+from fedklpr_flwr.model.mask_file import masks_to_bytes
 from fedklpr_flwr.report.layer_density import model_density
 
 

@@ -10,9 +10,9 @@ from pages import Page
 from run_folders import write_run
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.report.rows import Row, append_rows, round_row
 from fedklpr_flwr.report.serving import LivePage, page_server
-from fedklpr_flwr.report.site_look import Look
+from fedklpr_flwr.report.site_inspection import Look
+from fedklpr_flwr.runs.rows import Row, append_rows, round_row
 
 LOOK = Look(pictures=False)
 

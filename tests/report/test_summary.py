@@ -2,7 +2,6 @@
 
 import pytest
 
-from fedklpr_flwr.report.rows import Row, append_rows
 from fedklpr_flwr.report.summary import (
     HEADINGS,
     closing_lines,
@@ -11,6 +10,7 @@ from fedklpr_flwr.report.summary import (
     totals,
     write_report,
 )
+from fedklpr_flwr.runs.rows import Row, append_rows
 
 
 def row(number, client, rank1=None, **more):

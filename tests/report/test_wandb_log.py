@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedklpr_flwr.report.rows import Row
 from fedklpr_flwr.report.wandb_log import WandbLog, curves
+from fedklpr_flwr.runs.rows import Row
 
 _BLOCK, _FILE_HEADER, _RECORD_HEADER = 32768, 7, 7
 

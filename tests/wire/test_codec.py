@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.bound import entropy_bound_bytes
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
+from fedklpr_flwr.wire.entropy_bound import entropy_bound_bytes
 from fedklpr_flwr.wire.layout import layout_of
 
 LEVELS = ["fast"] + ["tight"] * (importlib.util.find_spec("constriction") is not None)

@@ -22,7 +22,7 @@ from fedklpr_flwr.report.page.chart_frame import (
 )
 from fedklpr_flwr.report.page.markup import Markup, element
 from fedklpr_flwr.report.page.wording import fraction, percent, shortened
-from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.runs.rows import Row
 
 _NAME_LETTERS = 12
 

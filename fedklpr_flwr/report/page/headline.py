@@ -2,9 +2,9 @@
 
 from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
-from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.run_report import ToldRun
 from fedklpr_flwr.report.summary import largest_epsilon, totals
-from fedklpr_flwr.report.told_run import ToldRun
+from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
 

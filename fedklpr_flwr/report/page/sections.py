@@ -15,9 +15,9 @@ from fedklpr_flwr.report.page.client_rows import (
 from fedklpr_flwr.report.page.line_chart import MEAN, Line, line_chart, styled
 from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.wording import ABSENT
-from fedklpr_flwr.report.rows import Row
+from fedklpr_flwr.report.run_report import ToldRun
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
-from fedklpr_flwr.report.told_run import ToldRun
+from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
 _NAMED = 6

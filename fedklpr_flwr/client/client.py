@@ -1,0 +1,183 @@
+"""A client without Flower: a payload and a task go in, a payload and scalars come out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.client.final_training import fine_tune
+from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.model.mask_file import ArrayView
+from fedklpr_flwr.model.personal_model import (
+    bring_to_device,
+    client_network,
+    evaluate_personal_model,
+    float_state,
+    full_masks,
+    initial_network,
+    load_personal_model,
+    make_personal,
+    mixed_with_own,
+    shared_layout,
+)
+from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.protocol.local_privacy import is_private
+from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
+from fedklpr_flwr.protocol.update_codec import carried_layout, encode_update
+from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.system.clock import Clock
+from fedklpr_flwr.wire.codec import decode_dense
+
+Scalars = dict[str, Any]
+
+_SCORES = ("rank1", "rank5", "rank10", "map", "minp")
+_ALL_SCORES = (*_SCORES, "rank1_local", "map_local", "rank1_final", "map_final")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The network a task starts from, the memory behind it, and the model as received."""
+
+    network: ReidNetwork
+    memory: ClientMemory
+    folder: MemoryFolder
+    received: Mapping[str, np.ndarray]
+
+
+class SiteClient:
+    """One site: its pictures, its memory, and what it does when asked.
+
+    Args:
+        site: the site's pictures.
+        settings: the run's settings.
+        memory_root: the folder of this machine's client memories.
+    """
+
+    def __init__(self, site: Site, settings: Settings, memory_root: Path) -> None:
+        self._site, self._settings, self._memory_root = site, settings, memory_root
+
+    def train(self, task: Task, payload: bytes | memoryview) -> tuple[bytes, Scalars]:
+        """Train one round from the model sent, or held since the last evaluation.
+
+        Returns:
+            The update's payload, and the scalars docs/privacy.md lists; an empty payload and the
+            status `needs_sync` where the model or the mask is not here.
+        """
+        clock = Clock()
+        with clock.phase("open"):
+            opened = self._open(task, payload)
+        if opened is None:
+            return b"", {"status": NEEDS_SYNC}
+        network, memory, folder = opened.network, opened.memory, opened.folder
+        initial = None
+        if self._settings.pruning.rewind:
+            initial = float_state(initial_network(self._settings, pretrained=True))
+        result = run_local_round(
+            network, self._site, memory, self._settings, task.round, initial=initial
+        )
+        with clock.phase("encode"):
+            update, owed = encode_update(
+                result.update.tensors,
+                result.update.masks,
+                memory.masks,
+                opened.received,
+                memory.residual,
+                shared_layout(self._settings, task.round),
+                self._settings,
+            )
+            folder.write(replace(result.memory, residual=owed), keep=task.base_round)
+        changed = folder.pictures_changed(self._site, task.round)
+        said: Scalars = {
+            "status": "ok",
+            **result.update.report.to_dict(),
+            "seconds": {**result.update.report.seconds, **clock.seconds},
+            "pictures_changed": changed,
+        }
+        if result.scores is not None:
+            said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
+        if is_private(self._settings):
+            said |= {"seconds": {}}  # withheld, as all of the report is
+            said = {**self._cleared(said), "releases": folder.count_release(task.base_round)}
+        return update, said
+
+    def evaluate(self, task: Task, payload: bytes | memoryview) -> Scalars:
+        """Keep the merged model, and score it through this client's mask and personal parts."""
+        opened = self._open(task, payload)
+        if opened is None:
+            return {"status": NEEDS_SYNC}
+        if task.round:
+            make_personal(opened.network, self._site, self._settings)
+        scores = evaluate_personal_model(opened.network, self._site)
+        changed = opened.folder.pictures_changed(self._site, task.round)
+        said: Scalars = {"status": "ok", "pictures_changed": changed}
+        if scores is not None:
+            said |= {key: getattr(scores, key) for key in _SCORES}
+        if task.last and self._settings.training.final_epochs:
+            said |= self._fine_tune(opened, task)
+        return self._cleared(said)
+
+    def _cleared(self, said: Scalars) -> Scalars:
+        """What may be said of the pictures: with noised updates no accuracy, unless asked for."""
+        if not is_private(self._settings):
+            return said
+        scores = self._settings.privacy.scores
+        kept = {key: value for key, value in said.items() if scores or key not in _ALL_SCORES}
+        return {**kept, "pictures_changed": False}
+
+    def _fine_tune(self, opened: _Opened, task: Task) -> Scalars:
+        """The long training after the last merge; the model stays here, its scores go out."""
+        network = opened.network
+        scores = fine_tune(network, self._site, opened.memory, self._settings, task.round)
+        opened.folder.store_final(float_state(network), task.round)
+        return {} if scores is None else {"rank1_final": scores.rank1, "map_final": scores.map}
+
+    def _open(self, task: Task, payload: bytes | memoryview) -> _Opened | None:
+        """The model this task starts from, or None where the model or the memory is not here."""
+        folder = MemoryFolder(self._memory_root, task.run, self._site.name)
+        # A client that receives every tensor spares itself reading the initial weights.
+        keeps_parts = self._settings.method.personal_parts != "none"
+        network = client_network(self._settings, self._site, pretrained=keeps_parts)
+        memory = self._memory(folder, task, network)
+        content = payload or folder.received(task.model)
+        if not content or (memory is None and not task.full):
+            return None
+        known = None if memory is None or task.full else ArrayView(memory.masks)
+        layout = carried_layout(content, self._settings, task.base_round)
+        tensors, masks = decode_dense(content, layout=layout, known_masks=known)
+        if payload:
+            folder.store_received(payload)
+        received = {name: torch.from_numpy(array) for name, array in tensors.items()}
+        if memory is None:
+            sent = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+            travels = {spec.name for spec in shared_layout(self._settings, task.base_round)}
+            # Parts that have become personal since: a client that lost its own starts from these.
+            parts = {name: value for name, value in received.items() if name not in travels}
+            memory = replace(fresh_memory(sent), round=task.base_round, personal=parts)
+        if task.full:
+            # From now on the mask is known here, so the stored payload must be readable with it.
+            folder.write(memory, keep=task.base_round)
+        mixed = mixed_with_own(received, memory.own, self._settings.personal.own_share)
+        load_personal_model(network, mixed, memory.masks, memory.personal)
+        bring_to_device(network, self._settings)
+        return _Opened(network, memory, folder, tensors)
+
+    def _memory(
+        self, folder: MemoryFolder, task: Task, network: ReidNetwork
+    ) -> ClientMemory | None:
+        """This client's memory of the round the server builds on; None where it is lost."""
+        try:
+            memory = folder.read(task.base_round)
+        except MemoryStateError:
+            memory = None
+        if memory is None and task.base_round == 0:
+            memory = fresh_memory(full_masks(network, self._settings))
+        if memory is not None and mask_hash(dict(memory.masks)) != task.mask_hash:
+            return None
+        return memory

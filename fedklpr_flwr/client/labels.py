@@ -1,0 +1,150 @@
+"""A site's pictures get their labels for one epoch: clusters, the persons, or bottom-up merges."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
+from fedklpr_flwr.reid.pseudo_labels import (
+    PseudoLabels,
+    camera_split,
+    cluster_people,
+    identity_labels,
+    pair_precision,
+    pair_recall,
+)
+
+
+def picture_copies(site: Site, settings: Settings) -> int:
+    """How often each picture counts, so that small sets form clusters (FedCAPR's IDE).
+
+        copies = max(1, round(target / (pictures / persons)))
+
+    The number of persons is a constant the operator knows (`ide.persons`), or is counted where
+    labels are known; where neither is so, or with target 0, every picture counts once.
+    """
+    return copies_of(len(site.train), site.known_persons, settings)
+
+
+def copies_of(pictures: int, known_persons: int, settings: Settings) -> int:
+    """`picture_copies` by counts alone: training pictures, and persons known by label."""
+    persons = settings.ide.persons or known_persons
+    if not persons or not settings.ide.target or not pictures:
+        return 1
+    return max(1, round(settings.ide.target * persons / pictures))
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What a label source may look at.
+
+    Attributes:
+        site: the client's pictures.
+        features: unit rows (N, D) of the training pictures.
+        copies: how often each picture counts.
+        settings: the run's settings.
+        round_number: the round the labels are for, 1..R.
+        kept: int64 (N,), the labels kept from the epoch or round before, or None.
+    """
+
+    site: Site
+    features: torch.Tensor
+    copies: int
+    settings: Settings
+    round_number: int = 1
+    kept: torch.Tensor | None = None
+
+
+def label_site(
+    site: Site,
+    features: torch.Tensor,
+    copies: int,
+    settings: Settings,
+    *,
+    round_number: int = 1,
+    kept: torch.Tensor | None = None,
+) -> PseudoLabels:
+    """Labels of the training pictures by `labels.source`; see Labelling."""
+    asked = Labelling(site, features, copies, settings, round_number, kept)
+    return LABEL_SOURCES[settings.labels.source](asked)
+
+
+def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[str, float | None]:
+    """How labels stand against the true persons, as far as those are known.
+
+    Args:
+        labels: int64 (N,) of the training pictures, -1 = outlier.
+        site: the client's pictures.
+        settings: the run's settings. In a deployment nothing is said: the truth about its people
+            is the site's own.
+
+    Returns:
+        `cluster_precision`, `cluster_recall` and `camera_split` of the pictures with a known
+        person; None where there is none, or no pair to look at.
+    """
+    known = site.train.persons >= 0
+    if settings.deployment or not known.any():
+        return dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+    found, persons, cameras = (t[known] for t in (labels, site.train.persons, site.train.cameras))
+    return {
+        "cluster_precision": pair_precision(found, persons),
+        "cluster_recall": pair_recall(found, persons),
+        "camera_split": camera_split(found, cameras, persons),
+    }
+
+
+def keeps_labels(settings: Settings) -> bool:
+    """Whether labels live on from round to round, or are found anew in every epoch."""
+    return settings.labels.source in _KEEPERS
+
+
+def _clusters(asked: Labelling) -> PseudoLabels:
+    chosen = asked.settings.labels
+    return cluster_people(
+        asked.features,
+        k1=chosen.k1,
+        k2=chosen.k2,
+        eps=chosen.eps,
+        min_samples=chosen.min_samples,
+        copies=asked.copies,
+        jaccard=cast(Literal["distinct", "copies"], asked.settings.ide.jaccard),
+    )
+
+
+def _identities(asked: Labelling) -> PseudoLabels:
+    return identity_labels(asked.site.train.persons)
+
+
+def _bottom_up(asked: Labelling) -> PseudoLabels:
+    """Merge until as few clusters are left as there should be in this round.
+
+    A client that missed rounds, or lost what it kept, makes all the merges that are due at once.
+    """
+    chosen, site = asked.settings.bottom_up, asked.site
+    count, labels = len(site.train), asked.kept
+    if labels is None or len(labels) != count:
+        labels = torch.arange(count)
+    persons = asked.settings.ide.persons or site.known_persons
+    step = merges_a_step(
+        count,
+        persons=persons if chosen.personalised else 0,
+        steps=asked.settings.federation.rounds,
+        share=chosen.share,
+    )
+    due = clusters_after(count, step, asked.round_number - 1)
+    merges = max(0, len(torch.unique(labels)) - due)
+    merged = merge_clusters(asked.features, labels, merges, size_weight=chosen.size_weight)
+    return PseudoLabels(merged, len(torch.unique(merged)), 0)
+
+
+LABEL_SOURCES: dict[str, Callable[[Labelling], PseudoLabels]] = {
+    "clusters": _clusters,
+    "identities": _identities,
+    "bottom_up": _bottom_up,
+}
+
+_KEEPERS = ("bottom_up",)

@@ -1,0 +1,158 @@
+"""One client's mask through a round: the pruning rule has its moments, and the network follows."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, pruning_ratio
+from fedklpr_flwr.algorithm.pruning_step import (
+    PruningMoment,
+    PruningSettings,
+    PruningState,
+    PruningStep,
+)
+from fedklpr_flwr.algorithm.recovery import RecoveryRule
+from fedklpr_flwr.algorithm.schedules import RULES
+from fedklpr_flwr.client.state_store import ClientMemory
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.device import all_on_host, all_to, device_of
+from fedklpr_flwr.model.personal_model import float_state, reestimate_on
+from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.reid.network import ReidNetwork
+
+
+class ClientPruning:
+    """The mask, what the rule remembers, and what it last decided.
+
+    Args:
+        network: the client's network; pruned weights are set to zero in place. Masks lie on its
+            device.
+        site: the client's pictures, for batch norm that is re-estimated after a prune.
+        memory: what the client left its last merged round with.
+        settings: the run's settings.
+        round_number: this round, 1..R.
+        initial: the initial weights, for rules that rewind.
+    """
+
+    def __init__(
+        self,
+        network: ReidNetwork,
+        site: Site,
+        memory: ClientMemory,
+        settings: Settings,
+        round_number: int,
+        initial: Mapping[str, torch.Tensor] | None,
+    ) -> None:
+        self._network, self._site, self._settings = network, site, settings
+        self._round, self._initial = round_number, initial
+        self._rule = RULES[settings.method.pruning]
+        device = device_of(network)
+        earlier = memory.masks_before_last_prune
+        self.masks: Masks = all_to(memory.masks, device)
+        before = None if earlier is None else all_to(earlier, device)
+        self.state = PruningState(memory.recovery, before)
+        self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
+        self.crr = "off"
+
+    @property
+    def ratio(self) -> float:
+        """Share of the prunable weights that are pruned."""
+        return pruning_ratio(self.masks) if self.masks else 0.0
+
+    def memory(self, round_number: int) -> ClientMemory:
+        """What of the mask and the rule is kept after a round, on the host."""
+        earlier = self.state.masks_before_last_prune
+        return ClientMemory(
+            round=round_number,
+            masks=all_on_host(self.masks),
+            recovery=self.state.recovery,
+            masks_before_last_prune=None if earlier is None else all_on_host(earlier),
+            before_prune=all_on_host(self.before_prune),
+        )
+
+    def before_training(self) -> None:
+        """The received weights lie behind the mask, nothing is trained yet."""
+        self._step(self._rule.before_training, 0, None, None)
+
+    def after_epoch(
+        self,
+        epoch: float,
+        accuracy: float | None,
+        accuracy_through: Callable[[Masks], float | None],
+    ) -> None:
+        """An epoch has ended; epoch 0.5 is the middle of a round's only epoch."""
+        self._step(self._rule.after_epoch, epoch, accuracy, accuracy_through)
+
+    def after_training(
+        self, accuracy: float | None, accuracy_through: Callable[[Masks], float | None]
+    ) -> None:
+        """The last epoch has ended."""
+        epochs = self._settings.training.epochs
+        self._step(self._rule.after_training, epochs, accuracy, accuracy_through)
+
+    def _step(
+        self,
+        hook: Callable[[PruningMoment], PruningStep],
+        epoch: float,
+        accuracy: float | None,
+        accuracy_through: Callable[[Masks], float | None] | None,
+    ) -> None:
+        moment = PruningMoment(
+            tensors=float_state(self._network),
+            masks=self.masks,
+            state=self.state,
+            settings=pruning_settings(self._settings),
+            round_number=self._round,
+            epoch=epoch,
+            epochs=self._settings.training.epochs,
+            accuracy=accuracy,
+            accuracy_through=accuracy_through,
+        )
+        self._follow(hook(moment))
+
+    def _follow(self, step: PruningStep) -> None:
+        state = float_state(self._network)
+        if step.rewind and self._initial is not None:
+            _copy_into(state, self._initial)
+        if step.decision is not None:
+            self.crr = step.decision.action
+            if step.decision.roll_back:
+                self._revive(state, step.masks)
+            elif step.decision.prunes and self._settings.crr.rollback:
+                self.before_prune = {name: state[name].clone() for name in self.masks}
+        changed = step.masks is not self.masks
+        self.masks, self.state = step.masks, step.state
+        if changed:
+            apply_mask(state, self.masks)
+            if self._settings.pruning.batchnorm == "reestimate":
+                reestimate_on(self._network, self._site)
+
+    def _revive(self, state: Mapping[str, torch.Tensor], masks: Masks) -> None:
+        """Give revived weights the received values they had when they were pruned."""
+        with torch.no_grad():
+            for name, earlier in self.before_prune.items():
+                revived = masks[name] & ~self.masks[name]
+                state[name].copy_(torch.where(revived, earlier, state[name]))
+
+
+def pruning_settings(settings: Settings) -> PruningSettings:
+    """The pruning rule's own settings from the run's."""
+    crr, chosen = settings.crr, settings.pruning
+    return PruningSettings(
+        rate=chosen.rate,
+        target=chosen.target,
+        first_round=chosen.first_round,
+        when=chosen.when,
+        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback),
+        above=chosen.above,
+        guard=chosen.guard,
+        scope=chosen.scope,
+        rewind=chosen.rewind,
+        mask_distance=chosen.mask_distance,
+    )
+
+
+def _copy_into(state: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)

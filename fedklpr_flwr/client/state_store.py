@@ -1,0 +1,235 @@
+"""What a client keeps on its own disk between rounds, so that nothing is ever done twice.
+
+    <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, labels,
+                                                   residual
+    <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
+    <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
+    <root>/<run>/<client>/releases                 how many noised updates have left
+    <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
+
+A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
+record the server names (`base_round`: the last round in which this client's update was merged), so
+that it prunes once. Every file is written under another name and moved into place.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.client.dataset_snapshot import note_pictures
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.model.device import host
+from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
+from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.protocol.task import payload_name
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+_FORMAT = "fedklpr-memory-1"
+_FINAL = "final.safetensors"
+_RELEASES = "releases"
+
+
+@dataclass(frozen=True)
+class ClientMemory:
+    """One record: the state a client leaves a round with.
+
+    Attributes:
+        round: the round that wrote it; 0 is a client that has not trained yet.
+        masks: bool tensors by name, True = kept.
+        recovery: accuracies and prunes so far, for cross-round recovery.
+        masks_before_last_prune: what a rollback goes back to; None unless crr.rollback is on.
+        before_prune: the weights as they were at the last prune, by name; empty unless crr.rollback
+            is on.
+        personal: tensors that never leave the client, by name.
+        residual: what lossy wire forms have cut off so far, by name.
+        own: the model as this client trained it, by name; empty unless personal.own_share is on.
+        labels: int64 (N,), the labels of the next round's first epoch; None where labels are found
+            anew in every epoch.
+    """
+
+    round: int
+    masks: Mapping[str, torch.Tensor]
+    recovery: RecoveryState = field(default_factory=RecoveryState)
+    masks_before_last_prune: Mapping[str, torch.Tensor] | None = None
+    before_prune: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    personal: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    residual: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    own: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
+
+
+def fresh_memory(full_masks: Mapping[str, torch.Tensor]) -> ClientMemory:
+    """The memory of a client that has not trained: nothing pruned, nothing known."""
+    return ClientMemory(round=0, masks=full_masks)
+
+
+class MemoryFolder:
+    """The records of one client in one run.
+
+    Args:
+        root: the folder of all runs' memories on this machine.
+        run: the run's key, the same before and after a resume.
+        client: the client's name.
+    """
+
+    def __init__(self, root: Path, run: str, client: str) -> None:
+        self.folder = root / run / client
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, round_number: int) -> ClientMemory | None:
+        """The record that round wrote, or None where there is none.
+
+        Raises:
+            MemoryStateError: the record is there and damaged.
+        """
+        path = self._record(round_number)
+        if not path.exists():
+            return None
+        metadata, arrays = _read_arrays(path)
+        if metadata.get("format") != _FORMAT:
+            raise MemoryStateError(
+                f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
+            )
+        return _from_arrays(arrays, json.loads(metadata["record"]))
+
+    def write(self, memory: ClientMemory, *, keep: int) -> None:
+        """Store a record, and forget all others but the one of round `keep`."""
+        arrays, record = _to_arrays(memory)
+        blob = save(arrays, metadata={"format": _FORMAT, "record": json.dumps(record)})
+        write_atomically(self._record(memory.round), blob)
+        kept = {self._record(memory.round), self._record(keep)}
+        for path in self.folder.glob("round-*.safetensors"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+
+    def store_received(self, payload: bytes | memoryview) -> str:
+        """Keep the payload just received (and no other); returns the name it is found by."""
+        name = payload_name(payload)
+        path = self._received(name)
+        write_atomically(path, payload)
+        for other in self.folder.glob("received-*.payload"):
+            if other != path:
+                other.unlink(missing_ok=True)
+        return name
+
+    def received(self, name: str) -> bytes | None:
+        """The stored payload of that name, or None if this client does not hold it intact."""
+        try:
+            payload = self._received(name).read_bytes()
+        except OSError:
+            return None
+        return payload if payload_name(payload) == name else None
+
+    def pictures_changed(self, site: Site, round_number: int) -> bool:
+        """Whether the pictures are others than this client last worked with; see note_pictures."""
+        return note_pictures(self.folder, site, round_number)
+
+    def count_release(self, merged: int) -> int:
+        """Note that one more noised update leaves, before it does.
+
+        Args:
+            merged: the last round in which an update of this client was merged: so many have left
+                at least, should this count be lost.
+
+        Returns:
+            How many have left with this one.
+        """
+        path = self.folder / _RELEASES
+        told = path.read_text(encoding="ascii") if path.exists() else "0"
+        count = max(int(told) if told.isdigit() else 0, merged) + 1
+        write_atomically(path, str(count).encode())
+        return count
+
+    def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
+        """Keep the model as it is after the final local fine-tuning, which followed that round."""
+        arrays = {name: host(tensor).numpy() for name, tensor in tensors.items()}
+        blob = save(arrays, metadata={"round": str(round_number)})
+        write_atomically(self.folder / _FINAL, blob)
+
+    def read_final(self, round_number: int) -> dict[str, torch.Tensor] | None:
+        """The model after the final fine-tuning that followed a round; None where there is none.
+
+        Raises:
+            MemoryStateError: the file is there and damaged.
+        """
+        path = self.folder / _FINAL
+        if not path.exists():
+            return None
+        metadata, arrays = _read_arrays(path)
+        if metadata.get("round", str(round_number)) != str(round_number):
+            return None
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _record(self, round_number: int) -> Path:
+        return self.folder / f"round-{round_number:04d}.safetensors"
+
+    def _received(self, name: str) -> Path:
+        return self.folder / f"received-{name}.payload"
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """A safetensors file's metadata and arrays."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise MemoryStateError(f"{path} is damaged: {error}; delete it to start anew") from error
+
+
+def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    packed, shapes = pack_masks(memory.masks)
+    arrays = {f"mask/{name}": bits for name, bits in packed.items()}
+    earlier, _ = pack_masks(memory.masks_before_last_prune or {})
+    arrays |= {f"earlier/{name}": bits for name, bits in earlier.items()}
+    kept = {
+        "before": memory.before_prune,
+        "personal": memory.personal,
+        "residual": memory.residual,
+        "own": memory.own,
+        "labels": {} if memory.labels is None else {"kept": memory.labels},
+    }
+    for kind, tensors in kept.items():
+        for name, tensor in tensors.items():
+            arrays[f"{kind}/{name}"] = np.ascontiguousarray(tensor.detach().numpy())
+    record = {
+        "round": memory.round,
+        "recovery": memory.recovery.to_dict(),
+        "shapes": shapes,
+    }
+    return arrays, record
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> ClientMemory:
+    shapes: dict[str, list[int]] = record["shapes"]
+    earlier = _section(arrays, "earlier/")
+    return ClientMemory(
+        round=record["round"],
+        masks={name: unpack_mask(arrays[f"mask/{name}"], shapes[name]) for name in shapes},
+        recovery=RecoveryState.from_dict(record["recovery"]),
+        masks_before_last_prune={
+            name: unpack_mask(bits.numpy(), shapes[name]) for name, bits in earlier.items()
+        }
+        or None,
+        before_prune=_section(arrays, "before/"),
+        personal=_section(arrays, "personal/"),
+        residual=_section(arrays, "residual/"),
+        own=_section(arrays, "own/"),
+        labels=_section(arrays, "labels/").get("kept"),
+    )
+
+
+def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,275 @@
+"""conf/ becomes Settings: composed by Hydra, checked field by field, frozen.
+
+The server, every client, the launcher and the sweep all come through `load_settings`, so one run
+has one meaning everywhere. Flower's run config carries two strings, `experiment` and `overrides`.
+"""
+
+import dataclasses
+import difflib
+import math
+import shlex
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fedklpr_flwr.config.centralised import join_clients
+from fedklpr_flwr.config.cross_checks import check_pairs
+from fedklpr_flwr.config.experiment_guard import check_method
+from fedklpr_flwr.config.partition import spread_clients
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import SettingsError
+
+T = TypeVar("T")
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def configuration_folder() -> Path:
+    """The YAML files' folder: beside the package in a checkout or bundle, inside it in a wheel."""
+    for folder in (_PACKAGE.parent / "conf", _PACKAGE / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise SettingsError(
+        f"no conf/config.yaml beside or inside {_PACKAGE}: the installation is incomplete"
+    )
+
+
+def experiment_names() -> tuple[str, ...]:
+    """The experiments that exist, sorted."""
+    return _names("experiment")
+
+
+def load_settings(run_config: Mapping[str, Any]) -> Settings:
+    """Settings of a run from Flower's run config.
+
+    Args:
+        run_config: `experiment` (a name of conf/experiment) and `overrides` (Hydra overrides, one
+            string with shell quoting).
+
+    Raises:
+        SettingsError: one sentence that names the key, the value and what is allowed.
+    """
+    experiment = str(run_config.get("experiment") or "drawn")
+    overrides = str(run_config.get("overrides") or "")
+    return compose_settings(experiment, tuple(shlex.split(overrides)))
+
+
+@lru_cache(maxsize=16)
+def compose_settings(experiment: str, overrides: tuple[str, ...] = ()) -> Settings:
+    """Settings of an experiment with Hydra overrides applied; cached, since each costs 0.2 s."""
+    return settings_from(compose(experiment, overrides))
+
+
+def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The composed configuration as plain dicts, unchecked.
+
+    Raises:
+        SettingsError: an experiment, a group's choice or a key that does not exist.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    _check_experiment(experiment)
+    check_method(configuration_folder() / "experiment", experiment, overrides)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
+            config = hydra_compose(
+                "config",
+                overrides=[f"experiment={experiment}", *overrides],
+                return_hydra_config=False,
+            )
+            missing = sorted(OmegaConf.missing_keys(config))
+            if missing:
+                raise SettingsError(
+                    f"{missing[0]} has no value and experiment={experiment} needs one: "
+                    f"add {missing[0]}=VALUE"
+                )
+            composed = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(explain(error, overrides)) from error
+    if not isinstance(composed, dict):
+        raise SettingsError(f"conf/config.yaml is not a mapping but {type(composed).__name__}")
+    return {str(key): value for key, value in composed.items()}
+
+
+def settings_from(composed: Mapping[str, Any]) -> Settings:
+    """Checked Settings from a composed configuration.
+
+    Raises:
+        SettingsError: a missing or unknown key, a wrong type, or a value out of range.
+    """
+    values = dict(composed)
+    values["experiment"] = values.pop("experiment_name", None)
+    if isinstance(values.get("model"), Mapping) and values["model"].get("weights") == "none":
+        values["model"] = {**values["model"], "weights": None}
+    settings = join_clients(spread_clients(build(Settings, values, "")))
+    check_pairs(settings)
+    return settings
+
+
+def settings_to_dict(settings: Settings) -> dict[str, Any]:
+    """The inverse of `settings_from`, for the run folder's config.yaml."""
+    values = dataclasses.asdict(settings)
+    values["experiment_name"] = values.pop("experiment")
+    for key in ("clients", "joined"):
+        values["data"][key] = [dict(client) for client in values["data"][key]]
+    values["training"]["final_drops"] = list(values["training"]["final_drops"])
+    return values
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """Write a run's settings as YAML that reads back to the same settings."""
+    from omegaconf import OmegaConf
+
+    path.write_text(
+        OmegaConf.to_yaml(OmegaConf.create(settings_to_dict(settings))), encoding="utf-8"
+    )
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings that `write_settings` wrote.
+
+    Raises:
+        SettingsError: the file is missing, or another version wrote it.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no settings")
+    return settings_from({str(key): value for key, value in values.items()})
+
+
+def _check_experiment(experiment: str) -> None:
+    names = experiment_names()
+    if experiment not in names:
+        close = difflib.get_close_matches(experiment, names, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise SettingsError(
+            f"experiment={experiment} does not exist{hint}; there are: {', '.join(names)}"
+        )
+
+
+def _names(group: str) -> tuple[str, ...]:
+    return tuple(sorted(file.stem for file in (configuration_folder() / group).glob("*.yaml")))
+
+
+def explain(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's fault in one sentence, with the override it comes from where one is named in it.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: the words it was given, each with one value.
+    """
+    text = " ".join(str(error).split())
+    words = [(item, *item.lstrip("+~").partition("=")[::2]) for item in overrides]
+    for _, key, value in words:
+        if key and (configuration_folder() / key).is_dir() and value not in _names(key):
+            return f"{key}={value} does not exist; there are: {', '.join(_names(key))}"
+    for item, key, _ in words:
+        if key and key.rsplit(".", 1)[-1] in text:
+            own = not key.startswith("hydra")
+            return f"{item}: {(own and _unknown_key(key)) or text}"
+    return text
+
+
+def _unknown_key(key: str) -> str | None:
+    """What to say of a dotted key that no setting has; None if it exists."""
+    known, where = Settings, ""
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(known):
+            return f"{where} has no keys below it"
+        names = [item.name for item in dataclasses.fields(known)]
+        if part not in names:
+            close = difflib.get_close_matches(part, names, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            return f"there is no key {part!r} in {where or 'the settings'}{hint}; there are: " + (
+                ", ".join(names)
+            )
+        known = typing.get_type_hints(known)[part]
+        where = f"{where}.{part}".lstrip(".")
+    return None
+
+
+def build(kind: type[T], value: Any, path: str) -> T:
+    """A dataclass from a mapping, each field checked against its type and its metadata.
+
+    Args:
+        kind: the dataclass; a field may be a scalar, another dataclass, or a tuple of either.
+        value: what a YAML file says.
+        path: where in it, for errors; empty at the top.
+
+    Raises:
+        SettingsError: a missing or unknown key, a wrong type, or a value out of range.
+    """
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{path or 'its content'} is {value!r}: expected a group of keys")
+    hints = typing.get_type_hints(kind)
+    names = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in value:
+        if key not in names:
+            raise SettingsError(
+                f"{_join(path, key)} is not a setting; {f'{path} has' if path else 'there are'}: "
+                f"{', '.join(names)}"
+            )
+    built = {}
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        where = _join(path, item.name)
+        if item.name not in value:
+            if item.default is not dataclasses.MISSING:
+                continue
+            raise SettingsError(f"{where} is missing from the configuration")
+        built[item.name] = _value(hints[item.name], value[item.name], where, item.metadata)
+    return kind(**built)
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _value(kind: Any, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(part for part in kind.__args__ if part is not type(None))
+    if dataclasses.is_dataclass(kind):
+        return build(typing.cast(type, kind), value, path)
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
+        if not isinstance(value, list | tuple):
+            raise SettingsError(f"{path} is {value!r}: expected a list")
+        return tuple(_value(item_kind, item, f"{path}[{i}]", {}) for i, item in enumerate(value))
+    return _scalar(kind, value, path, allowed)
+
+
+def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if type(value) is not kind:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise SettingsError(f"{path}={value!r}: expected {names.get(kind, kind.__name__)}")
+    choices = allowed.get("choices")
+    if choices and value not in choices:
+        raise SettingsError(f"{path}={value}: expected one of {', '.join(choices)}")
+    low, high = allowed.get("low"), allowed.get("high")
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise SettingsError(f"{path}={value}: expected a number {bounds}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{path}={value}: expected a finite number")
+    return value

@@ -1,0 +1,188 @@
+"""Pairs of choices that cannot go together, refused when a configuration is composed."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import SettingsError
+
+
+def check_pairs(settings: Settings) -> None:
+    """Refuse settings that contradict themselves.
+
+    Raises:
+        SettingsError: one sentence with both keys, their values, and what exists instead.
+    """
+    for check in _CHECKS:
+        check(settings)
+
+
+def _accuracy(settings: Settings) -> None:
+    if settings.crr.accuracy == "heldout" and settings.labels.source != "identities":
+        raise SettingsError(
+            "crr.accuracy=heldout needs known persons: set labels.source=identities, "
+            "or crr.accuracy=training"
+        )
+    if settings.crr.accuracy == "rank1_test" and settings.deployment:
+        raise SettingsError(
+            "crr.accuracy=rank1_test decides by the test set, which deployment=true has not to "
+            "spare: choose training, cross_camera, or heldout with labels.source=identities"
+        )
+
+
+def _guard(settings: Settings) -> None:
+    chosen, pruning = settings.pruning, settings.method.pruning
+    if chosen.guard and (pruning != "recovery" or chosen.when == "before_training"):
+        raise SettingsError(
+            f"pruning.guard=true with method.pruning={pruning} and pruning.when={chosen.when}: the "
+            "guard looks through the new mask after an epoch of recovery's; set method.pruning="
+            "recovery and pruning.when=after_training or before_last_epoch, or pruning.guard=false"
+        )
+
+
+def _rewind(settings: Settings) -> None:
+    pruning, weights = settings.method.pruning, settings.model.weights
+    if not settings.pruning.rewind:
+        return
+    if pruning != "lottery":
+        raise SettingsError(
+            f"pruning.rewind=true with method.pruning={pruning}: only lottery goes back to the "
+            "initial weights; set method.pruning=lottery, or pruning.rewind=false"
+        )
+    if settings.deployment and weights is not None:
+        raise SettingsError(
+            f"pruning.rewind=true needs the initial weights at every site, and model.weights="
+            f"{weights} is not stored there under deployment=true: set model.weights=null (from "
+            "the seed), or pruning.rewind=false"
+        )
+
+
+def _classifier(settings: Settings) -> None:
+    loss, parts = settings.method.local_loss, settings.method.personal_parts
+    source = settings.labels.source
+    if loss != "identity_classifier":
+        if parts == "classifier":
+            raise SettingsError(
+                f"method.personal_parts=classifier with method.local_loss={loss}: there is no "
+                "classifier to keep; set personal_parts to none, batchnorm, neck or all, or "
+                "local_loss=identity_classifier"
+            )
+        return
+    if source != "identities":
+        raise SettingsError(
+            f"method.local_loss=identity_classifier needs the persons' names, labels.source="
+            f"{source} finds clusters: set labels.source=identities, or another local_loss"
+        )
+    if parts not in ("classifier", "all"):
+        raise SettingsError(
+            f"method.local_loss=identity_classifier with method.personal_parts={parts}: clients "
+            "have different persons, so the classifier stays at home; set personal_parts to "
+            "classifier or all"
+        )
+
+
+def _personal(settings: Settings) -> None:
+    method, stages = settings.method, settings.stages
+    if method.personal_parts == "all" and method.pruning != "none":
+        raise SettingsError(
+            f"method.personal_parts=all sends nothing, so method.pruning={method.pruning} saves "
+            "nothing: set method.pruning=none, or personal_parts to none, batchnorm or neck"
+        )
+    if stages.personal_after is not None and method.personal_parts != "none":
+        raise SettingsError(
+            f"stages.personal_after={stages.personal_after} makes {stages.personal_parts} personal "
+            f"on the way, method.personal_parts={method.personal_parts} does so from the start: "
+            "set method.personal_parts=none, or stages.personal_after=null"
+        )
+    if stages.loss_after is not None and method.local_loss == "identity_classifier":
+        raise SettingsError(
+            "stages.loss_after changes the loss on the way, and method.local_loss="
+            "identity_classifier has a classifier to train: set stages.loss_after=null"
+        )
+
+
+def _neighbours(settings: Settings) -> None:
+    if settings.labels.k2 > settings.labels.k1:
+        raise SettingsError(
+            f"labels.k2={settings.labels.k2}: expected at most labels.k1={settings.labels.k1}, "
+            "whose neighbours it averages over"
+        )
+    if early := [epoch for epoch in settings.training.final_drops if epoch < 1]:
+        raise SettingsError(
+            f"training.final_drops has {early[0]}: expected epochs of the final training, from 1 on"
+        )
+
+
+def _clients(settings: Settings) -> None:
+    if not settings.data.sites:
+        raise SettingsError("data.clients=[]: expected at least one {name, reader, folder}")
+    if settings.federation.fraction <= 0.0:
+        raise SettingsError("federation.fraction=0.0: expected a number above 0, at most 1")
+    if settings.data.join and settings.deployment:
+        raise SettingsError(
+            "data.join=true brings all sites' pictures to one place, which only a simulation may "
+            "do: set deployment=false, or another method than centralised"
+        )
+    awaited = settings.federation.start_clients or len(settings.data.clients)
+    if (needed := settings.federation.min_clients) > awaited:
+        raise SettingsError(
+            f"federation.min_clients={needed}: expected at most {awaited}, "
+            "as many as a run starts with (federation.start_clients, or data.clients)"
+        )
+
+
+def _scenario(settings: Settings) -> None:
+    data = settings.data
+    if data.scenario != "by_dataset" and settings.deployment:
+        raise SettingsError(
+            f"data.scenario={data.scenario} makes many clients of one place's pictures, which only "
+            "a simulation may do: set data.scenario=by_dataset, or deployment=false"
+        )
+    if data.join and any(client.camera is not None for client in data.sites):
+        raise SettingsError(
+            "data.join=true (method=centralised) with clients of single cameras: a person would be "
+            "somebody else at every camera; set data.scenario=by_dataset, which joins the same "
+            "pictures"
+        )
+    for client in data.sites:
+        if client.hand is not None and client.hand >= data.many.clients:
+            raise SettingsError(
+                f"data.clients: client {client.name} has hand={client.hand}: expected 0 to "
+                f"{data.many.clients - 1}, of data.many.clients={data.many.clients}"
+            )
+
+
+def _privacy(settings: Settings) -> None:
+    weights = settings.method.aggregation_weights
+    if settings.privacy.kind == "local_dp" and weights not in ("uniform", "praw"):
+        raise SettingsError(
+            f"method.aggregation_weights={weights} is made of figures that privacy=local_dp "
+            "withholds: set it to uniform or praw"
+        )
+
+
+def _names(settings: Settings) -> None:
+    names = [client.name for client in settings.data.sites]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise SettingsError(f"data.clients names {twice[0]} twice: every client needs its own name")
+    unsafe = [name for name in names if not is_client_name(name)]
+    if unsafe:
+        raise SettingsError(
+            f"data.clients has the name {unsafe[0]!r:.100}: expected {CLIENT_NAME_RULE}"
+        )
+
+
+_CHECKS: tuple[Callable[[Settings], None], ...] = (
+    _accuracy,
+    _guard,
+    _rewind,
+    _classifier,
+    _personal,
+    _neighbours,
+    _clients,
+    _scenario,
+    _privacy,
+    _names,
+)

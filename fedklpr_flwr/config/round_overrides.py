@@ -1,0 +1,40 @@
+"""Which choices hold in a round: a method may change its loss and its personal parts on the way."""
+
+from dataclasses import replace
+
+from fedklpr_flwr.config.settings import Settings
+
+
+def first_round(after: float, rounds: int) -> int:
+    """The first round of a stage that begins after a share of the rounds.
+
+        first = max(2, floor(after * R) + 1)
+
+    Round 1 is never part of it: there must be something to specialise.
+
+    Args:
+        after: the share, in [0, 1]; 1 = never.
+        rounds: R >= 1.
+    """
+    # Rounded first: 0.6 * 15 is a hair under 9 in floats.
+    return max(2, int(round(after * rounds, 9)) + 1)
+
+
+def settings_in_round(settings: Settings, round_number: int) -> Settings:
+    """The settings as they hold in a round.
+
+    Args:
+        settings: the run's settings.
+        round_number: 0 (the initial model) or 1..R.
+
+    Returns:
+        The settings themselves where no stage has begun; applying it twice changes nothing.
+    """
+    method, stages, rounds = settings.method, settings.stages, settings.federation.rounds
+    after = stages.personal_after
+    if after is not None and round_number >= first_round(after, rounds):
+        method = replace(method, personal_parts=stages.personal_parts)
+    after = stages.loss_after
+    if after is not None and round_number >= first_round(after, rounds):
+        method = replace(method, local_loss=stages.local_loss)
+    return settings if method is settings.method else replace(settings, method=method)

@@ -1,0 +1,1 @@
+"""Real boxes: sites file, certificates, scripts, registering."""

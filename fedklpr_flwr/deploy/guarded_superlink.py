@@ -1,0 +1,91 @@
+"""The SuperLink of a deployment: Flower's own, with one door for boxes and one for the office.
+
+Flower serves three interfaces on one port: Fleet for SuperNodes, which are known by their keys;
+Control, by which apps are started and keys registered; Runtime for the server app. The last two ask
+nobody who they are: whoever reaches the port could run code on the server and on every box. Here
+they answer this machine alone.
+
+    python -m fedklpr_flwr.deploy.guarded_superlink ARGUMENTS OF flower-superlink
+"""
+
+import ipaddress
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from flwr.superlink import extensions
+from flwr.superlink.cli import flower_superlink
+from starlette.middleware import Middleware
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FOR_BOXES = "/v1/fleet/"
+"""The paths that other machines may ask for."""
+
+_REFUSAL = (
+    "This SuperLink answers other machines on its Fleet interface alone: run flwr and fedklpr on "
+    "its own machine."
+)
+
+
+class OfficeOnly:
+    """Middleware: another machine is answered on the Fleet interface, and nowhere else."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it with status 403."""
+        if scope["type"] == "lifespan" or may_ask(scope):
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        body = json.dumps({"detail": _REFUSAL}).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def may_ask(scope: Scope) -> bool:
+    """Whether a request is for the boxes' interface, or comes from the SuperLink's own machine.
+
+    Args:
+        scope: ASGI's, of one request; `client` and `server` are (address, port).
+    """
+    if str(scope["path"]).startswith(FOR_BOXES):
+        return True
+    client, server = (str((scope.get(end) or ("",))[0]) for end in ("client", "server"))
+    return client == server != "" or _is_loopback(client)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return bool((mapped or found).is_loopback)
+
+
+def main() -> None:
+    """Run `flower-superlink` with the guard before all its interfaces."""
+    if not callable(getattr(extensions, "get_middleware", None)):
+        raise SystemExit(
+            "this version of Flower has no place for the guard of its Control interface "
+            "(flwr.superlink.extensions.get_middleware): install flwr 1.41"
+        )
+    # uvicorn would believe whoever this names where a request says it comes from.
+    os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"
+    theirs = extensions.get_middleware
+    extensions.get_middleware = lambda: (Middleware(OfficeOnly), *theirs())
+    flower_superlink()
+
+
+if __name__ == "__main__":
+    main()

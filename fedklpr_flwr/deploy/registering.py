@@ -1,0 +1,105 @@
+"""The boxes' keys go to a SuperLink, which forgets them whenever it ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+from fedklpr_flwr.deploy.reach import split_address, tls_fault
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.launch.launch import toml_text
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+_UP_SECONDS = 90.0
+_KNOWN = "already in use"
+
+
+def register_keys(office: Path) -> dict[str, str]:
+    """Register every key in an office folder with the SuperLink on this machine.
+
+    The connection in office/flower/config.toml is set to where the folder lies now.
+
+    Args:
+        office: the folder, on the SuperLink's machine.
+
+    Returns:
+        For each site the number of its SuperNode, or "known" where it was registered before.
+
+    Raises:
+        SettingsError: it is no office folder.
+        RunError: the SuperLink is not up in 90 s, cannot be spoken to, or refuses a key.
+    """
+    home, authority = office.absolute() / "flower", office.absolute() / "ca.crt"
+    name, address = _settle(home / "config.toml", authority)
+    _wait_until_up(address)
+    _check_tls(address, authority)
+    return {key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))}
+
+
+def _settle(path: Path, authority: Path) -> tuple[str, str]:
+    """The connection's name and address; its certificate's path is made this folder's."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))["superlink"]
+        name = str(found["default"])
+        address, written = str(found[name]["address"]), str(found[name]["root-certificates"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"{path} holds no connection ({why}): expected the folder office/ that fedklpr "
+            "deploy init wrote"
+        ) from error
+    if written != str(authority):
+        text = path.read_text(encoding="utf-8").replace(
+            toml_text(written), toml_text(str(authority))
+        )
+        write_atomically(path, text.encode())
+    return name, address
+
+
+def _wait_until_up(address: str) -> None:
+    end = time.monotonic() + _UP_SECONDS
+    while True:
+        try:
+            socket.create_connection(split_address(address), 5.0).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"no SuperLink answers at {address} after {_UP_SECONDS:.0f} s "
+                    f"({error.strerror or error}): start it with office/start.sh"
+                ) from error
+        time.sleep(0.5)
+
+
+def _check_tls(address: str, authority: Path) -> None:
+    """Flower would only say that the SuperLink is unavailable."""
+    try:
+        fault = tls_fault(address, authority)
+    except ConnectionError as error:  # it has ended since
+        fault = str(error)
+    if fault is not None:
+        raise RunError(f"no key was registered: {fault}")
+
+
+def _register(key: Path, connection: str, home: Path) -> str:
+    env = {**os.environ, "FLWR_HOME": str(home)}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    command = ["flwr", "supernode", "register", str(key), connection, "--name", key.stem]
+    done = subprocess.run(
+        [*command, "--format", "json"], env=env, capture_output=True, text=True, timeout=120
+    )
+    try:
+        found = json.loads(done.stdout)
+        if "node-id" in found:
+            return str(found["node-id"])
+        said = str(found["error-message"])
+    except (ValueError, KeyError, TypeError):
+        said = done.stdout + done.stderr
+    said = " ".join(said.split())
+    if _KNOWN in said:
+        return "known"
+    raise RunError(f"{key.name} was not registered: {said}")

@@ -1,0 +1,180 @@
+"""The texts of a deployment's folders: start scripts, services, what Flower reads.
+
+A start script looks at certificates and file modes before it starts anything, and runs from
+wherever its folder lies; only the service's text names that place.
+"""
+
+from shlex import quote
+
+from fedklpr_flwr.deploy.sites_file import ServerPlace, SitePlace, Sites
+from fedklpr_flwr.launch.launch import OFF, toml_text
+
+_BEGIN = """\
+#!/bin/sh
+# {what} of {federation}. Made by `fedklpr deploy init`.
+set -eu
+umask 077
+cd "$(dirname "$0")"
+here=$(pwd)
+work={work}
+export PATH={venv}/bin:"$PATH"
+export FLWR_HOME="$work/flower"
+# A service's user has no home: what libraries keep there (initial weights) lies with the rest.
+[ -w "${{HOME:-}}" ] || export HOME="$work"
+export {off}
+"""
+
+_SUPERLINK = """\
+fedklpr deploy check "$here"
+mkdir -p "$FLWR_HOME"
+exec python -m fedklpr_flwr.deploy.guarded_superlink \\
+    --host {listen} --port {port} --enable-supernode-auth \\
+    --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \\
+    --ssl-keyfile "$here/server.key" --disable-runtime-dependency-installation
+"""
+
+_REGISTER = """\
+#!/bin/sh
+# Tells the SuperLink of {federation}, on this machine, which boxes it may trust: all of keys/.
+# It forgets them when it ends: run this after every start (the service does).
+set -eu
+cd "$(dirname "$0")"
+here=$(pwd)
+export PATH={venv}/bin:"$PATH"
+export FLWR_HOME="$here/flower"
+export {off}
+exec fedklpr deploy register "$here"
+"""
+
+_SUPERNODE = """\
+export FEDKLPR_CACHE={cache}
+fedklpr deploy check "$here" --server {address}
+mkdir -p "$FLWR_HOME"
+flower-supernode --superlink {address} --root-certificates "$here/ca.crt" \\
+    --auth-supernode-private-key "$here/supernode.key" \\
+    --host 127.0.0.1 --port {port} --node-config "$here/node.toml" &
+node=$!
+stopped=
+trap 'stopped=yes; kill -TERM "$node" 2>/dev/null || true' TERM INT
+wait "$node" || true
+[ -z "$stopped" ] || {{ wait "$node" || true; exit 0; }}
+cat >&2 <<'WHY'
+{name}: the SuperNode ended. If it says above
+  "Failed to activate SuperNode": the SuperLink does not know this box's key: run register.sh on the
+      SuperLink's machine; or this box crashed, and is let in again a minute later.
+  "SuperNode terminated gracefully": the SuperLink was started anew and knows nobody: register.sh.
+Start it again, or let systemd do so: its service tries every 20 s until it is let in.
+WHY
+exit 1
+"""
+
+_SERVICE = """\
+# As root, on its own machine, with this folder at {place}:
+#   useradd --system --no-create-home {user}; chown -R {user}: {place}
+{made}#   systemctl enable --now {place}/{unit}
+[Unit]
+Description=FedKLPR {what} of {federation}
+Wants=network-online.target
+After=network-online.target
+# Never give up: a SuperLink may be away for days.
+StartLimitIntervalSec=0
+
+[Service]
+User={user}
+ExecStart={place}/start.sh
+{more}Restart=always
+# A SuperLink takes a box that crashed for online for up to 60 s more, and refuses it until then.
+RestartSec=20
+TimeoutStartSec=180
+TimeoutStopSec=30
+NoNewPrivileges=yes
+{state}
+[Install]
+WantedBy=multi-user.target
+"""
+
+_STATE = "/var/lib/"
+_STATE_LINES = "StateDirectory={}\nStateDirectoryMode=0700\n"
+
+
+def start_superlink(sites: Sites) -> str:
+    """The start script of the SuperLink."""
+    server = sites.server
+    rest = _SUPERLINK.format(listen=quote(server.listen), port=server.port)
+    return _begin("the SuperLink", sites, server) + rest
+
+
+def register(sites: Sites) -> str:
+    """The script that registers all boxes' keys."""
+    return _REGISTER.format(federation=sites.federation, venv=quote(sites.server.venv), off=_off())
+
+
+def connection(sites: Sites, authority: str) -> str:
+    """Flower's configuration on the SuperLink's machine: how commands there reach it.
+
+    Args:
+        sites: the federation, whose name is the connection's.
+        authority: the absolute path of ca.crt.
+    """
+    listen = sites.server.listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
+    address = f"[{host}]:{sites.server.port}" if ":" in host else f"{host}:{sites.server.port}"
+    return (
+        f"[superlink]\ndefault = {toml_text(sites.federation)}\n\n[superlink.{sites.federation}]\n"
+        f"address = {toml_text(address)}\nroot-certificates = {toml_text(authority)}\n"
+    )
+
+
+def start_supernode(sites: Sites, site: SitePlace) -> str:
+    """The start script of one box's SuperNode."""
+    cache = site.cache or f"{sites.work_of(site)}/cache"
+    rest = _SUPERNODE.format(
+        cache=quote(cache), address=quote(sites.address), port=site.port, name=site.name
+    )
+    return _begin(f"the SuperNode {site.name}", sites, site) + rest
+
+
+def node_config(sites: Sites, site: SitePlace) -> str:
+    """What the client app of one box is told: who it is, and where its pictures lie."""
+    said = {"client": site.name, "data": site.data, "root": site.root}
+    said["state-dir"] = f"{sites.work_of(site)}/memory"
+    return "".join(f"{key} = {toml_text(value)}\n" for key, value in said.items() if value)
+
+
+def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:
+    """The file name of a part's service; no two federations' are alike, as they have no dot."""
+    name = f".{part.name}" if isinstance(part, SitePlace) else "-superlink"
+    return f"fedklpr-{sites.federation}{name}.service"
+
+
+def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
+    """A systemd service that starts a part at boot and whenever it ended."""
+    place, work = sites.place_of(part), sites.work_of(part)
+    boxes, by_systemd = isinstance(part, SitePlace), work.startswith(_STATE)
+    what = f"SuperNode {part.name}" if isinstance(part, SitePlace) else "SuperLink"
+    return _SERVICE.format(
+        what=what,
+        federation=sites.federation,
+        place=place,
+        user=part.user,
+        unit=unit_name(sites, part),
+        more=""
+        if boxes
+        else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
+        state=_STATE_LINES.format(work.removeprefix(_STATE)) if by_systemd else "",
+        made="" if by_systemd else f"#   install -d -m 700 -o {part.user} {work}\n",
+    )
+
+
+def _begin(what: str, sites: Sites, part: ServerPlace | SitePlace) -> str:
+    return _BEGIN.format(
+        what=what[0].upper() + what[1:],
+        federation=sites.federation,
+        work=quote(sites.work_of(part)),
+        venv=quote(part.venv),
+        off=_off(),
+    )
+
+
+def _off() -> str:
+    return " ".join(f"{key}={value}" for key, value in OFF.items() if key.startswith("FLWR_"))

@@ -1,1 +1,0 @@
-"""Room 5: one round, both halves, still without Flower."""

@@ -1,0 +1,255 @@
+"""The launcher: one federation on Flower's own engine, from a command line to a truthful exit.
+
+It starts a SuperLink of its own on a free port with a FLWR_HOME of its own, lets `flwr run` build
+and submit the app, follows the run folder, asks Flower how the run ended, and stops what it
+started, by process id.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.launch.prepare import Prepared
+from fedklpr_flwr.launch.processes import (
+    FLOWER_HOME,
+    end_processes_of,
+    end_server,
+    end_with_parent,
+    stop,
+    undisturbed,
+)
+from fedklpr_flwr.launch.simulated_clients import federation_words
+from fedklpr_flwr.runs.rows import Row, read_rows
+from fedklpr_flwr.runs.run_folder import STATUS
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+OFF = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""No downloads, no telemetry, no update checks."""
+
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended: what Flower says, and what the server app wrote itself."""
+
+    flower: str
+    server: str
+    message: str
+
+    @property
+    def good(self) -> bool:
+        """Whether both agree that all rounds are done."""
+        return self.server == "finished" and self.flower == "finished:completed"
+
+
+def launch(
+    prepared: Prepared,
+    *,
+    nodes: int | None,
+    superlink: str | None,
+    on_row: Callable[[Row], None],
+    on_stop: Callable[[], None] = lambda: None,
+) -> Ending:
+    """Run a prepared federation on Flower to its end.
+
+    Args:
+        prepared: the checked run.
+        nodes: simulated SuperNodes; None = as many as the experiment has clients.
+        superlink: a connection of the user's own Flower configuration to run on instead of a
+            simulation.
+        on_row: called with each finished round's own row.
+        on_stop: called when a simulation is interrupted, before its processes are ended, which
+            takes some seconds.
+
+    Raises:
+        RunError: Flower could not be started, or did not take the app.
+    """
+    home = prepared.folder / FLOWER_HOME
+    env = {**os.environ, **OFF}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    if superlink is not None:
+        return _follow(prepared, superlink, [], env, on_row)
+    env["FLWR_HOME"] = str(home)
+    port = free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{port}"\n'
+        "insecure = true\n"
+    )
+    count = nodes or len(prepared.settings.data.clients)
+    federation = ["--federation-config", federation_words(prepared.settings, count)]
+    server = _start_superlink(port, home, env)
+    try:
+        _wait_until_up(server, port, home)
+        return _follow(prepared, "own", federation, env, on_row)
+    except KeyboardInterrupt:
+        on_stop()
+        raise
+    finally:
+        with undisturbed():
+            end_server(prepared.folder)
+            stop(server)
+            end_processes_of(home)
+            _correct_status(prepared.folder)
+            shutil.rmtree(home / "apps", ignore_errors=True)
+
+
+def app_folder() -> Path:
+    """The folder `flwr run` builds the app from.
+
+    Raises:
+        RunError: this is not a checkout.
+    """
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / "pyproject.toml").is_file():
+        raise RunError(
+            f"{folder} has no pyproject.toml: `fedklpr run` builds Flower's bundle from a "
+            "checkout; use `fedklpr simulate`, or clone the repository"
+        )
+    return folder
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML writes it; JSON's escapes are TOML's, but it leaves DEL as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start_superlink(port: int, home: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--log-file",
+        str(home / "superlink.log"),
+    ]
+    with (home / "superlink.out").open("wb") as output:
+        return subprocess.Popen(
+            command,
+            env=env,
+            cwd=app_folder(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+
+
+def _wait_until_up(server: subprocess.Popen[bytes], port: int, home: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise RunError(f"Flower's SuperLink did not start; its log is {home / 'superlink.out'}")
+
+
+def _follow(
+    prepared: Prepared,
+    superlink: str,
+    federation: list[str],
+    env: dict[str, str],
+    on_row: Callable[[Row], None],
+) -> Ending:
+    """Submit the app, report rounds as they end, and ask how it went."""
+    config = prepared.folder / ".run-config.toml"
+    config.write_text(
+        "".join(f"{key} = {toml_text(value)}\n" for key, value in prepared.run_config.items()),
+        encoding="utf-8",
+    )
+    log_file = prepared.folder / "flower.log"
+    command = [
+        "flwr",
+        "run",
+        str(app_folder()),
+        superlink,
+        "--stream",
+        "-c",
+        str(config),
+        *federation,
+    ]
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+    try:
+        seen = 0
+        while process.poll() is None:
+            seen = _report_new(prepared.folder, seen, on_row)
+            time.sleep(0.3)
+        _report_new(prepared.folder, seen, on_row)
+    finally:
+        if process.poll() is None:
+            stop(process)
+    return _ending(prepared.folder, superlink, env, log_file)
+
+
+def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:
+    path = folder / "run.jsonl"
+    rounds = [row for row in read_rows(path) if row.client is None] if path.exists() else []
+    for row in rounds[seen:]:
+        on_row(row)
+    return len(rounds)
+
+
+def _correct_status(folder: Path) -> None:
+    """Once all its processes are gone, no run goes on saying that it runs."""
+    path = folder / STATUS
+    if path.exists():
+        status = json.loads(path.read_text())
+        if status["status"] == "running":
+            status |= {"status": "failed", "message": "stopped before it ended"}
+            write_atomically(path, json.dumps(status).encode())
+
+
+def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
+    """The server app's own word, once nobody follows it any more: its status and a message."""
+    if not (folder / STATUS).exists():
+        return {"status": "not started", "message": f"the server app never ran; see {log_file}"}
+    status = json.loads((folder / STATUS).read_text())
+    if status["status"] == "running":
+        status["message"] = "the server app, its SuperLink or the line to it ended without a word"
+    return dict(status)
+
+
+def _ending(folder: Path, superlink: str, env: dict[str, str], log_file: Path) -> Ending:
+    status = what_the_server_says(folder, log_file)
+    listed = subprocess.run(
+        ["flwr", "list", superlink, "--format", "json"], env=env, capture_output=True, text=True
+    )
+    try:
+        runs = json.loads(listed.stdout)["runs"]
+        flower = str(runs[0]["status"])
+    except (ValueError, KeyError, IndexError):
+        flower = "unknown"
+    return Ending(flower, status["status"], status["message"])

@@ -1,0 +1,1 @@
+"""A network as one client sees it: initial weights, layout, masks, personal parts, scores."""

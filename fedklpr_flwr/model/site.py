@@ -1,0 +1,235 @@
+"""A client's own pictures, decoded and ready: what never leaves the site."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedklpr_flwr.config.centralised import JOINED
+from fedklpr_flwr.config.partition import read_part
+from fedklpr_flwr.config.settings import Client, Settings
+from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
+from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
+from fedklpr_flwr.data.picture_file import why_unreadable
+from fedklpr_flwr.data.synthetic import DRAWN
+
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures with what is known of them.
+
+    Attributes:
+        pixels: uint8 (N, 3, H, W).
+        persons: int64 (N,); -1 = unknown.
+        cameras: int64 (N,), 0-based.
+    """
+
+    pixels: torch.Tensor
+    persons: torch.Tensor
+    cameras: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def subset(self, indices: torch.Tensor) -> "Pictures":
+        """The pictures at these indices."""
+        return Pictures(self.pixels[indices], self.persons[indices], self.cameras[indices])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a site's pictures lie on disk.
+
+    Attributes:
+        dataset: the pictures' files.
+        root: the set's folder.
+        stamp: a hash of the files' names, sizes and change times as the pictures were opened.
+        unreadable: the files that were left out because they cannot be decoded.
+        reasons: of the first of them, why: as many as a note lists.
+    """
+
+    dataset: ReidDataset
+    root: Path
+    stamp: str
+    unreadable: tuple[Path, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def left_out_notes(self) -> tuple[str, ...]:
+        """What was passed over, and which rows count twice, in words; empty where nothing."""
+        told = (LEFT_OUT, PASSED_OVER, REPEATED)
+        passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
+        if not self.unreadable:
+            return passed
+        count = sum(len(images) for images in self.dataset.lists.values())
+        # Below the root: names alone repeat in many sets.
+        listed = [str(path).removeprefix(f"{self.root}/") for path in self.unreadable]
+        named = zip(listed, self.reasons, strict=False)
+        names = ", ".join(f"{name} ({why})" for name, why in named)
+        more = f", and {len(self.unreadable) - _LISTED} more" * (len(self.unreadable) > _LISTED)
+        return (
+            *passed,
+            f"{len(self.unreadable)} of {count} pictures cannot be decoded and are left out "
+            f"(data.skip_unreadable=true): {names}{more}",
+        )
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client's pictures to train on, to search with and to search in.
+
+    Attributes:
+        name: the client's name.
+        train: to train on.
+        query: to search with.
+        gallery: to search in.
+        parts: where one client joins several sites, those sites; each is then searched by itself,
+            and query and gallery are empty.
+        source: where the pictures lie; None where they were made in memory, or joined.
+    """
+
+    name: str
+    train: Pictures
+    query: Pictures
+    gallery: Pictures
+    parts: "tuple[Site, ...]" = ()
+    source: Source | None = None
+
+    @property
+    def known_persons(self) -> int:
+        """How many different persons the training pictures are labelled with; 0 = unlabelled."""
+        known = self.train.persons[self.train.persons >= 0]
+        return len(set(known.tolist()))
+
+
+def load_site(
+    name: str,
+    dataset: ReidDataset,
+    root: Path,
+    *,
+    height: int,
+    width: int,
+    cache: Path | None,
+    skip_unreadable: bool = False,
+) -> Site:
+    """Decode a data set's pictures (once a machine, then memory-mapped).
+
+    Args:
+        name: the client's name.
+        dataset: its pictures on disk.
+        root: the folder of the set.
+        height: picture height in pixels.
+        width: picture width in pixels.
+        cache: folder for decoded pictures; None keeps them in memory.
+        skip_unreadable: leave unreadable pictures out instead of stopping.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    unreadable: list[Path] = []
+
+    def pictures(images: Sequence[PersonImage]) -> Pictures:
+        pixels, kept = load_pictures(
+            images,
+            height=height,
+            width=width,
+            cache=cache,
+            workers=_cores(),
+            skip_unreadable=skip_unreadable,
+        )
+        chosen = [images[index] for index in kept]
+        unreadable.extend(images[index].path for index in sorted({*range(len(images))} - {*kept}))
+        return Pictures(
+            pixels,
+            torch.tensor([image.person_id for image in chosen], dtype=torch.int64),
+            torch.tensor([image.camera_id for image in chosen], dtype=torch.int64),
+        )
+
+    files = [image for images in dataset.lists.values() for image in images]
+    stamp = pictures_stamp(files, root)
+    train, query, gallery = (pictures(images) for images in dataset.lists.values())
+    reasons = tuple(map(why_unreadable, unreadable[:_LISTED]))
+    source = Source(dataset, root, stamp, tuple(unreadable), reasons)
+    return Site(name, train, query, gallery, source=source)
+
+
+def join_sites(name: str, sites: Sequence[Site]) -> Site:
+    """One site of many: nobody and no camera of one site is taken for one of another.
+
+    Args:
+        name: the new site's name.
+        sites: at least one, with pictures of one size.
+
+    Returns:
+        A site to train on whose persons and cameras are numbered anew, -1 staying unknown. Its
+        test sets are those of the sites, each searched by itself (`parts`).
+    """
+    persons, cameras, first_person, first_camera = [], [], 0, 0
+    for site in sites:
+        known = site.train.persons >= 0
+        persons.append(torch.where(known, site.train.persons + first_person, -1))
+        cameras.append(site.train.cameras + first_camera)
+        first_person = _next_number(persons[-1], first_person)
+        first_camera = _next_number(cameras[-1], first_camera)
+    pixels = torch.cat([site.train.pixels for site in sites])
+    train = Pictures(pixels, torch.cat(persons), torch.cat(cameras))
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    return Site(name, train, nothing, nothing, tuple(sites))
+
+
+def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
+    """Read and decode a client's pictures where its settings say they lie.
+
+    Args:
+        identity: the client: its name, its reader, and its folder (absolute, or below data.root).
+            The reader `joined` stands for all of `data.joined` together.
+        settings: the run's settings; the seed makes splits that a set does not bring.
+        cache: the user's cache folder, for drawings and decoded pictures.
+
+    Raises:
+        DataError: there is no such set, or a picture cannot be read.
+    """
+    if identity.reader == JOINED:
+        sites = [_open_one(part, settings, cache) for part in settings.data.joined]
+        return join_sites(identity.name, sites)
+    return _open_one(identity, settings, cache)
+
+
+def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[ReidDataset, Path]:
+    """A client's pictures on disk and the folder of its set, nothing decoded; see `open_site`."""
+    base = Path(settings.data.root) if settings.data.root else cache / "drawn"
+    root = base / identity.folder if identity.folder else base
+    # The drawings are one data set for every seed; a run's seed varies the training alone.
+    seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
+    return read_part(identity, root, settings, seed=seed), root
+
+
+def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
+    data, model = settings.data, settings.model
+    dataset, root = list_pictures(identity, settings, cache)
+    return load_site(
+        identity.name,
+        dataset,
+        root,
+        height=model.height,
+        width=model.width,
+        cache=Path(data.cache) if data.cache else cache / "pictures",
+        skip_unreadable=data.skip_unreadable,
+    )
+
+
+def _next_number(numbers: torch.Tensor, otherwise: int) -> int:
+    """One more than the largest number; `otherwise` where there is none."""
+    return max(otherwise, int(numbers.max()) + 1) if len(numbers) else otherwise
+
+
+def _cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

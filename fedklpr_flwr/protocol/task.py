@@ -1,0 +1,35 @@
+"""What the server asks of one client, and the names by which both speak of a model."""
+
+import hashlib
+from dataclasses import dataclass
+
+NEEDS_SYNC = "needs_sync"
+"""A reply's status where the client lacks the model or the mask that the task builds on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the server asks of one client.
+
+    Attributes:
+        run: the run's key; a client's memory is kept under it.
+        round: 0 for the initial model, then 1..R.
+        base_round: the last round in which this client's update was merged; 0 = never.
+        mask_hash: the mask the server holds of this client, and cuts its payload by.
+        model: the name (hash) of the payload that carries the model.
+        full: True where the payload brings the mask itself, because the client lost it.
+        last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
+    """
+
+    run: str
+    round: int
+    base_round: int
+    mask_hash: str
+    model: str
+    full: bool
+    last: bool = False
+
+
+def payload_name(payload: bytes | memoryview) -> str:
+    """The first 32 hex digits of a payload's SHA-256: how both sides speak of a model."""
+    return hashlib.sha256(payload).hexdigest()[:32]

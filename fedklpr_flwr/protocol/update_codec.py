@@ -1,0 +1,217 @@
+"""How both sides use the wire: deltas to the received model, and what lossy forms still owe.
+
+    lossless:  payload = code(theta_k), or code(theta_k - received) where that is smaller, per
+        tensor
+    lossy:     payload = code(Q(theta_k + residual)),  residual <- theta_k + residual - Q(...)
+
+Error feedback (Seide et al. 2014; Karimireddy et al. 2019) keeps what quantisation cut off and adds
+it the next time, so that nothing is lost for good. The client keeps its residual in its memory; on
+the way down the server quantises the merged model once for all and keeps one residual.
+"""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.model.mask_file import ArrayView, Masks
+from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.system.open_files import allow_open_files
+from fedklpr_flwr.wire.codec import encode, open_payload, quantise
+from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.payload import Payload, carries
+from fedklpr_flwr.wire.size_limit import largest_payload
+
+Arrays = Mapping[str, np.ndarray]
+Tensors = Mapping[str, torch.Tensor]
+
+
+def refuse_too_long(content: bytes | memoryview, layout: Layout) -> None:
+    """Refuse what cannot be a payload by its length alone, before it is copied or stored.
+
+    Args:
+        content: what came as a payload.
+        layout: the tensors that travel.
+
+    Raises:
+        WireError: it is longer than any payload of the layout.
+    """
+    most = largest_payload(layout)
+    if len(content) > most:
+        raise WireError(
+            f"length: a payload of this model has at most {most} bytes, got {len(content)}; it "
+            "is damaged, or another model's"
+        )
+
+
+def carried_layout(content: bytes | memoryview, settings: Settings, base_round: int) -> Layout:
+    """What a payload from the server carries: all that ever travels, or only what is still shared.
+
+    Args:
+        content: the payload.
+        settings: the run's settings.
+        base_round: the last round in which the client's update was merged.
+
+    Raises:
+        WireError: it is longer than any payload of the model.
+    """
+    whole = shared_layout(settings)
+    refuse_too_long(content, whole)
+    return whole if carries(content, whole) else shared_layout(settings, base_round)
+
+
+def encode_update(
+    tensors: Tensors,
+    masks: Masks,
+    known_masks: Masks,
+    received: Arrays,
+    residual: Tensors,
+    layout: Layout,
+    settings: Settings,
+) -> tuple[bytes, dict[str, torch.Tensor]]:
+    """A client's update as bytes.
+
+    Args:
+        tensors: float32 tensors by name, after local training.
+        masks: the masks they lie behind.
+        known_masks: the masks the server holds; an unchanged one costs 16 bytes.
+        received: the model that training began with, as received.
+        residual: what earlier updates cut off; empty where the form is lossless.
+        layout: the tensors that travel.
+        settings: the run's settings.
+
+    Returns:
+        The payload, and the residual for next time (empty where the form is lossless).
+    """
+    values = settings.wire.values
+    arrays: dict[str, np.ndarray] = {name: value.numpy() for name, value in tensors.items()}
+    bits: dict[str, np.ndarray] = {name: mask.numpy() for name, mask in masks.items()}
+    owed: dict[str, torch.Tensor] = {}
+    if values != "float32":
+        arrays, owed = _with_feedback(arrays, bits, residual, values)
+    payload = encode(
+        arrays,
+        bits,
+        layout=layout,
+        known_masks=ArrayView(known_masks),
+        values=values,
+        level=settings.wire.level,
+        reference=received if uses_delta(settings) else None,
+    )
+    return payload, owed
+
+
+def open_update(
+    payload: Path | bytes,
+    layout: Layout,
+    known_masks: Masks,
+    sent: Arrays,
+    settings: Settings,
+) -> Payload:
+    """Open an update on the server.
+
+    Args:
+        payload: the file it lies in, or its bytes.
+        layout: the tensors that travel.
+        known_masks: the masks it builds on.
+        sent: the model that went down before it.
+        settings: the run's settings.
+
+    Raises:
+        WireError: it is not a valid payload of this model.
+    """
+    return open_payload(
+        payload,
+        layout=layout,
+        known_masks=ArrayView(known_masks),
+        reference=sent if uses_delta(settings) else None,
+    )
+
+
+def open_updates(
+    files: Sequence[tuple[Path, Masks]],
+    layout: Layout,
+    sent: Arrays,
+    settings: Settings,
+    *,
+    threads: int,
+) -> list[Payload]:
+    """Open a round's updates, all at once.
+
+    Args:
+        files: each update's file, and the masks it builds on.
+        layout: the tensors that travel.
+        sent: the model that went down before them.
+        settings: the run's settings.
+        threads: a payload's checksum is counted without Python's lock.
+
+    Raises:
+        WireError: one is not a valid payload of this model.
+        MergeError: the system does not allow so many open files.
+    """
+    allow_open_files(len(files))
+    with ThreadPoolExecutor(threads) as pool:
+        opened = pool.map(lambda f: open_update(f[0], layout, f[1], sent, settings), files)
+        return list(opened)
+
+
+def uses_delta(settings: Settings) -> bool:
+    """Whether both sides surely hold the same numbers to take a difference to.
+
+    Not with int8, whose steps depend on which weights of a channel survive, and not where a
+    rollback may revive weights that the server's masked payload did not carry.
+    """
+    wire = settings.wire
+    return wire.delta and wire.values != "int8" and not settings.crr.rollback
+
+
+def quantise_downlink(
+    merged: Arrays, residual: MutableMapping[str, np.ndarray], values: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What goes down in place of the merged model, and what it owes.
+
+    Args:
+        merged: the merged model.
+        residual: what earlier rounds cut off; empty at the start. It is emptied: tensor by tensor
+            the new one takes its place, so that no further model is held.
+        values: the wire form; float32 gives the model itself and owes nothing.
+    """
+    if values == "float32":
+        return dict(merged), {}
+    sent: dict[str, np.ndarray] = {}
+    owed: dict[str, np.ndarray] = {}
+    for name, array in merged.items():
+        # A sum of arrays without axes is no array any more, and only arrays go to disk.
+        whole = np.asarray(array + residual.pop(name, np.float32(0)))
+        sent[name] = quantise({name: whole}, {}, values=values)[name]
+        owed[name] = np.asarray(whole - sent[name])
+    return sent, owed
+
+
+def _with_feedback(
+    arrays: Arrays, bits: Arrays, residual: Tensors, values: str
+) -> tuple[dict[str, np.ndarray], dict[str, torch.Tensor]]:
+    whole = {
+        name: array + residual[name].numpy() if name in residual else array
+        for name, array in arrays.items()
+    }
+    seen = quantise(whole, bits, values=values)
+    owed = {}
+    for name, array in whole.items():
+        rest = array - seen[name]
+        if name in bits:
+            rest = np.where(bits[name], rest, np.float32(0))
+        if rest.any():
+            owed[name] = torch.from_numpy(np.ascontiguousarray(rest))
+    return whole, owed
+
+
+def dense_bytes(settings: Settings) -> int:
+    """Bytes of the whole model in dense float32, parts that the method keeps at home included."""
+    everything = replace(settings.method, personal_parts="none")
+    return 4 * sum(spec.size for spec in shared_layout(replace(settings, method=everything)))

@@ -1,0 +1,251 @@
+"""What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.config.compose import read_settings
+from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
+from fedklpr_flwr.report.layer_density import ModelDensity, model_density
+from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.runs.run_record import flat_settings
+
+_MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
+_MOST = 1e18  # also refuses what is not finite
+
+
+@dataclass(frozen=True)
+class ToldRun:
+    """A run as far as its folder tells of it.
+
+    Attributes:
+        folder: where it lies.
+        settings: every setting by its dotted key; empty where config.yaml cannot be read.
+        rows: the rows of its whole rounds.
+        status: of status.json: running, finished or failed; unknown without that file.
+        remarks: what makes it partial, a sentence each; none = all its rounds are there.
+        unsaid: keys of figures that some row lacks: they are unknown, and no zeros.
+        density: of its masks, layer by layer; None where there are none, or `faulty` says why.
+        faulty: what is wrong with masks or model; empty where nothing is.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    status: str
+    remarks: tuple[str, ...]
+    unsaid: frozenset[str] = frozenset()
+    density: ModelDensity | None = None
+    faulty: str = ""
+
+    def lacks(self, *keys: str) -> str:
+        """Why figures that need these keys are unknown; empty where they are known."""
+        missing = [key for key in keys if key in self.unsaid]
+        return f"Not known: rows of this run lack {', '.join(missing)}." if missing else ""
+
+    @property
+    def private(self) -> bool:
+        """Whether updates were noised, and figures of the pictures withheld."""
+        return self.settings.get("privacy.kind") == "local_dp" or any(map(is_withheld, self.rows))
+
+    def withheld(self, *, scores: bool = False) -> str:
+        """Why figures of the pictures are not known; empty where they are said.
+
+        Args:
+            scores: of accuracies, which `privacy.scores=true` lets out.
+        """
+        if not self.private or (scores and self.settings.get("privacy.scores")):
+            return ""
+        return "Withheld: with privacy=local_dp no figure made of the pictures leaves a site."
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def rounds(self) -> int | None:
+        """Rounds it was to run; None where that is not known."""
+        return _rounds(self.settings)
+
+    @cached_property
+    def summaries(self) -> tuple[Row, ...]:
+        """The rounds' own rows, in order."""
+        return tuple(sorted((r for r in self.rows if r.client is None), key=lambda r: r.round))
+
+    @cached_property
+    def by_client(self) -> dict[str, tuple[Row, ...]]:
+        """Each client's rows in order of the rounds, clients by name."""
+        found: dict[str, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda row: (row.client or "", row.round)):
+            if row.client is not None:
+                found.setdefault(row.client, []).append(row)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @property
+    def trained(self) -> dict[str, tuple[Row, ...]]:
+        """The same without round 0, in which nothing is trained."""
+        later = {n: tuple(r for r in rows if r.round) for n, rows in self.by_client.items()}
+        return {name: rows for name, rows in later.items() if rows}
+
+
+def read_told_run(folder: Path) -> ToldRun:
+    """A run folder, as much of it as there is.
+
+    Raises:
+        RunError: it is no run folder, or its run.jsonl is damaged before its last line.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder: expected a run folder, as fedklpr run leaves it")
+    if not any((folder / name).is_file() for name in _MARKS):
+        raise RunError(f"{folder} holds no run: expected a folder with {', '.join(_MARKS)}")
+    remarks: list[str] = []
+    rows = _whole_rows(folder / "run.jsonl", remarks)
+    unsaid = _unsaid_keys(folder / "run.jsonl", {row.round for row in rows}, remarks)
+    settings = _settings(folder, remarks)
+    density, faulty = _density(folder, remarks)
+    status = _status(folder, rows, _rounds(settings), remarks)
+    return ToldRun(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty)
+
+
+def _rounds(settings: Mapping[str, Any]) -> int | None:
+    found = settings.get("federation.rounds")
+    return found if isinstance(found, int) else None
+
+
+def _whole_rows(path: Path, remarks: list[str]) -> tuple[Row, ...]:
+    """The rows of whole rounds, and a remark for what is left out."""
+    if not path.is_file():
+        remarks.append("there is no run.jsonl: the run wrote no round")
+        return ()
+    rows = read_rows(path)
+    for row in rows:
+        _check(path, row)
+    if path.read_bytes()[-1:] not in (b"", b"\n"):
+        remarks.append("the last line of run.jsonl is half-written and left out")
+    whole = {row.round for row in rows if row.client is None}
+    if open_rounds := sorted({row.round for row in rows} - whole):
+        remarks.append(f"round {open_rounds[0]} is not whole in run.jsonl and left out")
+    # A row that stands there twice counts once, as it was written last.
+    once = {(row.round, row.client): row for row in rows if row.round in whole}
+    return tuple(once.values())
+
+
+_COUNTED = {item.name for item in fields(Row) if item.default is not None} - {"round", "client"}
+"""Keys that every row has in this version, and whose lack would read as a zero."""
+
+
+def _unsaid_keys(path: Path, rounds: set[int], remarks: list[str]) -> frozenset[str]:
+    """Keys that a row of a whole round lacks, and a remark that says so."""
+    unsaid: set[str] = set()
+    if rounds:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # the half-written last line, of which there is a remark
+            if isinstance(said, dict) and said.get("round") in rounds:
+                unsaid |= _COUNTED - said.keys()
+    if unsaid:
+        remarks.append(
+            f"rows of run.jsonl lack {', '.join(sorted(unsaid))}, as another version wrote them: "
+            "what hangs on that is not known, and not shown as zero"
+        )
+    return frozenset(unsaid)
+
+
+def _density(folder: Path, remarks: list[str]) -> tuple[ModelDensity | None, str]:
+    """The densities of masks and model, or what is wrong with them, which is a remark too."""
+    try:
+        return model_density(folder), ""
+    except FedKlprError as error:
+        remarks.append(f"masks or merged model are damaged: {error}")
+        return None, str(error)
+
+
+def _check(path: Path, row: Row) -> None:
+    """Refuse what no version writes: a text where a number belongs, for one."""
+    for key, value in asdict(row).items():
+        wanted = _expected(key, value)
+        if wanted:
+            raise RunError(
+                f"{path}: the row of round {row.round!r:.20} and client {row.client!r:.80} has "
+                f"{key}={value!r:.80}, expected {wanted}: the file is damaged, or another version "
+                "wrote it"
+            )
+
+
+def _expected(key: str, value: Any) -> str:
+    """What a field should hold; empty where it does."""
+    if key == "round":
+        right, wanted = isinstance(value, int) and _is_number(value) and value >= 0, "a round"
+    elif key in ("client", "crr", "status"):
+        right, wanted = isinstance(value, str) or (key == "client" and value is None), "a text"
+    elif key in ("idle", "pictures_changed", "failed"):
+        right = isinstance(value, bool) or (key == "failed" and isinstance(value, str))
+        right = right or (value is None and key in _MAY_LACK)
+        wanted = "true or false"
+    elif key == "seconds":
+        right = isinstance(value, dict) and all(map(_is_number, value.values()))
+        wanted = "seconds by phase"
+    else:
+        right, wanted = _is_number(value) or (value is None and key in _MAY_LACK), "a number"
+    return "" if right else wanted
+
+
+_MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None}
+_MAY_LACK |= {"clusters", "outliers", "idle"}  # with privacy=local_dp
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and abs(value) < _MOST
+
+
+def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
+    path = folder / "config.yaml"
+    try:
+        found = flat_settings(path)
+    except RunError as error:
+        remarks.append(f"what was run is not known: {error}")
+        return {}
+    try:
+        read_settings(path)
+    except SettingsError as error:
+        remarks.append(
+            f"{path} is of another version ({error}): no model is opened, and nobody is looked at"
+        )
+    return found
+
+
+def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
+    """The run's status, and a remark where it has not finished all its rounds, or is not known."""
+    status, message, why = _said_status(folder / "status.json")
+    if why:
+        remarks.append(why)
+    last = max((row.round for row in rows), default=None)
+    done = "no round" if last is None else f"round {last}"
+    of = f" of {rounds}" if rounds is not None else ""
+    if status == "failed":
+        when = "before its first round was over" if last is None else f"after {done}{of}"
+        remarks.insert(0, f"the run failed {when}" + (f": {message}" if message else ""))
+    elif status == "running":
+        remarks.insert(0, f"the run is going on, or was cut off: it tells of {done}{of} so far")
+    elif last is None or (rounds is not None and last < rounds):
+        remarks.insert(0, f"it tells of {done}{of}; status.json says {status}")
+    return status
+
+
+def _said_status(path: Path) -> tuple[str, str, str]:
+    """Status and message of a status.json, and why they are not known; empty where they are."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return str(said["status"]), str(said.get("message", "")), ""
+    except FileNotFoundError:
+        why = "there is no status.json"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        why = "status.json is damaged"
+    return "unknown", "", f"{why}: whether the run ended well is not known"

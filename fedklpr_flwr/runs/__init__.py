@@ -1,0 +1,1 @@
+"""A run folder: its files, rows, lock, resume and models."""

@@ -1,0 +1,107 @@
+"""What a resumed run may change: a run goes on as it began, or its figures would mean nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.config.compose import read_settings, settings_to_dict
+from fedklpr_flwr.config.round_overrides import settings_in_round
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.wording import counted
+
+MAY_CHANGE = (
+    "federation.rounds",
+    "federation.min_clients",
+    "federation.start_clients",
+    "federation.wait_seconds",
+    "federation.round_seconds",
+    "report",
+    "run",
+    "resume",
+    "data.root",
+    "data.cache",
+    "wire.level",
+)
+"""Keys, and groups of keys, that neither the model's state nor a client's memory depends on."""
+
+
+def check_resumed(settings: Settings, folder: Path) -> None:
+    """Refuse settings that a run cannot go on with; nothing is written.
+
+    Args:
+        settings: the settings to go on with.
+        folder: a run folder; one in which no model was committed yet takes any settings.
+
+    Raises:
+        SettingsError: a key differs from how the run began, or fewer rounds than done are asked.
+        RunError: the folder's own files cannot be read.
+    """
+    state = folder / "state.json"
+    if not state.exists():
+        return
+    earlier = _read_settings(folder)
+    began = dict(_flat(settings_to_dict(earlier)))
+    now = dict(_flat(settings_to_dict(settings)))
+    changed = [
+        f"{key}={now.get(key)} (the run has {began.get(key)})"
+        for key in sorted(began.keys() | now.keys())
+        if began.get(key) != now.get(key) and not _may_change(key)
+    ]
+    if changed:
+        raise SettingsError(
+            f"resume={folder} cannot change {', '.join(changed)}: leave it out, or start a new run "
+            f"from its model with model.weights={folder}"
+        )
+    done = _rounds_done(state)
+    if settings.federation.rounds < done:
+        raise SettingsError(
+            f"federation.rounds={settings.federation.rounds}: {folder} has merged "
+            f"{counted(done, 'round')} already; ask for more than {done}"
+        )
+    _check_stages(settings, earlier, done, folder)
+
+
+def _read_settings(folder: Path) -> Settings:
+    try:
+        return read_settings(folder / "config.yaml")
+    except SettingsError as error:
+        raise RunError(
+            f"{folder / 'config.yaml'} is damaged, or another version of fedklpr wrote it "
+            f"({error}): start a new run from its model with model.weights={folder}"
+        ) from error
+
+
+def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> None:
+    """Stages begin after shares of the rounds: another number of rounds would move what is past."""
+    for number in range(1, done + 1):
+        if settings_in_round(now, number).method != settings_in_round(earlier, number).method:
+            raise SettingsError(
+                f"federation.rounds={now.federation.rounds}: stages begin after shares of the "
+                f"rounds, and round {number} of {folder} was of another stage; keep "
+                f"federation.rounds={earlier.federation.rounds}, or start a new run with "
+                f"model.weights={folder}"
+            )
+
+
+def _rounds_done(state: Path) -> int:
+    try:
+        return int(json.loads(state.read_text(encoding="utf-8"))["round"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{state} is damaged ({type(error).__name__}): start a new run from its model with "
+            f"model.weights={state.parent}"
+        ) from error
+
+
+def _may_change(key: str) -> bool:
+    return any(key == item or key.startswith(f"{item}.") for item in MAY_CHANGE)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

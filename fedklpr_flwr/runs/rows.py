@@ -1,0 +1,271 @@
+"""The rows of run.jsonl: one a client and round, and one a round."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+
+@dataclass
+class Row:
+    """One line of run.jsonl; `client` None is the round's own line.
+
+    Accuracies are fractions, `seconds` is by phase, the rest counts bytes or things. What needs a
+    word, first on a client's line, then on the round's own:
+
+    With privacy=local_dp clusters, outliers and idle are null, and so is every figure made of the
+    pictures: they are withheld, which is no zero.
+
+    Attributes:
+        pruned: share of the prunable weights its last merged update pruned, also where it was not
+            merged this time; the mean over all clients.
+        crr: pruned | held_level | held_drop | at_target | off; a text that counts the updates
+            merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
+        shortened: to what share of its length an update that stood out was shortened, else null
+            (`defence.norm_bound`).
+        epsilon: of all that this client may have sent in this run up to here, with
+            privacy=local_dp and settings that leak nothing; else null; the largest.
+        trust: the factor of its weight by how far its direction agrees with the others', 1 = whole
+            (`defence.alignment`); null where that is not asked.
+        alignment: how far that is, the running mean of its rounds' cosines; likewise.
+        bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
+            bytes for every number of the model: down once to who was asked anything, up once from
+            whose update was merged; the sum.
+        seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
+            the server's message to the update's arrival; the round's by the server's clock.
+        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
+        cosine_distance: how far local training moved the features of 32 of the client's pictures,
+            mean 1 - cos: the feature drift, which needs no labels to be watched.
+        failed: the reason, or false; a merged update may have one too, where its scores were not
+            usable. On the round's own line the names of those clients, "ash, birch", or false.
+    """
+
+    round: int
+    client: str | None
+    rank1: float | None = None
+    rank5: float | None = None
+    rank10: float | None = None
+    map: float | None = None
+    minp: float | None = None
+    rank1_local: float | None = None
+    map_local: float | None = None
+    rank1_final: float | None = None
+    map_final: float | None = None
+    pruned: float = 0.0
+    crr: str = "off"
+    accuracy: float | None = None
+    klaw: float = 0.0
+    praw: float = 0.0
+    weight: float = 0.0
+    shortened: float | None = None
+    trust: float | None = None
+    alignment: float | None = None
+    divergence: float | None = None
+    cosine_distance: float | None = None
+    loss: float | None = None
+    kl_loss: float | None = None
+    clusters: int | None = 0
+    outliers: int | None = 0
+    idle: bool | None = False
+    cluster_precision: float | None = None
+    cluster_recall: float | None = None
+    camera_split: float | None = None
+    pictures_changed: bool = False
+    epsilon: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    bytes_message_up: int = 0
+    bytes_message_down: int = 0
+    bytes_dense: int = 0
+    bytes_paper: int = 0
+    bytes_bound: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    status: str = "absent"
+    failed: str | bool = False
+    server_peak_mb: float | None = None
+
+
+_SUMS = {item.name for item in fields(Row) if item.name.startswith("bytes_")} | {
+    "klaw",
+    "praw",
+    "weight",
+    "clusters",
+    "outliers",
+}
+_MEANS = [
+    "rank1",
+    "rank5",
+    "rank10",
+    "map",
+    "minp",
+    "rank1_local",
+    "map_local",
+    "rank1_final",
+    "map_final",
+    "accuracy",
+    "divergence",
+    "cosine_distance",
+    "loss",
+    "kl_loss",
+    "cluster_precision",
+    "cluster_recall",
+    "camera_split",
+    "pruned",
+]
+
+
+_WITHHELD = (
+    *("divergence", "cosine_distance", "loss", "kl_loss"),
+    *("clusters", "outliers", "idle"),
+)
+
+
+def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:
+    """The round's own line: sums of bytes, counts and weights, means of accuracies.
+
+    Args:
+        rows: the clients' lines of one round.
+        server_peak_mb: the server's peak resident memory so far, in MB.
+        seconds: the server's wall seconds by phase.
+    """
+    summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
+    for name in _SUMS:
+        counts = [getattr(row, name) for row in rows]
+        setattr(summary, name, None if None in counts else sum(counts))
+    for name in _MEANS:
+        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        setattr(summary, name, sum(values) / len(values) if values else None)
+    summary.epsilon = max((row.epsilon for row in rows if row.epsilon is not None), default=None)
+    summary.idle = None if any(map(is_withheld, rows)) else all(row.idle for row in rows)
+    summary.pictures_changed = any(row.pictures_changed for row in rows)
+    trained = [row for row in rows if row.round and row.status == "merged"]
+    summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
+    summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
+    summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
+    return summary
+
+
+def withhold(row: Row) -> None:
+    """Null what a client with privacy=local_dp says nothing of, and so sends as a zero."""
+    for key in _WITHHELD:
+        setattr(row, key, None)
+
+
+def is_withheld(row: Row) -> bool:
+    """Whether the figures made of the pictures were withheld."""
+    return row.clusters is None
+
+
+def _words(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.crr for row in rows})
+
+
+def _count(rows: Iterable[Row], word: str, key: str = "status") -> int:
+    return sum(getattr(row, key) == word for row in rows)
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows as JSON lines, in one write.
+
+    Raises:
+        RunError: they cannot be written, because the disk is full for one.
+    """
+    lines = _lines(rows)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror or error}; make room, then resume"
+        ) from error
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    # Python would write NaN, which is no JSON: whoever reads the file would stumble over the line.
+    return "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a run.jsonl; a half-written last line (a killed run) is left out.
+
+    A number that is not finite, as the first runs could write it, is read as None.
+
+    Raises:
+        RunError: the file is missing, or a line before the last is damaged.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(row_from(json.loads(line, parse_constant=lambda word: None)))
+        except (ValueError, TypeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise RunError(
+                f"{path}, line {number} is damaged ({error}): keep a copy, remove that line, "
+                "then go on"
+            ) from error
+    return rows
+
+
+def keep_finished_rounds(path: Path, last: int) -> int:
+    """Drop rows of rounds after `last`, and of a round that was not written whole.
+
+    Args:
+        path: a run.jsonl; it need not exist.
+        last: the last merged round.
+
+    Returns:
+        The last round that stands there whole; -1 where there is none.
+    """
+    rows = read_rows(path) if path.exists() else []
+    whole = {row.round for row in rows if row.client is None and row.round <= last}
+    kept = [row for row in rows if row.round in whole]
+    write_atomically(path, _lines(kept).encode())
+    return max(whole, default=-1)
+
+
+def row_from(values: dict[str, Any]) -> Row:
+    """A row from a JSON object; keys of a newer version are ignored.
+
+    Raises:
+        TypeError: it is no object, or has no round or client.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(f"expected a JSON object, got {values!r:.100}")
+    known = {item.name for item in fields(Row)}
+    return Row(**{key: value for key, value in values.items() if key in known})
+
+
+def progress_line(row: Row, rounds: int) -> str:
+    """One line of live progress from a round's own row."""
+    moved, dense = row.bytes_up + row.bytes_down, row.bytes_dense
+    saved = f", {1 - moved / dense:.0%} less than dense" if dense else ""
+    decided = f" ({row.crr})" if row.crr else ""
+    seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
+    return (
+        f"round {row.round:>2}/{rounds}  {_health(row)}  pruned {row.pruned:.0%}{decided}  "
+        f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
+        + ("" if row.epsilon is None else f"  epsilon {row.epsilon:.3g}")
+        + (f"  failed: {row.failed}" if row.failed else "")
+    )
+
+
+def _health(row: Row) -> str:
+    """The accuracy; where nobody can be searched for, what can be told without labels."""
+    if row.rank1 is not None and row.map is not None:
+        return f"Rank-1 {row.rank1:.3f}  mAP {row.map:.3f}"
+    if is_withheld(row):
+        return "Rank-1 withheld"
+    if row.cosine_distance is None:
+        return "Rank-1 -  mAP -"
+    drift = f"feature drift {row.cosine_distance:.3f}"
+    return f"Rank-1 -  clusters {row.clusters}, outliers {row.outliers}, {drift}"

@@ -1,0 +1,276 @@
+"""The run folder: what a federation leaves on the server's disk, whole after a crash at any moment.
+
+    config.yaml                    the composed settings
+    run.jsonl                      one line a client and round, one a round
+    report.md                      the final table
+    status.json                    running | finished | failed, and why
+    state.json                     the last merged round, and what the server knows of each client
+    global.safetensors             the merged model after that round
+    downlink.safetensors           the same as it went down, only where the wire is lossy
+    clients/NAME/mask.safetensors  each client's mask after it
+    payloads/                      replies of the open round, gone when it is merged
+
+A merged round is committed by a journal: every new file is first written under `*.next`, then
+commit.json lists the moves, then they are made. Whoever opens the folder finishes or drops an
+interrupted commit.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.runs.lock import SERVER, hold
+from fedklpr_flwr.runs.state_record import VERSION, check_record, journal_moves
+from fedklpr_flwr.server.robust.direction_trust import Agreement
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+STATUS = "status.json"
+"""How the run stands, by the server's own word."""
+
+_MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
+_START_ANEW = "restore the folder from a copy, or start anew in another"
+
+
+@dataclass
+class ClientState:
+    """What the server knows of one client.
+
+    Attributes:
+        base_round: the last round in which its update was merged; 0 = never.
+        mask_hash: the mask it holds since then.
+        delivered: the name of the payload that brought it the merged model; empty = not sent yet.
+        examples: pictures it trains from, as last reported.
+        pruned: share of the prunable weights that its mask prunes.
+        cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
+        compared: the rounds in which they were compared.
+        releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
+            it was sent, whatever came of them, or as many as it counted itself.
+    """
+
+    base_round: int
+    mask_hash: str
+    delivered: str = ""
+    examples: int = 0
+    pruned: float = 0.0
+    cosine: float | None = None
+    compared: int = 0
+    releases: int = 0
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How its changes have agreed with the others' in its rounds before."""
+        return None if self.cosine is None else Agreement(self.cosine, max(1, self.compared))
+
+
+@dataclass
+class ServerState:
+    """A federation after a merged round.
+
+    Attributes:
+        run: the run's key, kept across resumes; clients' memories lie under it.
+        round: the last merged round; 0 = the initial model.
+        tensors: float32 arrays by name: the merged model.
+        sent: the same as it goes down; another only where the wire is lossy.
+        residual: what went down owes the merged model; empty where the wire is lossless.
+        clients: by client name.
+        pending: rows of that round's training that are not in run.jsonl yet.
+    """
+
+    run: str
+    round: int
+    tensors: dict[str, np.ndarray]
+    sent: dict[str, np.ndarray]
+    residual: dict[str, np.ndarray] = field(default_factory=dict)
+    clients: dict[str, ClientState] = field(default_factory=dict)
+    pending: list[dict[str, Any]] = field(default_factory=list)
+
+
+class RunFolder:
+    """An open run folder; only one process may have it open.
+
+    Args:
+        path: the folder, made if it does not exist.
+
+    Raises:
+        RunError: it cannot be written, another run has it open, or an interrupted commit of it
+            cannot be finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = hold(path, SERVER)
+        try:
+            (path / "clients").mkdir(exist_ok=True)
+            (path / "payloads").mkdir(exist_ok=True)
+            self._finish_commit()
+        except OSError as error:
+            self.close()
+            raise RunError(f"run.dir={path} cannot be written: {error.strerror}") from error
+        except RunError:
+            self.close()
+            raise
+
+    @property
+    def rows_file(self) -> Path:
+        """Where the rows are appended."""
+        return self.path / "run.jsonl"
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a round, or the initial model, was committed here."""
+        return (self.path / _BOOK).exists()
+
+    def mask_file(self, client: str) -> Path:
+        """A client's mask after the last merged round."""
+        return self.path / "clients" / client / "mask.safetensors"
+
+    def next_mask_file(self, client: str) -> Path:
+        """Where a client's mask of the open round is written, which is not committed yet.
+
+        Raises:
+            RunError: its folder cannot be made, because the disk is full for one.
+        """
+        target = self.mask_file(client)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(target.parent, error) from error
+        return self._next(target)
+
+    def payload_file(self, round_number: int, client: str) -> Path:
+        """Where a client's reply waits for the merge."""
+        return self.path / "payloads" / f"{round_number:04d}-{client}.payload"
+
+    def write_status(self, status: str, message: str = "") -> None:
+        """Say how the run stands: running, finished or failed."""
+        content = {"status": status, "message": message, "pid": os.getpid()}
+        write_atomically(self.path / STATUS, json.dumps(content).encode())
+
+    def commit(self, state: ServerState, new_masks: list[str]) -> None:
+        """Make a merged round the folder's state, all of it or none of it.
+
+        Args:
+            state: the federation after the round.
+            new_masks: clients whose `next_mask_file` was written.
+        """
+        model, book = self.path / _MODEL, self.path / _BOOK
+        write_atomically(
+            self._next(model), save(state.tensors, metadata={"round": str(state.round)})
+        )
+        write_atomically(self._next(book), _book(state))
+        down = self.path / _DOWN
+        if state.residual:
+            write_atomically(self._next(down), save(_joined(state)))
+        targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
+        moves = [str(target.relative_to(self.path)) for target in targets]
+        write_atomically(self.path / "commit.json", json.dumps(moves).encode())
+        self._finish_commit()
+
+    def note(self, state: ServerState) -> None:
+        """Keep what changed about the clients since the commit of the same round."""
+        write_atomically(self.path / _BOOK, _book(state))
+
+    def load_state(self) -> ServerState:
+        """The last committed state; see `read_state`."""
+        return read_state(self.path)
+
+    def drop_payloads(self) -> None:
+        """Forget the open round's replies."""
+        shutil.rmtree(self.path / "payloads", ignore_errors=True)
+        (self.path / "payloads").mkdir(exist_ok=True)
+
+    def close(self, *, done: bool = False) -> None:
+        """Let the folder go; `done` also removes what only an open round needs."""
+        if done:
+            shutil.rmtree(self.path / "payloads", ignore_errors=True)
+        self._lock.close()
+
+    def _finish_commit(self) -> None:
+        journal = self.path / "commit.json"
+        try:
+            if journal.exists():
+                for name in self._moves(journal):
+                    target = self.path / name
+                    if self._next(target).exists():
+                        os.replace(self._next(target), target)
+                journal.unlink()
+            for stray in (*self.path.glob("*.next"), *self.path.glob("clients/*/*.next")):
+                stray.unlink()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    @staticmethod
+    def _moves(journal: Path) -> list[str]:
+        try:
+            return journal_moves(journal.read_bytes(), (_MODEL, _DOWN, _BOOK))
+        except (ValueError, TypeError) as error:
+            raise RunError(
+                f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
+                f"{_START_ANEW}"
+            ) from error
+
+    @staticmethod
+    def _next(target: Path) -> Path:
+        return target.with_name(target.name + ".next")
+
+
+def read_state(path: Path) -> ServerState:
+    """The last committed state of a run folder, which need not be open.
+
+    Raises:
+        RunError: there is none, it is damaged, or another version wrote it.
+    """
+    try:
+        record = json.loads((path / _BOOK).read_text(encoding="utf-8"))
+        check_record(record, path / _BOOK)
+        tensors = load_file(path / _MODEL)
+        # A downlink file may be left over from rounds of a lossy wire.
+        sent, residual = _load_downlink(path, tensors) if record["owes"] else (tensors, {})
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(
+            f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
+        ) from error
+    return ServerState(
+        run=record["run"],
+        round=record["round"],
+        tensors=tensors,
+        sent=sent,
+        residual=residual,
+        clients={name: ClientState(**known) for name, known in record["clients"].items()},
+        pending=record["pending"],
+    )
+
+
+def _load_downlink(
+    path: Path, tensors: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What went down after the last merge, and what it owes."""
+    both = load_file(path / _DOWN)
+    return (
+        {name: both[f"sent/{name}"] for name in tensors},
+        {name: both[f"residual/{name}"] for name in tensors},
+    )
+
+
+def _book(state: ServerState) -> bytes:
+    arrays = ("tensors", "sent", "residual")
+    record = {key: value for key, value in vars(state).items() if key not in arrays}
+    record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
+    return json.dumps({**record, "owes": bool(state.residual), "version": VERSION}).encode()
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be written: {error.strerror or error}; make room, then resume")
+
+
+def _joined(state: ServerState) -> dict[str, np.ndarray]:
+    sent = {f"sent/{name}": array for name, array in state.sent.items()}
+    return sent | {f"residual/{name}": array for name, array in state.residual.items()}

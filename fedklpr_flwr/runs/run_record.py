@@ -1,0 +1,208 @@
+"""A run folder read back: what was run, its rows, and whether it is whole."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.runs.rows import Row, read_rows
+from fedklpr_flwr.wording import counted
+
+_MARKS = ("run.jsonl", "config.yaml", "run-config.json", "status.json", "job.log")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        folder: where it lies.
+        settings: every setting by its dotted key; lists as JSON. Settings of another version of
+            this package are read as they stand.
+        rows: the rows of its whole rounds.
+        status: of status.json: running, finished or failed; unknown without that file.
+        commits: the code's commit when it began, and each time that it went on with another.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    status: str
+    commits: tuple[str, ...] = ()
+
+    @property
+    def commit(self) -> str:
+        """The commits in words."""
+        return ", then ".join(self.commits) or "not recorded"
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.settings["method.name"])
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return str(self.settings["experiment_name"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.settings["seed"])
+
+    @property
+    def rounds(self) -> int:
+        """Rounds it was to run."""
+        return int(self.settings["federation.rounds"])
+
+    @property
+    def sites(self) -> tuple[tuple[str, str], ...]:
+        """Name and reader of every site whose pictures it used."""
+        joined = json.loads(self.settings.get("data.joined") or "[]")
+        clients = joined or json.loads(self.settings["data.clients"])
+        return tuple(sorted((str(one["name"]), str(one["reader"])) for one in clients))
+
+    @property
+    def summaries(self) -> list[Row]:
+        """The rounds' own rows, in order."""
+        return sorted((row for row in self.rows if row.client is None), key=lambda row: row.round)
+
+    @property
+    def final(self) -> Row:
+        """The last whole round's own row."""
+        return self.summaries[-1]
+
+    @property
+    def final_clients(self) -> list[Row]:
+        """The clients' rows of the last whole round."""
+        last = self.final.round
+        return [row for row in self.rows if row.client is not None and row.round == last]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its rounds are there and it ended well."""
+        return self.final.round == self.rounds and self.status in ("finished", "unknown")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that is not in a comparison, and why."""
+
+    folder: Path
+    why: str
+
+
+def read_run(folder: Path) -> RunRecord:
+    """A run folder.
+
+    Raises:
+        RunError: it is none, it is damaged, or no round is whole yet.
+    """
+    rows = read_rows(folder / "run.jsonl")
+    whole = {row.round for row in rows if row.client is None}
+    if not whole:
+        raise RunError(f"{folder}: no round is whole yet")
+    kept = tuple(row for row in rows if row.round in whole)
+    settings = flat_settings(folder / "config.yaml")
+    record = RunRecord(folder, settings, kept, _status(folder), _commits(folder))
+    try:
+        _ = record.method, record.experiment, record.seed, record.rounds, record.sites
+    except (KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{folder / 'config.yaml'} is not a run's: {error!r}") from error
+    return record
+
+
+def find_runs(places: Iterable[Path]) -> list[Path]:
+    """The run folders among some folders and below them, each once.
+
+    Raises:
+        RunError: a folder does not exist, or has no run in it.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        if not place.is_dir():
+            raise RunError(f"{place} is not a folder: expected a run folder, or one of run folders")
+        here = _below(place.resolve())
+        if not here:
+            raise RunError(f"{place} has no run in it: expected folders with a run.jsonl")
+        found |= dict.fromkeys(here)
+    return list(found)
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """The whole runs of some folders, and the others with the reason."""
+    whole: list[RunRecord] = []
+    left: list[LeftOut] = []
+    for folder in folders:
+        try:
+            record = read_run(folder)
+        except FedKlprError as error:
+            log = "; see its job.log" if (folder / "job.log").exists() else ""
+            missing = not (folder / "run.jsonl").exists()
+            left.append(LeftOut(folder, f"it wrote no round{log}" if missing else str(error)))
+            continue
+        if record.complete:
+            whole.append(record)
+        else:
+            done = f"{record.final.round} of {counted(record.rounds, 'round')}, {record.status}"
+            left.append(LeftOut(folder, f"{done}; go on with resume={folder}"))
+    return whole, left
+
+
+def _below(folder: Path) -> list[Path]:
+    """A run folder itself, or those below it; links are not followed."""
+    runs = []
+    for place, names, files in os.walk(folder):
+        if set(files) & set(_MARKS):
+            runs.append(Path(place))
+            names.clear()
+        names[:] = sorted(name for name in names if not name.startswith("."))
+    return runs
+
+
+def _status(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def _commits(folder: Path) -> tuple[str, ...]:
+    """What the command that began the run noted; nothing where another door began it."""
+    try:
+        began = json.loads((folder / "run-config.json").read_text(encoding="utf-8"))
+        return tuple(str(commit) for commit in began.get("commits", ()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ()
+
+
+def flat_settings(path: Path) -> dict[str, Any]:
+    """Every setting of a config.yaml by its dotted key, of whatever version; lists as JSON.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{path} holds no settings")
+    return _flat(values, "")
+
+
+def _flat(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Nested groups by dotted key; a list becomes JSON, so that all values compare by ==."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict):
+            flat |= _flat(value, name)
+        else:
+            flat[name] = json.dumps(value) if isinstance(value, list) else value
+    return flat

@@ -1,1 +1,0 @@
-"""What carries a federation: records, transports, checkpoints, the launcher."""

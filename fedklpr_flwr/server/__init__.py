@@ -1,0 +1,1 @@
+"""One merge: who is there, what came, how much it weighs."""

@@ -1,0 +1,117 @@
+"""What goes down to each client: the merged model cut by that client's mask, or just its name."""
+
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message
+
+from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
+from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.local_privacy import is_private
+from fedklpr_flwr.protocol.records import message_bytes, task_content
+from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.server.round_collector import OpenRound
+from fedklpr_flwr.wire.codec import encode, open_payload
+from fedklpr_flwr.wire.layout import Layout
+
+
+class Downlink:
+    """Makes the server's messages. One encoding serves all clients of one mask.
+
+    Args:
+        state: the federation after the last merged round.
+        folder: its run folder; clients' masks are read from it.
+        settings: the run's settings.
+    """
+
+    def __init__(self, state: ServerState, folder: RunFolder, settings: Settings) -> None:
+        self._state, self._folder, self._settings = state, folder, settings
+        prunable = [spec for spec in shared_layout(settings) if spec.prunable]
+        self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
+        self._full_hash = mask_hash(dict(self._everything))
+        self._newest: tuple[tuple[str, Layout, bool, int], bytes, int] | None = None
+
+    def client(self, name: str) -> ClientState:
+        """What is known of a client; one that is new starts with a full mask."""
+        return self._state.clients.setdefault(name, ClientState(0, self._full_hash))
+
+    def masks_of(self, name: str) -> Masks:
+        """The masks of a client's last merged update, read tensor by tensor."""
+        if self.client(name).base_round == 0:
+            return self._everything
+        return MaskFile(self._folder.mask_file(name))
+
+    def messages(
+        self,
+        phase: str,
+        book: OpenRound,
+        nodes: dict[str, int],
+        clients: Iterable[str],
+        *,
+        full: bool = False,
+    ) -> Iterator[tuple[str, Message]]:
+        """A message a client, made when it is sent; clients of one mask follow each other.
+
+        Args:
+            phase: `train` or `evaluate`.
+            book: the open round, which counts what is sent.
+            nodes: node ids by client name.
+            clients: who is asked.
+            full: send model and mask whole, to a client that lost them.
+        """
+        ordered = sorted(clients, key=lambda client: (self.client(client).mask_hash, client))
+        if phase == "train" and not full and is_private(self._settings):
+            self._count_releases(ordered)
+        for name in ordered:
+            known = self.client(name)
+            payload = b""
+            if full or phase == "evaluate" or not known.delivered:
+                payload, kept = self._payload(name, full)
+                known.delivered = payload_name(payload)
+                book.count_down(name, len(payload), kept)
+            task = Task(
+                run=self._state.run,
+                round=book.number,
+                base_round=known.base_round,
+                mask_hash=known.mask_hash,
+                model=known.delivered,
+                full=full,
+                last=phase == "evaluate" and book.number == self._settings.federation.rounds,
+            )
+            content, node = task_content(task, payload), nodes[name]
+            message = Message(content, node, phase, group_id=str(book.number))
+            book.ask(phase, name, message_bytes(message))
+            yield name, message
+
+    def _count_releases(self, clients: Iterable[str]) -> None:
+        """A noised update may leave for each task: counted on disk before the first is sent.
+
+        Who asks for model and mask instead has sent none: the second task counts no more.
+        """
+        for name in clients:
+            self.client(name).releases += 1
+        self._folder.note(self._state)
+
+    def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
+        """A client's part of the model as bytes, and how many numbers it carries."""
+        # A client has its own parts from the first round on that it was merged without them.
+        has_own_since = 0 if full else self.client(name).base_round
+        layout = shared_layout(self._settings, has_own_since)
+        key = (self.client(name).mask_hash, layout, full, self._state.round)
+        if self._newest is None or self._newest[0] != key:
+            masks = ArrayView(self.masks_of(name))
+            known = None if full else masks
+            payload = encode(
+                {spec.name: self._state.sent[spec.name] for spec in layout},
+                masks,
+                layout=layout,
+                known_masks=known,
+                values=self._settings.wire.values,
+                level=self._settings.wire.level,
+            )
+            opened = open_payload(payload, layout=layout, known_masks=known)
+            kept = sum(opened.kept(spec.name) for spec in layout)
+            self._newest = (key, payload, kept)
+        return self._newest[1:]

@@ -1,0 +1,64 @@
+"""An update on its way in: on disk, checked whole, its mask and its direction beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
+from fedklpr_flwr.protocol.update_codec import Arrays, refuse_too_long
+from fedklpr_flwr.runs.run_folder import RunFolder
+from fedklpr_flwr.server.inspection import Inspection, inspect_update
+from fedklpr_flwr.server.robust.update_sketch import Change
+from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.wire.layout import Layout
+
+
+@dataclass(frozen=True)
+class SpooledUpdate:
+    """An update that waits for the merge.
+
+    Attributes:
+        payload: the file it lies in.
+        found: what it holds.
+        change: its direction, on disk; None where nobody asks for it.
+    """
+
+    payload: Path
+    found: Inspection
+    change: Change | None
+
+
+def spool_update(
+    content: bytes | memoryview,
+    folder: RunFolder,
+    round_number: int,
+    client: str,
+    *,
+    layout: Layout,
+    known_masks: Masks,
+    sent: Arrays,
+    settings: Settings,
+) -> SpooledUpdate:
+    """Keep an update, and check all of it, before it may be merged.
+
+    Args:
+        content: the payload as it came.
+        folder: the run's.
+        round_number: the open round.
+        client: who sent it.
+        layout: the tensors that travel.
+        known_masks: the masks it builds on.
+        sent: the model that went down before it.
+        settings: the run's settings.
+
+    Raises:
+        WireError: it may not be merged, see `inspect_update`.
+        RunError: the server's disk is full.
+    """
+    refuse_too_long(content, layout)
+    path = folder.payload_file(round_number, client)
+    write_atomically(path, content)
+    found = inspect_update(path, layout, known_masks, sent, settings)
+    write_atomically(folder.next_mask_file(client), masks_to_bytes(found.masks))
+    change = found.change and found.change.spool(path.with_suffix(".change"))
+    return SpooledUpdate(path, found, change)

@@ -1,0 +1,101 @@
+"""The server's half of a round: updates, in client-name order, become weights and one merged model.
+
+Nothing here holds a client's model: an update is a payload file that is decoded tensor by tensor,
+and a client's mask is a file read the same way.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fedklpr_flwr.algorithm.merge_part import ValueSource
+from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.mask_file import Masks
+from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.update_codec import Arrays, open_updates
+from fedklpr_flwr.server.robust.direction_trust import Agreement
+from fedklpr_flwr.server.robust.norm_bound import Lengths, ShortenedValues
+from fedklpr_flwr.server.robust.update_sketch import Change
+from fedklpr_flwr.server.weights import MergeNotes, weigh_round
+from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.payload import Payload
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One valid update that waits for the merge.
+
+    Attributes:
+        client: its name; merging goes in the order of names.
+        report: its scalars, with `pruned` computed from the mask itself.
+        payload: the file its tensors lie in.
+        known_masks: the masks the payload builds on.
+        lengths: how far it lies from the model that was sent.
+        change: what it changes at some weights; None where `defence.alignment` is off.
+    """
+
+    client: str
+    report: TrainingReport
+    payload: Path
+    known_masks: Masks
+    lengths: Lengths = (0.0, 0.0)
+    change: Change | None = None
+
+
+def run_merge_round(
+    previous: Arrays,
+    sent: Arrays,
+    arrivals: Sequence[Arrival],
+    layout: Layout,
+    settings: Settings,
+    before: Mapping[str, Agreement] | None = None,
+) -> tuple[dict[str, np.ndarray], MergeNotes]:
+    """Merge a round's updates; the result does not depend on the order of arrival.
+
+    Args:
+        previous: float32 arrays by name: the global model before the round.
+        sent: the same as it went down (`quantise_downlink`).
+        arrivals: the valid updates.
+        layout: the tensors that travel in this round; the others stay as they are.
+        settings: the run's settings.
+        before: the clients' agreements in the rounds before, see alignment.py.
+
+    Returns:
+        The merged model, and how it was weighed.
+    """
+    ordered = sorted(arrivals, key=lambda arrival: arrival.client)
+    notes = weigh_round(ordered, layout, settings, before or {})
+    counted = [a for a in ordered if notes.weight[a.client] > 0]
+    threads = os.cpu_count() or 1
+    files = [(arrival.payload, arrival.known_masks) for arrival in counted]
+    payloads = open_updates(files, layout, sent, settings, threads=threads)
+
+    def contribution(arrival: Arrival, payload: Payload, name: str) -> Contribution:
+        """One client's part in a tensor; `inspect_update` has checked its payload."""
+        tensor = payload.opened(name)
+        # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
+        mask = None if tensor.mask is None else np.packbits(tensor.mask)
+        values: ValueSource = tensor.values
+        factors = notes.shortened.get(arrival.client)
+        if factors is not None:
+            factor = factors[sent[name].ndim < 2]
+            values = ShortenedValues(values, sent[name].reshape(-1), factor)
+        return notes.weight[arrival.client], mask, values
+
+    def contributors(name: str) -> list[Contributor]:
+        pairs = zip(counted, payloads, strict=True)
+        return [partial(contribution, *pair, name) for pair in pairs]
+
+    merged = merge_model(
+        {spec.name: previous[spec.name] for spec in layout},
+        contributors,
+        how=settings.method.merge,
+        trim=settings.defence.trim,
+        threads=threads,
+    )
+    return {**previous, **merged}, notes

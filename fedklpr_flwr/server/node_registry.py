@@ -1,0 +1,210 @@
+"""Send messages to clients by name, and yield the answers as they arrive."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from logging import WARNING
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+
+from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.errors import FedKlprError, RunError, WireError
+from fedklpr_flwr.protocol.records import TASK, read_report
+from fedklpr_flwr.server.reply_polling import Pull, pulling_from
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one message: a reply, an error, or nothing before the deadline.
+
+    Attributes:
+        client: to whom the message went.
+        reply: None where there is none.
+        error: why there is none.
+        late: whether the deadline had passed.
+        seconds: from the message's leaving to its reply; None where nobody looked.
+    """
+
+    client: str
+    reply: Message | None
+    error: str | None = None
+    late: bool = False
+    seconds: float | None = None
+
+
+def exchange(
+    grid: Grid,
+    messages: Iterable[tuple[str, Message]],
+    deadline_seconds: float,
+    pull: Pull | None = None,
+) -> Iterator[Answer]:
+    """Push every message, and yield each client's answer as soon as it is there.
+
+    Nothing is collected: the caller takes what it needs of a reply and lets it go, and replies are
+    looked for after every message sent, so neither messages nor replies pile up with the clients.
+
+    Args:
+        grid: Flower's grid.
+        messages: (client name, message), made as they are sent.
+        deadline_seconds: after it, whoever has not answered is yielded as late.
+        pull: how replies are asked for; None = as suits the grid.
+    """
+    pull = pull or pulling_from(grid)
+    waiting: dict[str, tuple[str, float]] = {}
+    for client, message in messages:
+        left = time.monotonic()
+        ids = list(grid.push_messages([message]))
+        if ids:
+            waiting[ids[0]] = client, left
+            yield from _take(waiting, pull(list(waiting)))
+        else:
+            yield Answer(client, None, "Flower did not take the message")
+    end = time.monotonic() + deadline_seconds
+    pause = 0.01
+    while waiting:
+        replies = pull(list(waiting))
+        yield from _take(waiting, replies)
+        if not replies and time.monotonic() >= end:
+            break  # only after a look: what has come is taken, whatever the deadline
+        pause = 0.01 if replies else min(pause * 1.5, 0.25)
+        if not replies and waiting:
+            time.sleep(pause)
+    for client, _ in waiting.values():
+        yield Answer(client, None, f"no answer within {deadline_seconds:g} s", late=True)
+
+
+def _take(waiting: dict[str, tuple[str, float]], replies: Iterable[Message]) -> Iterator[Answer]:
+    """The answers to messages that wait; whoever answered waits no longer."""
+    for reply in replies:
+        if reply.metadata.reply_to_message_id in waiting:
+            yield _answer(*waiting.pop(reply.metadata.reply_to_message_id), reply)
+
+
+def _answer(client: str, left: float, reply: Message) -> Answer:
+    if reply.has_error():
+        reason = reply.error.reason or f"error code {reply.error.code}"
+        return Answer(client, None, _last_line(reason))
+    return Answer(client, reply, seconds=time.monotonic() - left)
+
+
+def _last_line(reason: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in reason.strip().splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "unknown error"
+
+
+@dataclass
+class Roster:
+    """Which node speaks for which client. Flower knows nodes; people know names.
+
+    Attributes:
+        run: the run's key.
+        nodes: node ids by the name of the client they speak for.
+        asked: what each node said its client's name is; empty = it has none.
+        faults: why a node that is there speaks for nobody.
+    """
+
+    run: str
+    nodes: dict[str, int]
+    asked: dict[int, str]
+    faults: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, run: str) -> "Roster":
+        """A roster on which nobody is yet."""
+        return cls(run, {}, {})
+
+    def refresh(self, grid: Grid, deadline_seconds: float) -> None:
+        """Ask every node that is new for its name; forget those that are gone.
+
+        A node without a client (more nodes than sites in a simulation) answers with an empty name
+        and is left alone. One whose answer is no name is logged, and asked again the next time.
+        Where two nodes claim one name the later one has it, a box that was restarted, and that is
+        logged too.
+        """
+        present = set(grid.get_node_ids())
+        self.asked = {node: name for node, name in self.asked.items() if node in present}
+        self.faults = {node: why for node, why in self.faults.items() if node in present}
+        hello = [
+            (str(node), Message(_hello(self.run), node, "query"))
+            for node in sorted(present - set(self.asked))
+        ]
+        for answer in exchange(grid, hello, deadline_seconds):
+            node = int(answer.client)
+            try:
+                self._enter(node, _name_in(answer))
+            except FedKlprError as error:
+                self._fault(node, str(error)[:500])
+        self.nodes = {name: node for node, name in self.asked.items() if name}
+
+    def _enter(self, node: int, name: str) -> None:
+        """Note whom a node speaks for, and say so where another node did."""
+        self.faults.pop(node, None)
+        self.asked[node] = name
+        earlier = self.nodes.get(name)
+        if name:
+            self.nodes[name] = node
+        if earlier is None or earlier == node:
+            return
+        log(WARNING, "node %d replaces node %d as the client %s", node, earlier, name)
+        if earlier in self.asked:
+            self.faults[earlier] = f"says it is {name}, as node {node} did after it"
+
+    def _fault(self, node: int, why: str) -> None:
+        """Say, once, why a node speaks for nobody."""
+        if self.faults.get(node) != why:
+            log(WARNING, "node %d did not say which client it is: %s", node, why)
+        self.faults[node] = why
+
+    def wait_for(
+        self,
+        grid: Grid,
+        count: int,
+        wait_seconds: float,
+        explain: Callable[[int, int], str],
+        *,
+        fewest: int | None = None,
+    ) -> None:
+        """Wait until `count` clients are there; so many are enough at the end; None = all of them.
+
+        Raises:
+            RunError: they were not in time; the message is `explain(found, nodes there)`, and why
+                each node that is there speaks for nobody.
+        """
+        end = time.monotonic() + wait_seconds
+        while True:
+            self.refresh(grid, max(1.0, end - time.monotonic()))
+            if len(self.nodes) >= count:
+                return
+            if time.monotonic() >= end and len(self.nodes) >= (fewest or count):
+                told = "%d of %d clients came: the run goes on without the others until they do"
+                log(WARNING, told, len(self.nodes), count)
+                return
+            if time.monotonic() >= end:
+                there = len(list(grid.get_node_ids()))
+                raise RunError("\n".join([explain(len(self.nodes), there), *self._reasons()]))
+            time.sleep(0.5)
+
+    def _reasons(self) -> list[str]:
+        return [f"node {node} is there and not counted: {why}" for node, why in self.faults.items()]
+
+
+def _name_in(answer: Answer) -> str:
+    """The client's name in a node's answer to hello; empty where it speaks for none.
+
+    Raises:
+        RunError: it did not answer.
+        WireError: what it says is no name.
+    """
+    if answer.reply is None:
+        raise RunError(answer.error or "no answer")
+    name = read_report(answer.reply.content).get("client")
+    if name != "" and not is_client_name(name):
+        raise WireError(f"it gives the name {name!r:.100}, a client's name has {CLIENT_NAME_RULE}")
+    return str(name)
+
+
+def _hello(run: str) -> RecordDict:
+    return RecordDict({TASK: ConfigRecord({"run": run})})

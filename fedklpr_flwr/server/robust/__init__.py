@@ -1,0 +1,1 @@
+"""What one hostile or broken client cannot do to the others."""

@@ -1,0 +1,135 @@
+"""What one hostile or broken client cannot do: move the merged model further than the others do.
+
+    theta_k <- sent + min(1, bound * median_j |theta_j - sent| / |theta_k - sent|) (theta_k - sent)
+
+and no divergence counts for more than `bound` times the round's median; that of an update which
+stands out counts as the median at most, so that length and weight do not multiply. An update beyond
+ten times the bound is damage, whatever it says, and is left out. Lengths are taken over the
+held coordinates, for weights (two axes or more) and for the rest apart, so that a statistic of
+thousands does not hide the weights. Source: norm bounding, Sun et al. 2019; the median is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedklpr_flwr.algorithm.block_arithmetic import Array
+from fedklpr_flwr.algorithm.merge_part import ValueSource
+from fedklpr_flwr.config.settings import Settings
+
+FEWEST = 3
+"""Clients below which no median says who stands out."""
+
+DAMAGE = 10.0
+"""Times the bound that no training reaches; on the drawn sites honest lengths are 0.89 to 1.08 of
+the median."""
+
+Lengths = tuple[float, float]
+"""|theta_k - sent| of the weights, and of all other tensors."""
+
+
+def squared_distance(values: Array, mask: Array | None, sent: Array) -> float:
+    """|theta_k - sent|^2 of one tensor, over the held coordinates.
+
+    Args:
+        values: float32, the held coordinates' values, or the whole tensor without a mask.
+        mask: bool of the tensor's shape, or None.
+        sent: float32, the tensor as it was sent.
+    """
+    flat = sent.reshape(-1)
+    base = flat if mask is None else flat[np.flatnonzero(mask)]
+    apart = values.reshape(-1).astype(np.float64) - base
+    return float(apart @ apart)
+
+
+def norm_bound(settings: Settings) -> float | None:
+    """The multiple of the median that is let through; real boxes are bounded unasked."""
+    return settings.defence.norm_bound or (3.0 if settings.deployment else None)
+
+
+def shortening(lengths: Mapping[str, Lengths], bound: float | None) -> dict[str, Lengths]:
+    """The factors by which updates are shortened, of those clients that stand out.
+
+    Args:
+        lengths: of the updates that count, by client.
+        bound: the multiple of the median that is let through; None = any.
+    """
+    if bound is None or len(lengths) < FEWEST:
+        return {}
+    table = np.array(list(lengths.values()))
+    most = bound * np.median(table, axis=0)
+    factors = np.where(table > most, most / np.maximum(table, np.finfo(np.float64).tiny), 1.0)
+    pairs = zip(lengths, factors.tolist(), strict=True)
+    return {client: (of[0], of[1]) for client, of in pairs if min(of) < 1}
+
+
+def damaged(shortened: Mapping[str, Lengths]) -> set[str]:
+    """Whose weights stand out so far that the update is not merged at all."""
+    return {client for client, (factor, _) in shortened.items() if factor < 1 / DAMAGE}
+
+
+def bounded(
+    divergences: Sequence[float],
+    active: NDArray[np.bool_],
+    bound: float | None,
+    stands_out: Sequence[bool],
+) -> NDArray[np.float64]:
+    """Divergences that no client can make too much of: each reports its own.
+
+    Args:
+        divergences: of all clients.
+        active: those whose median counts.
+        bound: the multiple of the median that counts; None = any.
+        stands_out: those whose update is shortened; theirs count as the median at most.
+    """
+    values = np.asarray(divergences, np.float64)
+    if bound is None or np.count_nonzero(active) < FEWEST:
+        return values
+    return np.minimum(
+        values, np.where(np.asarray(stands_out), 1.0, bound) * np.median(values[active])
+    )
+
+
+@dataclass(frozen=True)
+class ShortenedValues:
+    """An update's values, drawn towards what was sent; a ValueSource.
+
+    Attributes:
+        values: the update's own.
+        sent: float32 (tensor's size,), the tensor as it was sent.
+        factor: in [0, 1].
+    """
+
+    values: ValueSource
+    sent: Array
+    factor: float
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return self.values.size
+
+    def block(self, first: int, start: int, places: Array | slice) -> Array:
+        """See ValueSource."""
+        base = self.sent[start:][places]
+        apart = self.values.block(first, start, places) - base
+        return base + np.float32(self.factor) * apart
+
+    def add_block(
+        self,
+        first: int,
+        start: int,
+        numerator: Array,
+        code: Array,
+        held: Array,
+        counted: Array,
+        weight: np.float32,
+    ) -> int:
+        """See ValueSource; it has no such loop."""
+        return -1
+
+    def release(self) -> None:
+        """See ValueSource."""
+        self.values.release()

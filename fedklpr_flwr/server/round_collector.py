@@ -1,0 +1,278 @@
+"""The open round on the server: replies spooled, checked, accounted for, then merged."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from logging import WARNING
+from typing import Any
+
+from flwr.app import Message
+from flwr.common.logger import log
+
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import MergeError, WireError
+from fedklpr_flwr.model.mask_file import Masks
+from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
+from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
+from fedklpr_flwr.protocol.report import (
+    CLUSTER_FIGURES,
+    TrainingReport,
+    read_count,
+    read_scores,
+)
+from fedklpr_flwr.protocol.task import NEEDS_SYNC
+from fedklpr_flwr.protocol.update_codec import (
+    Arrays,
+    dense_bytes,
+    quantise_downlink,
+)
+from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
+from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.server.incoming_updates import spool_update
+from fedklpr_flwr.server.merge import Arrival, run_merge_round
+from fedklpr_flwr.server.node_registry import Answer
+from fedklpr_flwr.wire.layout import Layout
+
+_SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
+_TRUSTED = 0.5
+"""Below it a client's trust is worth a word."""
+_NO_ANSWER = "no answer"
+_LOCAL_SCORES = ("rank1_local", "map_local")
+_SAID = (
+    *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
+    *("clusters", "outliers", "idle"),
+    *CLUSTER_FIGURES,
+)
+
+
+class OpenRound:
+    """One round while it is under way.
+
+    Args:
+        number: the round; 0 is the initial model, which is only evaluated.
+        settings: the run's settings.
+        layout: the tensors that travel in this round.
+        folder: where replies wait for the merge.
+        rows: rows so far, where the round was merged before the server was stopped.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        layout: Layout,
+        folder: RunFolder,
+        rows: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.number = number
+        self.arrivals: dict[str, Arrival] = {}
+        self.scored: set[str] = set()
+        self._settings, self._layout, self._folder = settings, layout, folder
+        self._rows = {row.client or "": row for row in map(row_from, rows or [])}
+        self._dense = dense_bytes(settings)
+        self._hashes: dict[str, str] = {}
+        self._releases: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
+
+    def row(self, client: str) -> Row:
+        """The client's line of this round."""
+        return self._rows.setdefault(client, Row(self.number, client))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the server's wall seconds of a phase."""
+        start = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+    # ------------------------------------------------------------------ counting
+
+    def ask(self, phase: str, client: str, message_size: int) -> None:
+        """A message goes out: who is asked to train has failed until its update is merged.
+
+        In round 0, where nobody trains, until it is evaluated.
+        """
+        row = self.row(client)
+        row.bytes_message_down += message_size
+        if phase == "train" or self.number == 0:
+            row.status, row.failed = "failed", _NO_ANSWER
+
+    def count_down(self, client: str, size: int, kept: int) -> None:
+        """The model goes down."""
+        row = self.row(client)
+        row.bytes_down += size
+        row.bytes_paper += 4 * kept
+
+    # ------------------------------------------------------------------ replies
+
+    def take(self, answer: Answer, use: Callable[[str, Message, dict[str, Any]], None]) -> bool:
+        """Hand a reply to `use`; whatever is wrong with it is noted, not raised.
+
+        Returns:
+            True where the client first needs the model or the mask.
+
+        Raises:
+            RunError, MemoryStateError: the server's own disk is full or damaged, for which no
+                client is to blame.
+        """
+        row = self.row(answer.client)
+        try:
+            if answer.reply is None:
+                self.fail(answer.client, answer.error or _NO_ANSWER, late=answer.late)
+                return False
+            row.bytes_message_up += message_bytes(answer.reply)
+            said = read_report(answer.reply.content)
+            if said.get("status") == NEEDS_SYNC:
+                return True
+            use(answer.client, answer.reply, said)
+            if said.get("seconds") and answer.seconds is not None and self._settings.deployment:
+                row.seconds["send"] = max(0.0, answer.seconds - sum(row.seconds.values()))
+        except (WireError, MergeError) as error:
+            self.fail(answer.client, str(error))
+        return False
+
+    def fail(self, client: str, reason: str, *, late: bool = False) -> None:
+        """Note a fault; an update already merged stays so, though its scores are lost.
+
+        What was wrong with the training stays the first word, whatever follows.
+        """
+        row, reason = self.row(client), reason[:500]  # a client may write what it likes into it
+        earlier = row.failed not in (False, _NO_ANSWER, reason)
+        row.failed = f"{row.failed}; in the evaluation: {reason}" if earlier else reason
+        if row.status == "failed" and late:
+            row.status = "late"
+        whose = f"{client}'s scores are" if row.status == "merged" else f"{client} is"
+        log(WARNING, "round %d: %s left out: %s", self.number, whose, reason)
+
+    def failures(self, clients: Iterable[str]) -> str:
+        """Why each of these clients failed in this round, in one line."""
+        return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
+
+    def update_taker(
+        self, masks_of: Callable[[str], Masks], sent: Arrays
+    ) -> Callable[[str, Message, dict[str, Any]], None]:
+        """A `use` for `take`: spool one update, and check all of it before it may be merged."""
+
+        def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
+            row, payload = self.row(client), read_payload(reply.content)
+            row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
+            report = TrainingReport.from_dict({"accuracy": None, **said})
+            releases = read_count(said, "releases")
+            known = masks_of(client)
+            spooled = spool_update(
+                payload,
+                self._folder,
+                self.number,
+                client,
+                layout=self._layout,
+                known_masks=known,
+                sent=sent,
+                settings=self._settings,
+            )
+            found = spooled.found
+            report = replace(report, pruned=found.pruned)
+            row.bytes_paper += 4 * found.kept
+            row.bytes_bound += found.bound
+            self._note_report(row, report, said)
+            self._hashes[client] = found.mask_hash
+            self._releases[client] = releases
+            about = found.lengths, spooled.change
+            self.arrivals[client] = Arrival(client, report, spooled.payload, known, *about)
+            self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
+
+        return take_update
+
+    def take_scores(self, client: str, reply: Message, said: Mapping[str, Any]) -> None:
+        """A `use` for `take`: note how the merged model does at one site."""
+        row = self.row(client)
+        self._note_scores(row, said, _SCORES)
+        self._note_pictures(row, said)
+        self.scored.add(client)
+        if self.number == 0:
+            row.status, row.failed = "merged", False
+
+    def _note_report(self, row: Row, report: TrainingReport, said: Mapping[str, Any]) -> None:
+        for key in _SAID:
+            setattr(row, key, getattr(report, key))
+        row.pruned, row.seconds = report.pruned, dict(report.seconds)
+        row.status, row.failed = "merged", False
+        self._note_pictures(row, said)
+
+    def _note_scores(self, row: Row, said: Mapping[str, Any], keys: Iterable[str]) -> None:
+        for key, value in read_scores(said, keys).items():
+            setattr(row, key, value)
+
+    def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:
+        """A client's picture folder has changed: it goes on, and the line says so."""
+        if said.get("pictures_changed") is True and not row.pictures_changed:
+            row.pictures_changed = True
+            log(WARNING, "round %d: the pictures of %s have changed", self.number, row.client)
+
+    # ------------------------------------------------------------------ closing
+
+    def merge(self, state: ServerState) -> None:
+        """Merge the arrivals into the state and commit it."""
+        arrivals = list(self.arrivals.values())
+        before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
+        state.tensors, notes = run_merge_round(
+            state.tensors, state.sent, arrivals, self._layout, self._settings, before
+        )
+        for arrival in arrivals:
+            client, row = arrival.client, self.row(arrival.client)
+            row.klaw, row.praw = notes.klaw[client], notes.praw[client]
+            row.weight = notes.weight[client]
+            row.trust = notes.trust.get(client)
+            compared = notes.agreements.get(client, before.get(client))
+            row.alignment = compared.cosine if compared else None
+            if client in notes.shortened:
+                row.shortened = min(notes.shortened[client])
+                told = "round %d: %s's update stood out and was shortened to %.2g of its length"
+                if client in notes.left_out:
+                    told = "round %d: %s's update is damaged and left out: it stood out by 1/%.2g"
+                log(WARNING, told, self.number, client, row.shortened)
+            if row.trust is not None and row.trust < _TRUSTED:
+                told = "round %d: %s's update goes another way than the others', weighs %.2g"
+                log(WARNING, told, self.number, client, row.trust)
+            state.clients[client] = ClientState(
+                base_round=self.number,
+                mask_hash=self._hashes[client],
+                examples=arrival.report.examples,
+                pruned=arrival.report.pruned,
+                cosine=row.alignment,
+                compared=compared.rounds if compared else 0,
+                releases=max(state.clients[client].releases, self._releases[client]),
+            )
+        for known in state.clients.values():
+            known.delivered = ""  # nobody holds the new model yet, absent clients least of all
+        state.round = self.number
+        state.sent = {}  # it has been used: with a lossy form it is a model of its own
+        state.sent, state.residual = quantise_downlink(
+            state.tensors, state.residual, self._settings.wire.values
+        )
+        state.pending = [asdict(row) for row in self._rows.values()]
+        self._folder.commit(state, sorted(self.arrivals))
+        self._folder.drop_payloads()
+
+    def close(self, known: Mapping[str, ClientState]) -> list[Row]:
+        """The round's finished rows, its own line last."""
+        for client, state in known.items():
+            row = self.row(client)
+            row.epsilon = epsilon(state.releases, self._settings)
+            if row.status != "merged":
+                row.pruned = state.pruned
+        rows = [self._rows[client] for client in sorted(self._rows)]
+        for row in rows:
+            trained = self.number > 0 and row.status == "merged"
+            if trained and is_private(self._settings):
+                withhold(row)
+            row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
+        return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
+
+
+def peak_megabytes() -> float:
+    """The peak resident memory of this process, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,1 @@
+"""Files, clock, named randomness: the machine below."""

@@ -1,0 +1,86 @@
+"""Claims about fedklpr_flwr.client.labels: where an epoch's labels come from."""
+
+import pytest
+import torch
+
+from fedklpr_flwr.client.labels import label_figures, label_site, picture_copies
+from fedklpr_flwr.model.site import Pictures, Site
+
+
+def site_of(pictures, persons):
+    """A site of that many pictures of that many persons; 0 = unlabelled."""
+    who = torch.arange(pictures) % persons if persons else torch.full((pictures,), -1)
+    train = Pictures(torch.zeros(pictures, 3, 1, 1, dtype=torch.uint8), who, who * 0)
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    return Site("x", train, nothing, nothing)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "persons", "copies"),
+    [
+        (632, 316, 10),  # VIPeR
+        (450, 93, 4),  # 3DPeS
+        (1940, 485, 5),  # CUHK01
+        (248, 59, 5),  # iLIDS-VID
+        (7365, 767, 2),  # CUHK03
+        (3744, 285, 2),  # PRID
+        (12936, 751, 1),  # Market-1501
+        (16522, 702, 1),  # DukeMTMC
+    ],
+)
+def test_copies_are_the_baselines_table(pictures, persons, copies, tiny_settings):
+    """algorithm.md 5, the row of 20 pictures an identity."""
+    assert picture_copies(site_of(pictures, persons), tiny_settings()) == copies
+
+
+def test_the_operators_number_of_persons_serves_where_nobody_is_labelled(tiny_settings):
+    assert picture_copies(site_of(632, 0), tiny_settings("ide.persons=316")) == 10
+    assert picture_copies(site_of(632, 0), tiny_settings()) == 1
+
+
+def test_target_zero_and_an_empty_site_repeat_nothing(tiny_settings):
+    assert picture_copies(site_of(632, 316), tiny_settings("ide.target=0")) == 1
+    assert picture_copies(site_of(0, 0), tiny_settings("ide.persons=5")) == 1
+
+
+def two_groups():
+    """Six pictures in two tight groups: unit rows."""
+    angles = torch.tensor([0.0, 0.01, 0.02, 1.5, 1.51, 1.52])
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def test_clusters_find_groups_whoever_is_on_the_pictures(tiny_settings):
+    chosen = ("labels.source=clusters", "labels.k1=4", "labels.k2=1", "labels.min_samples=2")
+    found = label_site(site_of(6, 0), two_groups(), 1, tiny_settings(*chosen))
+    assert found.clusters == 2
+    labels = found.labels.tolist()
+    assert labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]
+
+
+def test_identities_are_the_persons_whatever_the_pictures_show(tiny_settings):
+    found = label_site(site_of(6, 3), two_groups(), 1, tiny_settings("labels.source=identities"))
+    assert (found.labels.tolist(), found.clusters, found.outliers) == ([0, 1, 2, 0, 1, 2], 3, 0)
+
+
+def test_labels_stand_against_the_persons_that_are_known(tiny_settings):
+    """Two persons by two cameras, clustered by camera; a fifth picture shows nobody knows whom."""
+    who, where = torch.tensor([1, 1, 2, 2, -1]), torch.tensor([0, 1, 0, 1, 0])
+    train = Pictures(torch.zeros(5, 3, 1, 1, dtype=torch.uint8), who, where)
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    site, by_camera = Site("x", train, nothing, nothing), torch.tensor([0, 1, 0, 1, 0])
+    assert label_figures(by_camera, site, tiny_settings()) == {
+        "cluster_precision": 0.0,
+        "cluster_recall": 0.0,
+        "camera_split": 1.0,
+    }
+    by_person = torch.tensor([0, 0, 1, 1, 1])
+    assert set(label_figures(by_person, site, tiny_settings()).values()) == {0.0, 1.0}
+    assert label_figures(by_person, site, tiny_settings())["camera_split"] == 0.0
+
+
+def test_nothing_is_said_of_unknown_people_or_in_a_deployment(tiny_settings):
+    unsaid = dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+    labels = torch.tensor([0, 0, 1, 1])
+    assert label_figures(labels, site_of(4, 0), tiny_settings()) == unsaid
+    assert label_figures(labels, site_of(4, 2), tiny_settings("deployment=true")) == unsaid
+    assert label_figures(labels, site_of(4, 2), tiny_settings()) != unsaid

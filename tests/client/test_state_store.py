@@ -1,0 +1,94 @@
+"""Claims about fedklpr_flwr.client.state_store: what a client keeps, and for how long."""
+
+import pytest
+import torch
+
+from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.protocol.task import payload_name
+
+MASKS = {"conv": torch.tensor([[True, False], [False, True]]), "bias": torch.tensor([True])}
+
+
+def memory(number, **more):
+    return ClientMemory(round=number, masks=MASKS, **more)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return MemoryFolder(tmp_path, "run-1", "gate-3")
+
+
+def test_all_that_a_client_keeps_comes_back(folder):
+    kept = memory(
+        4,
+        recovery=RecoveryState(((2, 0.5), (3, 0.75)), 0.75, 0.5, 3, 0.75),
+        masks_before_last_prune={name: torch.ones_like(mask) for name, mask in MASKS.items()},
+        before_prune={"conv": torch.tensor([[1.5, -2.0], [0.0, 3e-9]])},
+        personal={"neck.weight": torch.tensor([0.1, 0.2])},
+        residual={"conv": torch.tensor([[1e-4, 0.0], [0.0, -1e-4]])},
+    )
+    folder.write(kept, keep=3)
+    back = folder.read(4)
+    assert (back.round, back.recovery) == (4, kept.recovery)
+    for part in ("masks", "masks_before_last_prune", "before_prune", "personal", "residual"):
+        assert getattr(back, part).keys() == getattr(kept, part).keys(), part
+        for name, tensor in getattr(kept, part).items():
+            assert torch.equal(getattr(back, part)[name], tensor), (part, name)
+
+
+def test_what_was_not_kept_comes_back_as_nothing(folder):
+    folder.write(memory(1), keep=0)
+    back = folder.read(1)
+    assert back.masks_before_last_prune is None
+    assert (back.before_prune, back.personal, back.residual) == ({}, {}, {})
+    assert back.recovery == RecoveryState()
+
+
+def test_two_rounds_are_kept_the_newest_and_the_one_the_server_builds_on(folder):
+    for number, keep in ((1, 0), (2, 1), (3, 1), (4, 1)):
+        folder.write(memory(number), keep=keep)
+    assert [folder.read(number) is not None for number in range(5)] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_records_of_another_run_or_client_are_not_seen(folder, tmp_path):
+    folder.write(memory(1), keep=0)
+    assert MemoryFolder(tmp_path, "run-2", "gate-3").read(1) is None
+    assert MemoryFolder(tmp_path, "run-1", "gate-4").read(1) is None
+    assert MemoryFolder(tmp_path, "run-1", "gate-3").read(1) is not None
+
+
+def test_a_damaged_record_is_said_to_be_damaged_and_what_to_do(folder):
+    folder.write(memory(1), keep=0)
+    (path,) = folder.folder.iterdir()
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(MemoryStateError, match=r"round-0001.*damaged.*delete it"):
+        folder.read(1)
+
+
+def test_a_client_that_has_not_trained_remembers_full_masks_and_nothing_else():
+    fresh = fresh_memory(MASKS)
+    assert (fresh.round, fresh.recovery, fresh.personal) == (0, RecoveryState(), {})
+
+
+def test_only_the_last_model_received_is_kept(folder):
+    first, second = folder.store_received(b"first"), folder.store_received(memoryview(b"second"))
+    assert folder.received(first) is None
+    assert folder.received(second) == b"second"
+    assert second == payload_name(b"second")
+    assert len(second) == 32
+
+
+def test_a_stored_model_that_was_damaged_counts_as_lost(folder):
+    name = folder.store_received(b"the model")
+    (path,) = folder.folder.glob("received-*")
+    path.write_bytes(b"the m0del")
+    assert folder.received(name) is None
+    assert folder.received("0" * 32) is None

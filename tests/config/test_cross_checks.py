@@ -1,0 +1,64 @@
+"""Claims about fedklpr_flwr.config.cross_checks: what cannot go together is refused."""
+
+import pytest
+
+from fedklpr_flwr.errors import SettingsError
+
+REFUSED = {
+    ("crr.accuracy=heldout", "labels.source=clusters"): ["labels.source=identities"],
+    ("crr.accuracy=rank1_test", "deployment=true"): ["rank1_test", "deployment=true", "training"],
+    ("pruning.rewind=true",): ["method.pruning=recovery", "lottery"],
+    ("pruning.guard=true",): ["pruning.when=before_training", "after_training"],
+    ("method=lotteryfl", "pruning.guard=true", "pruning.when=after_training"): ["recovery"],
+    ("method=subfedavg", "pruning.rewind=true"): ["method.pruning=sub_fedavg", "lottery"],
+    ("method=lotteryfl", "deployment=true", "model.weights=/weights.pth"): [
+        "pruning.rewind=true",
+        "model.weights=/weights.pth",
+        "model.weights=null",
+    ],
+    ("method=fedpav", "labels.source=clusters"): ["labels.source=clusters", "identities"],
+    ("method=fedpav", "method.personal_parts=none"): ["personal_parts=none", "classifier or all"],
+    ("method.personal_parts=classifier",): ["camera_proxies", "none, batchnorm, neck or all"],
+    ("method=local_only", "method.pruning=always"): ["personal_parts=all", "pruning=none"],
+    ("method=feducc", "method.personal_parts=neck"): ["stages.personal_after=0.3", "neck"],
+    ("method=fedpav", "stages.loss_after=0.5"): ["stages.loss_after", "identity_classifier"],
+    ("method=centralised", "deployment=true"): ["data.join=true", "simulation", "centralised"],
+    ("method=centralised", "data.clients=[]"): ["data.clients=[]", "at least one"],
+    ("federation.min_clients=4",): ["federation.min_clients=4", "at most 3"],
+    ("labels.k1=5", "labels.k2=6"): ["labels.k2=6", "at most labels.k1=5"],
+    ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
+    ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
+    # A choice that does not exist, with all that do.
+    ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
+    ("method.pruning=random",): ["recovery", "always", "lottery", "sub_fedavg", "none"],
+    ("method.personal_parts=head",): ["batchnorm", "neck", "classifier", "all"],
+    ("labels.source=names",): ["clusters", "identities", "bottom_up"],
+    ("stages.local_loss=identity_classifier",): ["clusters_patches"],
+    ("method=fedsgd",): ["fedavg", "feduccplus", "subfedavg"],
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED, ids=" ".join)
+def test_it_is_refused_in_one_sentence_that_says_what_exists(overrides, tiny_settings):
+    with pytest.raises(SettingsError) as error:
+        tiny_settings(*overrides)
+    for part in REFUSED[overrides]:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("crr.accuracy=rank1_test",),
+        ("crr.accuracy=heldout",),
+        ("pruning.guard=true", "pruning.when=before_last_epoch"),
+        ("method=lotteryfl", "deployment=true"),
+        ("method=lotteryfl", "model.weights=/weights.pth"),
+        ("method=fedpav", "method.personal_parts=all"),
+        ("method=feducc", "stages.personal_after=null", "method.personal_parts=neck"),
+    ],
+    ids=" ".join,
+)
+def test_what_only_looks_like_a_contradiction_is_not_refused(overrides, tiny_settings):
+    assert tiny_settings(*overrides)

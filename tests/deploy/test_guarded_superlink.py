@@ -1,0 +1,79 @@
+"""Claims about the SuperLink's guard: boxes reach the Fleet interface, this machine all of them."""
+
+import asyncio
+import os
+
+import pytest
+from flwr.superlink import extensions
+
+from fedklpr_flwr.deploy import guarded_superlink
+from fedklpr_flwr.deploy.guarded_superlink import OfficeOnly, may_ask
+
+OFFICE, BOX = "192.0.2.7", "198.51.100.4"
+
+
+def scope(path, client, server=OFFICE, kind="http"):
+    return {"type": kind, "path": path, "client": (client, 50000), "server": (server, 8443)}
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "allowed"),
+    [
+        ("/v1/fleet/activate-node", BOX, True),
+        ("/v1/control/start-run", BOX, False),
+        ("/v1/control/register-node", BOX, False),
+        ("/v1/runtime/acquire-task", BOX, False),
+        ("/v1/fleet/../control/start-run", BOX, True),  # no such route: paths are taken as they are
+        ("//v1/fleet/x", BOX, False),
+        ("/docs", BOX, False),
+        ("/v1/control/start-run", "127.0.0.1", True),
+        ("/v1/control/start-run", "::1", True),
+        ("/v1/control/start-run", "::ffff:127.0.0.1", True),
+        ("/v1/control/start-run", OFFICE, True),
+        ("/v1/control/start-run", "", False),
+    ],
+)
+def test_another_machine_reaches_the_boxes_interface_alone(path, client, allowed):
+    assert may_ask(scope(path, client)) is allowed
+
+
+def test_a_request_of_unknown_origin_is_another_machines():
+    assert not may_ask({"type": "http", "path": "/v1/control/start-run", "client": None})
+
+
+def test_what_is_refused_never_reaches_flower():
+    reached, sent = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope["path"])
+
+    async def send(message):
+        sent.append(message)
+
+    guard = OfficeOnly(app)
+    for kind in ("http", "websocket"):
+        asyncio.run(guard(scope("/v1/control/start-run", BOX, kind=kind), None, send))
+    assert reached == []
+    assert [message.get("status", message["type"]) for message in sent] == [
+        403,
+        "http.response.body",
+        "websocket.close",
+    ]
+    asyncio.run(guard(scope("/v1/fleet/heartbeat", BOX), None, send))
+    asyncio.run(guard({"type": "lifespan", "path": "start"}, None, send))
+    assert reached == ["/v1/fleet/heartbeat", "start"]
+
+
+def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_from(monkeypatch):
+    """Flower's own part, which would serve for ever, only looks around here."""
+    found = {}
+
+    def look():
+        found["first"] = extensions.get_middleware()[0].cls
+        found["believed"] = os.environ["FORWARDED_ALLOW_IPS"]
+
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setattr(extensions, "get_middleware", lambda: ())
+    monkeypatch.setattr(guarded_superlink, "flower_superlink", look)
+    guarded_superlink.main()
+    assert found == {"first": OfficeOnly, "believed": "127.0.0.1"}

@@ -1,0 +1,256 @@
+"""Claims about fedklpr_flwr.launch.prepare: a command line is checked before anything starts."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_federation import tiny_overrides
+
+from fedklpr_flwr.config.compose import load_settings
+from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
+from fedklpr_flwr.launch.prepare import RUN_CONFIG, point_latest, prepare
+from fedklpr_flwr.runs.lock import SERVER, hold
+from fedklpr_flwr.system.git_commit import code_commit
+from fedklpr_flwr.system.paths import new_run_folder, user_cache
+
+
+def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
+    folder = tmp_path / "a run's folder = here"
+    prepared = prepare(["experiment=smoke", f"run.dir={folder}", "seed=3"])
+    assert load_settings(prepared.run_config) == prepared.settings
+    assert (prepared.settings.seed, prepared.folder) == (3, folder)
+    assert set(prepared.run_config) == {"experiment", "overrides"}
+    assert all(isinstance(value, str) for value in prepared.run_config.values())
+    kept = json.loads((folder / RUN_CONFIG).read_text())
+    assert kept == {**prepared.run_config, "commits": [code_commit()]}
+
+
+def test_a_run_of_real_boxes_is_not_continued_with_simulated_clients(tmp_path):
+    folder = tmp_path / "run"
+    prepare(["experiment=smoke", f"run.dir={folder}"], simulated=False).release()
+    with pytest.raises(SettingsError, match="fedklpr run --superlink NAME resume="):
+        prepare([f"resume={folder}"])
+    prepare([f"resume={folder}"], simulated=False).release()
+    with pytest.raises(SettingsError, match="is a run of real boxes"):
+        prepare([f"resume={folder}"])
+
+
+def test_without_a_folder_a_new_one_is_made_in_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare(["experiment=smoke"])
+    assert prepared.folder.parent == tmp_path / "runs"
+    assert prepared.folder.name.endswith("-smoke-fedklpr")
+    assert prepared.settings.run.dir == str(prepared.folder)
+    assert prepared.folder.is_dir()
+
+
+def test_two_runs_of_one_second_do_not_share_a_folder(tmp_path):
+    first, second = (new_run_folder(tmp_path, "smoke", "fedavg") for _ in range(2))
+    assert first != second
+    assert first.is_dir()
+    assert second.is_dir()
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError):
+        prepare(["experiment=smoke", "model.weights=/no/such/file"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_latest_run_is_pointed_at(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("first", "second"):
+        (runs / name).mkdir(parents=True)
+        point_latest(runs / name)
+    assert (runs / "latest").resolve() == runs / "second"
+    assert sorted(path.name for path in runs.iterdir()) == ["first", "latest", "second"]
+
+
+def test_a_folder_called_latest_is_left_alone(tmp_path):
+    runs = tmp_path / "runs"
+    (runs / "latest" / "precious").mkdir(parents=True)
+    (runs / "first").mkdir()
+    point_latest(runs / "first")
+    assert (runs / "latest" / "precious").is_dir()
+    assert sorted(path.name for path in runs.iterdir()) == ["first", "latest"]
+
+
+def test_a_folder_that_cannot_be_written_stops_the_run_before_it_starts(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"run\.dir=.*file/run cannot be written"):
+        prepare(["experiment=smoke", f"run.dir={tmp_path}/file/run"])
+
+
+def test_a_folder_with_a_run_in_it_is_not_overwritten(tmp_path):
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(RunError, match=f"already holds a run: go on with resume={tmp_path}"):
+        prepare(["experiment=smoke", f"run.dir={tmp_path}"])
+
+
+# ---------------------------------------------------------------------------- going on
+
+
+@pytest.fixture
+def begun(tmp_path):
+    prepared = prepare(
+        ["experiment=smoke", f"run.dir={tmp_path}/it's a run", "seed=3", "pruning.rate=0.2"]
+    )
+    prepared.release()
+    return prepared
+
+
+def test_a_resumed_run_has_the_settings_it_began_with(begun):
+    again = prepare([f"resume={begun.folder}"])
+    assert again.folder == begun.folder
+    assert (again.settings.experiment, again.settings.seed) == ("smoke", 3)
+    assert again.settings.pruning.rate == 0.2
+    assert again.settings.resume == str(begun.folder)
+
+
+def test_what_is_said_on_resuming_has_the_last_word_and_is_kept(begun):
+    prepare([f"resume={begun.folder}", "federation.rounds=9"]).release()
+    again = prepare([f"resume={begun.folder}", "pruning.rate=0.3"])
+    assert (again.settings.federation.rounds, again.settings.pruning.rate) == (9, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["1234abc"], ["1234abc", code_commit()]),
+        ([code_commit()], [code_commit()]),
+        (None, ["not recorded", code_commit()]),
+    ],
+)
+def test_a_run_keeps_every_commit_that_it_went_on_with(before, after, begun):
+    file = begun.folder / RUN_CONFIG
+    kept = json.loads(file.read_text())
+    kept |= {"commits": before}
+    file.write_text(json.dumps({key: value for key, value in kept.items() if value is not None}))
+    prepare([f"resume={begun.folder}"]).release()
+    assert json.loads(file.read_text())["commits"] == after
+
+
+def test_another_experiment_cannot_be_resumed_into(begun):
+    with pytest.raises(SettingsError, match=r"experiment=drawn.*is experiment=smoke"):
+        prepare([f"resume={begun.folder}", "experiment=drawn"])
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(RunError, match="not a run folder"):
+        prepare([f"resume={tmp_path}"])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"experiment": "smoke"}'])
+def test_a_damaged_run_config_is_named_with_what_belongs_in_it(text, begun):
+    (begun.folder / RUN_CONFIG).write_text(text)
+    with pytest.raises(RunError, match=r"run-config\.json is damaged.*experiment"):
+        prepare([f"resume={begun.folder}"])
+
+
+def test_a_second_command_on_a_folder_is_refused_and_changes_nothing(begun):
+    first = prepare([f"resume={begun.folder}", "federation.rounds=9"])
+    before = {file.name: file.read_bytes() for file in begun.folder.iterdir()}
+    with pytest.raises(RunError, match="in use by another run"):
+        prepare([f"resume={begun.folder}", "federation.rounds=11"])
+    assert {file.name: file.read_bytes() for file in begun.folder.iterdir()} == before
+    first.release()
+    prepare([f"resume={begun.folder}"]).release()
+
+
+def test_a_server_started_by_hand_keeps_commands_out(begun, monkeypatch):
+    monkeypatch.setattr("fedklpr_flwr.launch.prepare._ENDING_SECONDS", 0.1)
+    server = hold(begun.folder, SERVER)
+    with pytest.raises(RunError, match="in use by another run"):
+        prepare([f"resume={begun.folder}"])
+    server.close()
+
+
+def test_a_resumed_run_stays_in_its_folder(begun, tmp_path):
+    with pytest.raises(SettingsError, match=r"run\.dir=.*leave run\.dir out"):
+        prepare([f"resume={begun.folder}", f"run.dir={tmp_path}/elsewhere"])
+
+
+# ---------------------------------------------------------------------------- bad input
+
+
+def test_a_reader_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
+    for reader, there in (("market", "market1501"), ("drawn:nosuch", "drawn:airport")):
+        client = f"data.clients=[{{name: a, reader: '{reader}', folder: null}}]"
+        words = ["experiment=smoke", client, f"run.dir={tmp_path}/run", f"data.root={tmp_path}"]
+        with pytest.raises(SettingsError, match=f"reader={reader}.*{there}"):
+            prepare([*words, "federation.min_clients=1"])
+    assert os.listdir(tmp_path) == []
+
+
+def of_sites(sites, tmp_path):
+    return ["experiment=smoke", *tiny_overrides(sites, ["ash", "birch"]), f"run.dir={tmp_path}/run"]
+
+
+def test_a_truncated_picture_stops_the_run_before_it_starts(sites, tmp_path):
+    shutil.copytree(sites, tmp_path / "sites")
+    broken = next((tmp_path / "sites" / "birch" / "train").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=rf"{broken.name}.*data\.skip_unreadable=true"):
+        prepare(of_sites(tmp_path / "sites", tmp_path))
+    assert not (tmp_path / "run").exists()
+    prepare([*of_sites(tmp_path / "sites", tmp_path), "data.skip_unreadable=true"])
+
+
+def test_what_cannot_be_searched_is_noted_before_the_run_starts(sites, tmp_path):
+    shutil.copytree(sites, tmp_path / "sites")
+    for part in ("query", "gallery"):
+        shutil.rmtree(tmp_path / "sites" / "ash" / part)
+    shutil.rmtree(next((tmp_path / "sites" / "birch" / "gallery").iterdir()))
+    prepared = prepare(of_sites(tmp_path / "sites", tmp_path))
+    ash, birch = prepared.notes
+    assert ash.startswith("ash: no query pictures")
+    assert birch.startswith("birch: 2 of 8 queries have no picture of their person")
+
+
+@pytest.mark.parametrize("key", ["data.cache", "run.memory"])
+def test_a_place_that_cannot_be_written_is_named_with_its_key(key, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=rf"{key}=.*file/x cannot be written"):
+        prepare(["experiment=smoke", f"{key}={tmp_path}/file/x", f"run.dir={tmp_path}/run"])
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_starts(tmp_path):
+    save_file({"nonsense": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"other\.safetensors"):
+        prepare(["experiment=smoke", f"model.weights={tmp_path}/other.safetensors"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["hydra.run.dir=x", "experiment_name=a/b", "seed", "=1", "federation.round_seconds=inf"],
+)
+def test_what_is_no_setting_is_refused(word, tmp_path):
+    with pytest.raises(SettingsError):
+        prepare(["experiment=smoke", word, f"run.dir={tmp_path}/run"])
+
+
+# ---------------------------------------------------------------------------- places
+
+
+def test_the_cache_is_where_the_user_says_or_where_the_system_keeps_caches(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "own"))
+    assert user_cache() == tmp_path / "own"
+    monkeypatch.delenv("FEDKLPR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert user_cache() == tmp_path / "xdg" / "fedklpr"
+
+
+def test_a_crowd_is_drawn_before_its_clients_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "cache"))
+    words = ["experiment=many", "data.many.clients=4", f"run.dir={tmp_path}/run"]
+    prepared = prepare(words)
+    prepared.release()
+    assert len(list((tmp_path / "cache" / "drawn").rglob("*.png"))) == 4 * (4 + 2) * 4
+    assert len(prepared.settings.data.clients) == 4
+    unseen = [note for note in prepared.notes if "nothing can be searched" in note]
+    assert len(unseen) <= 1, "clients of one note share a sentence"

@@ -1,0 +1,203 @@
+"""Claims about local differential privacy: what leaves a site is noised, counted, or withheld."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tiny_federation import ALONE, forget, interfering
+from wiretap import PAIR
+
+from fedklpr_flwr.client.state_store import MemoryFolder
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.protocol.local_privacy import add_noise, epsilon, leaks, privacy_notes
+from fedklpr_flwr.protocol.records import read_report
+
+PRIVATE = ("privacy=local_dp", "pruning.first_round=1")
+WITHHELD = {
+    "examples": 1, "divergence": 0.0, "cosine_distance": 0.0, "clusters": 0, "outliers": 0,
+    "idle": False, "loss": 0.0, "kl_loss": 0.0, "pictures_changed": False,
+}  # fmt: skip
+
+
+def private(*overrides):
+    return compose_settings("smoke", (*PRIVATE, *overrides))
+
+
+def noised(learnt, *overrides, masks=None, name="w"):
+    """What becomes of an update: the received value is 5 everywhere."""
+    received = {name: torch.full(learnt.shape, 5.0)}
+    state = {name: received[name] + learnt}
+    add_noise(state, received, masks or {}, private(*overrides), "gate", 1)
+    return state[name] - 5.0
+
+
+def test_what_was_learnt_is_shortened_to_the_clip_and_a_shorter_update_is_not():
+    almost_none = ("privacy.clip=2", "privacy.noise=0.001")
+    long = noised(torch.tensor([30.0, 40.0]), *almost_none)
+    assert torch.allclose(long, torch.tensor([1.2, 1.6]), atol=0.03)
+    short = noised(torch.tensor([0.3, 0.4]), *almost_none)
+    assert torch.allclose(short, torch.tensor([0.3, 0.4]), atol=0.03)
+
+
+def test_the_noise_is_twice_the_clip_times_the_multiplier_and_never_the_same():
+    settings = ("privacy.clip=0.5", "privacy.noise=3")
+    first, second = (noised(torch.zeros(40_000), *settings) for _ in range(2))
+    assert first.std() == pytest.approx(2 * 0.5 * 3, rel=0.02)
+    assert abs(float(first.mean())) < 0.06
+    assert not torch.equal(first, second)
+    seeded = [noised(torch.zeros(9), *settings, "privacy.randomness=seed") for _ in range(2)]
+    assert torch.equal(*seeded)
+
+
+def test_pruned_weights_stay_zero_and_variances_positive():
+    mask = torch.tensor([True, False, True])
+    kept = noised(torch.zeros(3), masks={"w": mask}) + 5.0
+    assert kept[1] == 0
+    assert kept[0] != 0
+    variances = noised(torch.full((1000,), -5.0), "privacy.noise=9", name="bn.running_var") + 5.0
+    assert variances.min() > 0
+
+
+def test_an_update_that_went_astray_leaves_as_noise_alone():
+    out = noised(torch.tensor([1000.0, float("nan")]), "privacy.noise=0.001")
+    assert out.abs().max() < 0.05
+
+
+def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
+    """Batch norm's statistics, means and variances of the pictures, least of all."""
+    small = ("privacy.clip=1e-6", "privacy.noise=0.001")
+    run = federate(*PRIVATE, *small, names=PAIR)
+    assert run.row(2, PAIR[0]).pruned > 0
+    merged = load_file(run.folder / "global.safetensors")
+    statistics = {name: array for name, array in merged.items() if ".running_" in name}
+    assert statistics
+    for name, array in statistics.items():
+        start = 1.0 if name.endswith("running_var") else 0.0
+        assert abs(array - start).max() < 1e-4, name
+
+
+def test_epsilon_is_renyis_bound_of_a_gaussian():
+    settings = private("privacy.noise=2")
+    orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 64))
+    slow = min(
+        7 * a / (2 * 2.0**2) + math.log1p(-1 / a) - math.log(1e-5 * a) / (a - 1) for a in orders
+    )
+    assert epsilon(7, settings) == pytest.approx(slow, rel=1e-6)
+    assert epsilon(8, settings) > epsilon(7, settings)
+    assert "epsilon=" in privacy_notes(settings)[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("privacy.scores=true", "accuracies that are not noised"),
+        ("privacy.randomness=seed", "subtract the noise"),
+        ("method.pruning=recovery", "by an accuracy that is not noised"),
+        ("method.pruning=sub_fedavg", "by an accuracy that is not noised"),
+        ("pruning.when=before_last_epoch", "by weights that are not noised yet"),
+        ("pruning.batchnorm=reestimate", "statistics of the pictures without noise"),
+    ],
+)
+def test_a_setting_that_lets_something_out_around_the_noise_has_no_epsilon(override, said):
+    settings = private(override)
+    assert said in leaks(settings)[0]
+    assert epsilon(3, settings) is None
+    assert said in privacy_notes(settings)[0]
+    assert leaks(private()) == []
+
+
+def test_weights_made_of_withheld_figures_are_refused():
+    with pytest.raises(SettingsError, match="klpwa is made of figures that privacy=local_dp"):
+        private("method.aggregation_weights=klpwa")
+
+
+def test_a_release_is_counted_though_the_count_or_the_reply_is_lost(tmp_path):
+    folder = MemoryFolder(tmp_path, "run", "gate")
+    assert [folder.count_release(0), folder.count_release(0)] == [1, 2]
+    (folder.folder / "releases").unlink()
+    assert folder.count_release(5) == 6
+
+
+def test_an_update_that_was_lost_counts_though_its_site_has_lost_the_count_too(federate):
+    """birch sends one that gets lost, then loses its memory, and sends another."""
+    lost, forgot = [1], [1]
+
+    def astray(message, context, app):
+        number = int(message.metadata.group_id)
+        if number == 1 and lost and lost.pop():
+            app(message, context)
+            raise ConnectionError("the line was cut")
+        if number == 2 and forgot and forgot.pop():
+            return forget(message, context, app)
+        return app(message, context)
+
+    run = federate(*PRIVATE, ALONE, app=interfering(astray, client=PAIR[1]), names=PAIR)
+    settings = private()
+    assert [run.row(number, PAIR[1]).status for number in (1, 2)] == ["failed", "merged"]
+    told = [run.row(number, PAIR[1]).epsilon for number in (0, 1, 2)]
+    assert told == [None, pytest.approx(epsilon(1, settings)), pytest.approx(epsilon(2, settings))]
+
+
+def test_a_release_is_on_the_servers_disk_before_the_task_goes_out(federate, tmp_path):
+    counted = []
+
+    def look(message, context, app):
+        book = json.loads((tmp_path / "run" / "state.json").read_text(encoding="utf-8"))
+        counted.append(book["clients"][PAIR[1]]["releases"])
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            federate(*PRIVATE, app=interfering(look, client=PAIR[1]), names=PAIR)
+    assert counted == [1, 2]
+    run = federate(*PRIVATE, names=PAIR)
+    assert run.row(1, PAIR[1]).epsilon == pytest.approx(epsilon(3, private()))
+
+
+def test_a_site_that_counts_more_than_its_server_is_believed(federate):
+    def more(message, context, app):
+        reply = app(message, context)
+        reply.content["report"]["releases"] = 9
+        return reply
+
+    run = federate(*PRIVATE, app=interfering(more, client=PAIR[0], round=1), names=PAIR)
+    told = [run.row(number, PAIR[0]).epsilon for number in (1, 2)]
+    assert told == [pytest.approx(epsilon(number, private())) for number in (9, 10)]
+
+
+def test_nothing_but_the_noised_update_and_its_count_leaves_a_site(federate):
+    said = []
+
+    def listen(message, context, app):
+        reply = app(message, context)
+        said.append((message.metadata.message_type, read_report(reply.content)))
+        return reply
+
+    run = federate(*PRIVATE, app=interfering(listen, phase=None), names=PAIR)
+    updates = [report for kind, report in said if kind == "train"]
+    assert len(updates) == 4
+    for report in updates:
+        assert {key: report[key] for key in WITHHELD} == WITHHELD
+        known = {"status", "pruned", "crr", "releases", *WITHHELD}
+        assert {key for key, value in report.items() if value is not None} == known
+    scores = [report for kind, report in said if kind == "evaluate"]
+    assert all(set(report) == {"status", "pictures_changed"} for report in scores)
+    settings = private()
+    for number in (1, 2):
+        for name in PAIR:
+            row = run.row(number, name)
+            assert (row.rank1, row.rank1_local, row.weight) == (None, None, 0.5)
+            assert row.epsilon == pytest.approx(epsilon(number, settings))
+            assert row.pruned > 0
+            assert (row.clusters, row.idle, row.loss, row.divergence) == (None,) * 4, "no zeros"
+    assert run.row(2, None).epsilon == run.row(2, PAIR[0]).epsilon
+
+
+def test_without_privacy_nothing_is_withheld_and_no_epsilon_told(federate):
+    run = federate(names=PAIR)
+    row = run.row(2, PAIR[0])
+    assert row.epsilon is None
+    assert None not in (row.rank1, row.rank1_local, row.accuracy)

@@ -1,0 +1,318 @@
+"""Claims about fedklpr_flwr.server.node_registry: who is asked, who answers, and who is late."""
+
+import threading
+import time
+
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.superlink.grid import HttpGrid
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.protocol.records import REPORT, report_record
+from fedklpr_flwr.server.node_registry import Roster, exchange
+from fedklpr_flwr.server.reply_polling import PullApart, pulling_from
+
+
+def say_name(message, context):
+    """A client that knows nothing but its name."""
+    name = str(context.node_config.get("client", ""))
+    return Message(RecordDict({REPORT: report_record({"client": name})}), reply_to=message)
+
+
+def grid_of(*names, app=say_name):
+    return InProcessGrid(app, {}, [{"client": name} for name in names])
+
+
+def nobody():
+    return (Message(RecordDict(), node, "query") for node in ())
+
+
+def ask(grid, seconds=5.0):
+    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
+    return {answer.client: answer for answer in exchange(grid, messages, seconds)}
+
+
+def test_every_client_asked_gives_exactly_one_answer():
+    answers = ask(grid_of("a", "b", "c"))
+    assert sorted(answers) == ["2", "3", "4"]
+    assert all(answer.reply is not None and answer.error is None for answer in answers.values())
+
+
+def test_an_error_is_the_last_line_of_its_traceback():
+    def broken(message, context):
+        raise ValueError("line one\nthe disk is full")
+
+    answer = ask(grid_of("a", app=broken))["2"]
+    assert (answer.reply, answer.error, answer.late) == (None, "the disk is full", False)
+
+
+def test_an_error_without_a_reason_gives_its_code():
+    def silent(message, context):
+        return Message(Error(code=7), reply_to=message)
+
+    assert ask(grid_of("a", app=silent))["2"].error == "error code 7"
+
+
+class DeafGrid(InProcessGrid):
+    """Takes messages to the last node and never delivers them."""
+
+    def push_messages(self, messages):
+        last = max(self.get_node_ids())
+        for message in messages:
+            if message.metadata.dst_node_id == last:
+                yield "lost"
+            else:
+                yield from super().push_messages([message])
+
+
+class RefusingGrid(InProcessGrid):
+    """Takes no message at all."""
+
+    def push_messages(self, messages):
+        return []
+
+
+def test_who_does_not_answer_in_time_is_late_and_keeps_nobody_else():
+    start = time.monotonic()
+    answers = ask(DeafGrid(say_name, {}, [{"client": "a"}, {"client": "b"}]), seconds=0.3)
+    assert time.monotonic() - start < 3
+    assert (answers["2"].late, answers["3"].late) == (False, True)
+    assert answers["3"].error == "no answer within 0.3 s"
+
+
+def test_a_clock_that_jumps_makes_nobody_late(monkeypatch):
+    def answer_tomorrow(message, context):
+        monkeypatch.setattr(time, "time", lambda: 1e10)
+        return say_name(message, context)
+
+    grid = grid_of("a", "b", app=answer_tomorrow)
+    assert [answer.late for answer in ask(grid, seconds=60).values()] == [False, False]
+
+
+def test_an_answer_tells_how_long_it_took_and_none_tells_nothing():
+    def slow(message, context):
+        time.sleep(0.2)
+        return say_name(message, context)
+
+    assert 0.2 <= ask(grid_of("a", app=slow))["2"].seconds < 5
+    assert ask(DeafGrid(say_name, {}, [{"client": "b"}]), seconds=0.1)["2"].seconds is None
+
+
+def test_a_message_flower_does_not_take_is_answered_at_once():
+    answer = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))["2"]
+    assert "did not take" in answer.error
+
+
+def test_what_is_there_already_is_taken_even_without_time_to_wait():
+    assert ask(grid_of("a", "b"), seconds=0)["3"].reply is not None
+
+
+class HalfAReply(InProcessGrid):
+    """The reply to the first message was announced and never comes whole: Flower waits for it."""
+
+    first, never = None, threading.Event()
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        self.first = self.first or ids[0]
+        return ids
+
+    def pull_messages(self, message_ids):
+        if self.first in message_ids:
+            self.never.wait(10)
+        return super().pull_messages(message_ids)
+
+
+def test_half_a_reply_holds_up_neither_the_others_nor_the_deadline():
+    grid, start = (
+        HalfAReply(say_name, {}, [{"client": n} for n in ("a", "b", "c")]),
+        time.monotonic(),
+    )
+    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
+    answers = list(exchange(grid, messages, 0.5, pull=PullApart(grid, pause_seconds=0.01)))
+    grid.never.set()
+    assert time.monotonic() - start < 5
+    assert {answer.client: answer.late for answer in answers} == {"2": True, "3": False, "4": False}
+
+
+class TornGrid(InProcessGrid):
+    def pull_messages(self, message_ids):
+        raise ConnectionError("the run is over")
+
+
+def test_what_the_grid_raises_is_raised_where_replies_are_asked_for_apart():
+    grid = TornGrid(say_name, {}, [{"client": "a"}])
+    message = Message(RecordDict(), 2, "query")
+    with pytest.raises(ConnectionError, match="the run is over"):
+        list(exchange(grid, [("a", message)], 5.0, pull=PullApart(grid)))
+
+
+def test_only_over_a_network_replies_are_asked_for_apart():
+    assert isinstance(pulling_from(HttpGrid(token="t")), PullApart)
+    assert not isinstance(pulling_from(grid_of("a")), PullApart)
+
+
+class CountingGrid(InProcessGrid):
+    """Counts the messages that wait at once."""
+
+    most = 0
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        self.most = max(self.most, len(self._waiting))
+        return ids
+
+
+def test_neither_messages_nor_replies_pile_up_with_the_clients():
+    grid = CountingGrid(say_name, {}, [{"client": f"c{n}"} for n in range(50)])
+    made = []
+
+    def messages():
+        for node in grid.get_node_ids():
+            made.append(node)
+            yield str(node), Message(RecordDict(), node, "query")
+
+    taken = [len(made) for _ in exchange(grid, messages(), 5.0)]
+    assert grid.most == 1
+    assert taken == list(range(1, 51)), "an answer is handed on before the next message is made"
+
+
+# ---------------------------------------------------------------------------- the roster
+
+
+def test_the_roster_knows_clients_by_the_names_they_say():
+    roster = Roster.empty("run-1")
+    roster.refresh(grid_of("gate", "", "yard"), 5.0)
+    assert roster.nodes == {"gate": 2, "yard": 4}, "a node without a client is left alone"
+
+
+def test_of_two_nodes_with_one_name_the_later_speaks():
+    roster = Roster.empty("run-1")
+    roster.refresh(grid_of("gate", "gate"), 5.0)
+    assert roster.nodes == {"gate": 3}
+
+
+class ChangingGrid(InProcessGrid):
+    """Shows the nodes it is told to."""
+
+    shown: tuple[int, ...] = ()
+
+    def get_node_ids(self):
+        return list(self.shown)
+
+
+def test_who_is_gone_is_forgotten_and_who_comes_is_asked_once():
+    asked = []
+
+    def note(message, context):
+        asked.append(context.node_config["client"])
+        return say_name(message, context)
+
+    grid = ChangingGrid(note, {}, [{"client": name} for name in ("a", "b")])
+    roster = Roster.empty("run-1")
+    for grid.shown, present in (((2,), {"a": 2}), ((2, 3), {"a": 2, "b": 3}), ((3,), {"b": 3})):
+        roster.refresh(grid, 5.0)
+        assert roster.nodes == present
+    assert asked == ["a", "b"]
+
+
+def only(found, there):
+    return f"only {found} of {there}"
+
+
+def test_waiting_ends_with_the_explanation_of_how_many_came():
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError, match="only 1 of 1"):
+        roster.wait_for(grid_of("a"), 2, 0.0, only)
+    roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found, there: "nobody should read this")
+
+
+def test_when_the_time_is_up_the_fewest_are_enough(flower_log):
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError, match="only 2 of 2"):
+        roster.wait_for(grid_of("a", "b"), 4, 0.0, only, fewest=3)
+    roster.wait_for(grid_of("a", "b", "c"), 4, 0.0, only, fewest=3)
+    assert sorted(roster.nodes) == ["a", "b", "c"]
+    assert "3 of 4 clients came" in flower_log.text
+
+
+def test_of_two_nodes_with_one_name_it_is_logged_which_replaced_which(flower_log):
+    roster = Roster.empty("run-1")
+    with pytest.raises(RunError) as error:
+        roster.wait_for(grid_of("gate", "gate"), 2, 0.0, only)
+    assert "node 3 replaces node 2 as the client gate" in flower_log.text
+    assert "only 1 of 2\nnode 2 is there and not counted: says it is gate" in str(error.value)
+
+
+def test_a_box_that_was_restarted_is_logged_and_counted(flower_log):
+    grid = ChangingGrid(say_name, {}, [{"client": "gate"}, {"client": "gate"}])
+    roster = Roster.empty("run-1")
+    for grid.shown in ((2,), (3,)):
+        roster.refresh(grid, 5.0)
+    assert (roster.nodes, roster.faults) == ({"gate": 3}, {})
+    assert "node 3 replaces node 2 as the client gate" in flower_log.text
+
+
+# ----------------------------------------------------------------------- names from the network
+
+
+def saying(content):
+    return lambda message, context: Message(content, reply_to=message)
+
+
+def named(name):
+    return RecordDict({REPORT: ConfigRecord({"client": name})})
+
+
+def raises_its_reason(message, context):
+    raise RuntimeError("the configuration is torn")
+
+
+HELLOS = {
+    "raises": (raises_its_reason, "RuntimeError: the configuration is torn"),
+    "no report": (saying(RecordDict()), "'report'"),
+    "no name": (saying(RecordDict({REPORT: ConfigRecord({"status": "ok"})})), "name None"),
+    "a number": (saying(named(7)), "name 7"),
+    "two at once": (saying(RecordDict({REPORT: ConfigRecord({"a": 1, "a.b": 2})})), "'a' once"),
+    "way out": (saying(named("../../etc")), "'../../etc'"),
+    "absolute": (saying(named("/etc/passwd")), "'/etc/passwd'"),
+    "hidden": (saying(named(".git")), "'.git'"),
+    "line break": (saying(named("gate\n")), "'gate"),
+    "too long": (saying(named("x" * 65)), "at most 64"),
+}
+
+
+@pytest.mark.parametrize("hello", HELLOS)
+def test_a_node_whose_hello_is_wrong_is_named_and_nobody_else_is_kept(hello, flower_log):
+    wrong, reason = HELLOS[hello]
+
+    def app(message, context):
+        return (wrong if context.node_id == 3 else say_name)(message, context)
+
+    roster = Roster.empty("run-1")
+    grid = grid_of("a", "b", app=app)
+    roster.refresh(grid, 5.0)
+    assert roster.nodes == {"a": 2}
+    assert "node 3 did not say which client it is" in flower_log.text
+    assert reason in flower_log.text
+    flower_log.clear()
+    roster.refresh(grid, 5.0)
+    assert flower_log.text == "", "it is said again and again"
+    with pytest.raises(RunError) as error:
+        roster.wait_for(grid, 2, 0.0, only)
+    assert "only 1 of 2\nnode 3 is there and not counted: " in str(error.value)
+    assert reason in str(error.value)
+
+
+def test_a_node_that_mends_its_hello_is_counted():
+    broken = [True]
+
+    def app(message, context):
+        return (raises_its_reason if broken[0] else say_name)(message, context)
+
+    roster, grid = Roster.empty("run-1"), grid_of("a", app=app)
+    roster.refresh(grid, 5.0)
+    broken[0] = False
+    roster.refresh(grid, 5.0)
+    assert (roster.nodes, roster.faults) == ({"a": 2}, {})
