@@ -2,7 +2,7 @@
 
     query     hello: which client speaks here
     evaluate  receive the merged model, keep it, score it on the site's own pictures
-    train     unpack -> federation.site_client -> pack
+    train     unpack -> client.client -> pack
 
 Flower's simulation calls this in an actor, a SuperNode in a new process for every message, and
 `fedklpr simulate` in the process itself; all three do the same arithmetic.

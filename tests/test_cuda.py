@@ -1,7 +1,7 @@
 """Claims about training on a real GPU: the same training, and no step waits for it.
 
 `pytest -m gpu tests/test_cuda.py` runs them; with --noconftest also where Flower is not installed.
-What can be asked without a GPU is in federation/test_device.py and test_pretended_device.py.
+What can be asked without a GPU is in model/test_device.py and test_pretended_device.py.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,8 @@
-"""Claims about CRR's own accuracy on drawn people: it moves, and a damaging prune makes it hold."""
+"""Claims about CRR on drawn people: its accuracy moves, and what it decides follows from it alone.
+
+Who prunes in which round hangs on the last bits of a convolution, which differ between processors:
+so no round is named, and each decision is held against the accuracies that its own run reports.
+"""
 
 import pytest
 from tiny_federation import Finished
@@ -8,38 +12,45 @@ from fedklpr_flwr.launch.prepare import prepare
 
 pytestmark = pytest.mark.slow
 
-BEFORE, AFTER = 3, 4  # the rounds on both sides of the first prune
+FIRST, LAST = 3, 7
 
 
-def test_a_prune_of_nine_tenths_makes_recovery_hold_where_the_accuracy_fell(tmp_path):
+def test_every_decision_follows_from_the_accuracies_a_client_reports(tmp_path):
     words = (
         "experiment=smoke",
-        "federation.rounds=5",
+        f"federation.rounds={LAST}",
         "training.epochs=2",
         "training.max_batches=8",
-        "pruning.first_round=4",
+        f"pruning.first_round={FIRST}",
         "pruning.rate=0.9",
         "pruning.target=0.95",
+        "crr.level=0",
         f"run.dir={tmp_path / 'run'}",
     )
     prepared = prepare(words)
-    assert prepared.settings.crr.accuracy == "training", "the reading that ships"
+    chosen = prepared.settings.crr
+    assert (chosen.accuracy, chosen.reference) == ("training", "before_last_prune"), "as it ships"
     simulate_prepared(prepared)
     run = Finished(prepared.folder)
-    sites = [client.name for client in prepared.settings.data.clients]
-    accuracy = {
-        (number, site): run.row(number, site).accuracy for number in range(1, 6) for site in sites
-    }
-    assert len(set(accuracy.values())) > 10, "the accuracy stands still"
-    pruned = [site for site in sites if run.row(AFTER, site).crr == "pruned"]
-    fell = [
-        site
-        for site in pruned
-        if accuracy[AFTER, site] < accuracy[BEFORE, site] - prepared.settings.crr.drop
-    ]
-    assert fell, "nine tenths of the weights went and no client felt it"
-    for site in pruned:
-        word = run.row(AFTER + 1, site).crr
-        assert (word == "held_drop") == (site in fell), (site, word)
-        if site in fell:
-            assert run.row(AFTER + 1, site).pruned == run.row(AFTER, site).pruned
+    accuracies, words_said = set(), set()
+    for site in (client.name for client in prepared.settings.data.clients):
+        before_last_prune = None
+        for number in range(FIRST, LAST + 1):
+            row, earlier = run.row(number, site), run.row(number - 1, site)
+            reference = before_last_prune
+            if reference is None:
+                reference = run.row(number - 2, site).accuracy
+            fell = earlier.accuracy < reference - chosen.drop - 1e-9
+            if earlier.pruned >= 0.95 - 1e-6:
+                assert row.crr == "at_target", (site, number)
+            else:
+                assert row.crr == ("held_drop" if fell else "pruned"), (site, number)
+            if row.crr == "pruned":
+                before_last_prune = earlier.accuracy
+                assert row.pruned > earlier.pruned, (site, number)
+            else:
+                assert row.pruned == earlier.pruned, (site, number)
+            accuracies.add(row.accuracy)
+            words_said.add(row.crr)
+    assert len(accuracies) > 10, "the accuracy stands still"
+    assert "pruned" in words_said, "nobody pruned in five rounds: the rule holds for ever"

@@ -1,4 +1,4 @@
-"""Claims about federation.alignment: noise and poison go another way, and weigh less."""
+"""Claims about server.robust.direction_trust: noise and poison go another way, and weigh less."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Claims about federation.change: what is kept of an update's direction, in memory and on disk."""
+"""Claims about server.robust.update_sketch: what is kept of a direction, in memory and on disk."""
 
 import numpy as np
 import pytest
