@@ -36,7 +36,7 @@ HYDRA_ROOMS = {"config", "sweep"}
 REPORT_ONLY = {"wandb", "matplotlib"}
 
 # A ratchet, no knife: a thought is not cut into three files to fit.
-LONGEST_FILE, LONGEST_FUNCTION, MOST_IMPORTS = 400, 60, 15
+LONGEST_FILE, LONGEST_FUNCTION, MOST_IMPORTS = 400, 60, 14
 
 
 @cache

@@ -53,4 +53,4 @@ def test_every_decision_follows_from_the_accuracies_a_client_reports(tmp_path):
             accuracies.add(row.accuracy)
             words_said.add(row.crr)
     assert len(accuracies) > 10, "the accuracy stands still"
-    assert "pruned" in words_said, "nobody pruned in five rounds: the rule holds for ever"
+    assert {"pruned", "held_drop"} <= words_said, "the rule never prunes, or never holds"

@@ -30,10 +30,9 @@ from fedklpr_flwr.model.personal_model import (
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.local_privacy import is_private
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
-from fedklpr_flwr.protocol.update_codec import carried_layout, encode_update
+from fedklpr_flwr.protocol.update_codec import decode_model, encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.clock import Clock
-from fedklpr_flwr.wire.codec import decode_dense
 
 Scalars = dict[str, Any]
 
@@ -149,8 +148,7 @@ class SiteClient:
         if not content or (memory is None and not task.full):
             return None
         known = None if memory is None or task.full else ArrayView(memory.masks)
-        layout = carried_layout(content, self._settings, task.base_round)
-        tensors, masks = decode_dense(content, layout=layout, known_masks=known)
+        tensors, masks = decode_model(content, known, self._settings, task.base_round)
         if payload:
             folder.store_received(payload)
         received = {name: torch.from_numpy(array) for name, array in tensors.items()}

@@ -43,7 +43,7 @@ def fine_tune(
     Returns:
         The scores, or None where the site has nothing to search.
 
-    Source: the last round of FedCAPR's code, whose reported models are these (algorithm.md 4.6).
+    Source: the last round of FedCAPR's code, whose reported models are these.
     """
     plan, mask = final_plan(settings, round_number), FixedMask(memory.masks)
     LocalTraining(network, site, None, mask, plan, Clock(), memory.labels).run()

@@ -22,7 +22,7 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
 from fedklpr_flwr.model.personal_model import shared_layout
 from fedklpr_flwr.system.open_files import allow_open_files
-from fedklpr_flwr.wire.codec import encode, open_payload, quantise
+from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import Payload, carries
 from fedklpr_flwr.wire.size_limit import largest_payload
@@ -49,20 +49,30 @@ def refuse_too_long(content: bytes | memoryview, layout: Layout) -> None:
         )
 
 
-def carried_layout(content: bytes | memoryview, settings: Settings, base_round: int) -> Layout:
-    """What a payload from the server carries: all that ever travels, or only what is still shared.
+def decode_model(
+    content: bytes | memoryview,
+    known_masks: Arrays | None,
+    settings: Settings,
+    base_round: int,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Decode the model that came down: all that ever travels, or only what is still shared.
 
     Args:
         content: the payload.
+        known_masks: the masks this client holds; None where the payload brings its own.
         settings: the run's settings.
         base_round: the last round in which the client's update was merged.
 
+    Returns:
+        float32 tensors and bool masks, by name.
+
     Raises:
-        WireError: it is longer than any payload of the model.
+        WireError: it is longer than any payload of the model, or damaged.
     """
     whole = shared_layout(settings)
     refuse_too_long(content, whole)
-    return whole if carries(content, whole) else shared_layout(settings, base_round)
+    layout = whole if carries(content, whole) else shared_layout(settings, base_round)
+    return decode_dense(content, layout=layout, known_masks=known_masks)
 
 
 def encode_update(

@@ -55,7 +55,7 @@ class CameraProxyMemory:
     - L_inter = -mean over p in P of log(exp s_p / sum over P and Q of exp s), with P all proxies of
       the picture's cluster and Q the most similar proxies of other clusters.
 
-    Source: Wang et al., "Camera-aware proxies", 2021, with FedCAPR's weights (algorithm.md 4.4).
+    Source: Wang et al., "Camera-aware proxies", 2021, with FedCAPR's weights.
     """
 
     def __init__(

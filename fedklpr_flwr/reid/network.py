@@ -37,7 +37,7 @@ class ReidNetwork(nn.Module):
         half_precision: True = the backbone computes in bfloat16 where torch's autocast does so; its
             weights stay float32.
 
-    Source: the baseline's model (algorithm.md 4.1); the neck is that of "Bag of Tricks", 2019.
+    Source: the baseline's model; the neck is that of "Bag of Tricks", 2019.
     """
 
     def __init__(self, backbone: nn.Module, feature_dim: int) -> None:
@@ -99,7 +99,7 @@ def build_network(
         SettingsError: the backbone is not one of those.
         WeightsError: the file does not fit.
 
-    Source: algorithm.md 4.1; last stride 1 is "Bag of Tricks", the missing ReLU that of CAP.
+    Source: the baseline's model; last stride 1 is "Bag of Tricks", the missing ReLU that of CAP.
     """
     if backbone not in FEATURE_DIMS:
         raise SettingsError(

@@ -61,7 +61,7 @@ def cluster_people(
         FedKlprError: a feature is not finite.
         SettingsError: a number is out of its range.
 
-    Source: Ester et al. 1996; settings and copies as in FedCAPR (algorithm.md 4.3 and 5).
+    Source: Ester et al. 1996; settings and copies as in FedCAPR.
     """
     _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
     broken = int((~features.sum(dim=1).isfinite()).sum())  # NaN and infinity survive a sum

@@ -29,7 +29,7 @@ def site_of(pictures, persons):
     ],
 )
 def test_copies_are_the_baselines_table(pictures, persons, copies, tiny_settings):
-    """algorithm.md 5, the row of 20 pictures an identity."""
+    """FedCAPR's repetition, the row of 20 pictures an identity."""
     assert picture_copies(site_of(pictures, persons), tiny_settings()) == copies
 
 
