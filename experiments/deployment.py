@@ -117,7 +117,7 @@ class Deployment:
         self.superlink = Unit("superlink", folder, link)
         self.units: dict[str, Unit] = {}
         self._add(self.superlink)
-        self.wait(self._is_up, 90, "the SuperLink does not answer")
+        self.wait(self._is_up, 300, "the SuperLink does not answer")
 
     def node(self, name: str, reader: str, *, port: int | None = None, root: str = "") -> Unit:
         """Start a SuperNode of the client `name`; its memory lies in folder/memory-NAME.

@@ -23,8 +23,6 @@ from fedklpr_flwr.runs.rows import Row, read_rows
 
 SITES = ("airport", "street", "yard")
 
-_PATIENCE = 400.0
-
 
 class NotInjected(Exception):
     """A fault did not hit the phase it was meant for."""
@@ -63,12 +61,19 @@ class Trial:
         links: each client's line to the SuperLink.
         out: the run folder.
         dice: where the moments come from.
+        patience: seconds after which nothing more is expected to happen: several deadlines.
     """
 
     def __init__(
-        self, made: Deployment, links: dict[str, SlowLink], out: Path, dice: random.Random
+        self,
+        made: Deployment,
+        links: dict[str, SlowLink],
+        out: Path,
+        dice: random.Random,
+        patience: float,
     ) -> None:
         self.made, self.links, self.out, self.dice = made, links, out, dice
+        self.patience = patience
         self.started = time.monotonic()
 
     def merged(self) -> int:
@@ -98,13 +103,13 @@ class Trial:
         pid = int(status.get("pid", 0)) if status.get("status") == "running" else 0
         return pid if pid in processes_of(self.made.superlink.home) else 0
 
-    def wait(self, until: Callable[[], bool], otherwise: str, seconds: float = _PATIENCE) -> None:
+    def wait(self, until: Callable[[], bool], otherwise: str) -> None:
         """Wait, unless the run is over before."""
 
         def so() -> bool:
             return until() or self.made.units["run"].finished
 
-        self.made.wait(so, seconds, otherwise)
+        self.made.wait(so, self.patience, otherwise)
         if not until():
             raise NotInjected(f"the run ended first: {otherwise}")
 
@@ -143,7 +148,7 @@ def kill_in_upload(trial: Trial, number: int, round_number: int) -> Fault:
     size = int(re.findall(r"(\d+) bytes to send", node.text(seen - 200))[-1])
     trial.wait(lambda: "Sending: train" in node.text(seen), f"{name} sends nothing")
     before, wanted = link.sent_up, trial.dice.uniform(0.1, 0.8) * size
-    trial.wait(lambda: link.sent_up - before >= wanted, f"{name} sends too little", 60)
+    trial.wait(lambda: link.sent_up - before >= wanted, f"{name} sends too little")
     link.cut()  # a box that goes takes with it what its socket still holds
     _kill(node)
     sent = link.sent_up - before

@@ -17,6 +17,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,7 +48,7 @@ _RUN = (
 
 
 def run_faults(
-    folder: Path, count: int, seed: int, deadline: float = 90.0
+    folder: Path, count: int, seed: int, deadline: float
 ) -> tuple[list[Fault], list[str]]:
     """Inject all faults, wait until the last one is made good, and look for what is wrong.
 
@@ -72,7 +73,7 @@ def run_faults(
         # More rounds than are needed: a fault takes the round it hits, and at worst the next one.
         rounds = f"federation.rounds={2 * count + 2}"
         made.run(out, [*_RUN, rounds, f"federation.round_seconds={deadline:g}"])
-        trial = Trial(made, links, out, random.Random(seed))
+        trial = Trial(made, links, out, random.Random(seed), patience=10 * deadline + 100)
         try:
             for number in range(1, count + 1):
                 faults.append(_inject(trial, number))
@@ -81,6 +82,20 @@ def run_faults(
         except (NotInjected, TimeoutError) as error:
             wrong.append(f"fault {len(faults) + 1}: {error}")
     return faults, [*wrong, *unproven(out, faults)]
+
+
+def deadline_here() -> float:
+    """Choose `federation.round_seconds` by how fast this machine is at this moment.
+
+    In a round three boxes each start a process that imports torch and Flower, all at once. Where
+    that takes a process alone two seconds, a round ends well within the 30 s that are the least.
+
+    Returns:
+        Seconds: twelve starts of such a process, at least 30.
+    """
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import fedklpr_flwr.client_app"], check=True)
+    return max(30.0, 12 * (time.monotonic() - began))
 
 
 def _inject(trial: Trial, number: int) -> Fault:
@@ -163,7 +178,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=20, help="how many (default 20)")
     parser.add_argument("--seed", type=int, default=0, help="of victims and moments (default 0)")
     parser.add_argument(
-        "--deadline", type=float, default=90.0, help="federation.round_seconds (90)"
+        "--deadline",
+        type=float,
+        help="federation.round_seconds; default: what suits this machine at this moment",
     )
     parser.add_argument("--json", type=Path, help="where what happened is written")
     parser.add_argument(
@@ -178,7 +195,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # everything is ended then, too
     folder = asked.folder.resolve() if asked.folder else Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    faults, wrong = run_faults(folder, asked.faults, asked.seed, asked.deadline)
+    deadline = asked.deadline or deadline_here()
+    print(f"a phase of a round has {deadline:.0f} s")
+    faults, wrong = run_faults(folder, asked.faults, asked.seed, deadline)
     print("\n".join(["", *markdown(faults), ""]))
     if asked.json:
         record = {"seed": asked.seed, "faults": [asdict(fault) for fault in faults], "wrong": wrong}

@@ -4,7 +4,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from fedklpr_flwr import __version__
+from fedklpr_flwr.version import VERSION
 
 _PARENT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def commit_of(folder: Path) -> str:
     """
     head = _git(folder, "rev-parse", "--short", "HEAD") if (folder / ".git").exists() else ""
     if not head:
-        return f"version {__version__}"
+        return f"version {VERSION}"
     changed = _git(folder, "status", "--porcelain")
     return f"{head} with changes that are not committed" if changed else head
 

@@ -94,15 +94,16 @@ def _alive(pid):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_deployment_survives_three_faults(tmp_path):
-    """Seed 15 draws moments that come soon."""
+    """Seed 15 draws moments that come soon; a machine under load gets longer deadlines."""
     out = tmp_path / "faults.json"
-    words = ["--faults", "3", "--seed", "15", "--deadline", "30", "--json", str(out)]
+    words = ["--faults", "3", "--seed", "15", "--json", str(out)]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *words, "--folder", str(tmp_path / "office")],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
     )
     assert done.returncode == 0, done.stdout + done.stderr
