@@ -15,6 +15,8 @@ Weights = NDArray[np.float64]
 _SMALLEST_DIVERGENCE = 1e-12
 # Without a floor the alignment reading would give everything to a client that learnt nothing.
 _ALIGNMENT_FLOOR = 0.01
+# A bounded factor lies in [1/2, 2]: the most that one client's word is worth against another's.
+_LARGEST_FACTOR = 2.0
 
 
 def divergence_weights(
@@ -24,11 +26,16 @@ def divergence_weights(
 
         gain:       KLAW~_k = KL_k / sum_j KL_j            more learnt, more weight
         alignment:  KLAW~_k = (1/KL_k) / sum_j (1/KL_j)    nearer the global model, more weight
+        bounded:    KLAW~_k = a_k / sum_j a_j,  a_k = clip(median_j KL_j / KL_k, 1/2, 2)
+
+    Neither of the first two is safe: `gain` lets a client that diverges take over the model,
+    `alignment` one that hardly learnt. `bounded` reads as `alignment` does, within a factor of
+    four between any two.
 
     Args:
-        divergences: (K,) mean KL(after || before) in nats, finite, >= 0. `gain` floors them at
-            1e-12, `alignment` at a hundredth of the active clients' mean.
-        direction: `gain` or `alignment`.
+        divergences: (K,) mean KL(after || before) in nats, finite, >= 0. `gain` and `bounded` floor
+            them at 1e-12, `alignment` at a hundredth of the active clients' mean.
+        direction: `gain`, `alignment` or `bounded`; the median is the active clients'.
         active: (K,) bool, False = idle; all active where left out.
 
     Returns:
@@ -38,7 +45,8 @@ def divergence_weights(
         MergeError: a divergence is NaN, infinite or negative (the index is named), or the
             direction is unknown.
 
-    Source: FedKLPR's KLAW. "Knowledge gained" is the review's reading, "alignment" v1's.
+    Source: FedKLPR's KLAW. "Knowledge gained" is the review's reading, "alignment" v1's; the
+        bounds are this project's.
     """
     values = _checked(divergences, "divergence")
     trained = _active(active, len(values))
@@ -48,7 +56,93 @@ def divergence_weights(
         mean = values[trained].mean() if trained.any() else 0.0
         floor = max(_SMALLEST_DIVERGENCE, _ALIGNMENT_FLOOR * mean)
         return _normalised(1.0 / np.maximum(values, floor), trained)
-    raise MergeError(f"klaw.direction must be gain or alignment, it is {direction!r}")
+    if direction == "bounded":
+        floored = np.maximum(values, _SMALLEST_DIVERGENCE)
+        median = float(np.median(floored[trained])) if trained.any() else 1.0
+        return _normalised(_bounded_factor(median / floored), trained)
+    raise MergeError(f"klaw.direction must be gain, alignment or bounded, it is {direction!r}")
+
+
+def agreement_weights(
+    cosines: ArrayLike, typical: float | None, *, active: ArrayLike | None = None
+) -> Weights:
+    """Weighs each client by how its change agrees with the others' (KLAW by direction).
+
+        KLAW~_k = a_k / sum_j a_j,  a_k = clip(c_k / typical, 1/2, 2)
+
+    Args:
+        cosines: (K,) running mean cosines with the other clients' changes, in [-1, 1]; NaN = the
+            client was not compared, its factor is 1.
+        typical: the clients' median cosine; None, or not above 0, = nobody can be told from
+            anybody, and all factors are 1.
+        active: (K,) bool, False = idle; all active where left out.
+
+    Returns:
+        (K,) weights; uniform where all cosines are equal or nothing is known.
+
+    Raises:
+        MergeError: the active marks are not one per client.
+
+    Source: FedKLPR v1, "stronger alignment with the global model"; by direction: FedAWA. Median
+        and bounds are this project's.
+    """
+    values = np.asarray(cosines, dtype=np.float64)
+    trained = _active(active, len(values))
+    if typical is None or typical <= 0:
+        return _normalised(np.ones(len(values)), trained)
+    factors = _bounded_factor(values / typical)
+    return _normalised(np.where(np.isnan(values), 1.0, factors), trained)
+
+
+def scaled_by_data(weights: ArrayLike, examples: ArrayLike, power: float) -> Weights:
+    """Lets data count beside another weight, w_k n_k^power / sum_j w_j n_j^power.
+
+    Args:
+        weights: (K,) weights, >= 0; 0 stays 0.
+        examples: (K,) pictures trained on, >= 0.
+        power: 0 = data do not count, 0.5 = by the square root, 1 = in proportion.
+
+    Returns:
+        (K,) weights; those given where power is 0 or all have as many pictures.
+
+    Raises:
+        MergeError: a weight or a count is NaN, infinite or negative; the index is named.
+    """
+    checked, counts = _checked(weights, "weight"), _checked(examples, "number of examples")
+    return _normalised(checked * counts**power, checked > 0)
+
+
+def within_share(weights: ArrayLike, shares: ArrayLike, bound: float) -> Weights:
+    """Keeps each weight between 1/bound and bound times its client's share by data.
+
+        w_k <- clip(c w_k, s_k / bound, bound s_k),  with the one c for which they sum to 1
+
+    A client's divergence is its own word, and a small one is as easily had as a large one: so
+    neither who diverges nor who hardly learns can take over, and nobody is silenced.
+
+    Args:
+        weights: (K,) weights, >= 0.
+        shares: (K,) shares by data that sum to 1, 0 for idle clients, of `data_size_weights`.
+        bound: >= 1; 1 gives the shares themselves.
+
+    Returns:
+        (K,) weights; the given ones where all lie within their bounds.
+
+    Raises:
+        MergeError: a weight or share is NaN, infinite or negative, or the bound is below 1.
+    """
+    wanted, data = _checked(weights, "weight"), _checked(shares, "share by data")
+    if not bound >= 1:
+        raise MergeError(f"klaw.bound must be at least 1, it is {bound}: leave it out for no bound")
+    if not data.any():
+        return data
+    # A client whose weight has rounded to nothing still gets its least share.
+    wanted = np.maximum(wanted, _SMALLEST_DIVERGENCE * wanted.max())
+    low, high = data / bound, data * bound
+    corners = np.sort(np.concatenate([low / wanted, high / wanted]))
+    # Between two corners the sum is a straight line in c, so that interpolation is exact.
+    sums = [np.clip(corner * wanted, low, high).sum() for corner in corners]
+    return _normalised(np.clip(np.interp(1.0, sums, corners) * wanted, low, high), data > 0)
 
 
 def pruning_weights(
@@ -199,6 +293,11 @@ def cap_weights(weights: ArrayLike, cap: float | None = None) -> Weights:
         if others.any():
             capped[others] *= (1.0 - limit * full.sum()) / capped[others].sum()
     return capped
+
+
+def _bounded_factor(factors: Weights) -> Weights:
+    clipped: Weights = np.clip(factors, 1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
+    return clipped
 
 
 def _normalised(values: Weights, active: NDArray[np.bool_]) -> Weights:

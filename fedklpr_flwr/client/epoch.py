@@ -29,12 +29,14 @@ class EpochStats:
         drift: mean drift penalty before its factor.
         accuracy: share of samples whose nearest proxy was their own, counted while training.
         last_accuracy: the same of the last batch alone.
+        steps: batches trained on.
     """
 
     loss: float
     drift: float
     accuracy: float
     last_accuracy: float
+    steps: int
 
 
 def adam(network: ReidNetwork, training: Training, rate: float) -> torch.optim.Optimizer:
@@ -163,7 +165,7 @@ class TrainingSteps:
             return None
         loss, drift = (self._totals / self._steps).tolist()
         share, last = int(self._correct) / self._seen, int(self._last) / self._last_size
-        return EpochStats(loss, drift, share, last)
+        return EpochStats(loss, drift, share, last, self._steps)
 
     def _features_and_map(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         if self._objective.needs_map:

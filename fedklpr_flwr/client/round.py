@@ -112,6 +112,7 @@ def _report(
         crr=pruning.crr,
         loss=stats.loss if stats else 0.0,
         kl_loss=stats.drift if stats else 0.0,
+        steps=trained.steps,
         seconds=clock.seconds,
         **trained.figures,
     )

@@ -52,6 +52,7 @@ class Trained:
         accuracy: what recovery looks at in the next round; None where nothing was trained.
         kept: int64 (N,), labels for the next round; None where they are found anew.
         figures: how those labels stand against the true persons; see label_figures.
+        steps: optimiser steps of all epochs.
     """
 
     labels: PseudoLabels
@@ -59,6 +60,7 @@ class Trained:
     accuracy: float | None
     kept: torch.Tensor | None
     figures: dict[str, float | None]
+    steps: int
 
 
 class LocalTraining:
@@ -91,6 +93,7 @@ class LocalTraining:
         self._labels = PseudoLabels(torch.full((len(site.train),), -1), 0, len(site.train))
         self._objective: LocalObjective | None = None
         self._stats: EpochStats | None = None
+        self._steps = 0
 
     def run(self) -> Trained:
         """Train all epochs of the plan, or until its precision is reached."""
@@ -121,7 +124,8 @@ class LocalTraining:
                 break
         found = self._labels
         figures = label_figures(found.labels, self._site, settings)
-        return Trained(found, self._stats, accuracy, self._next_labels(), figures)
+        kept = self._next_labels()
+        return Trained(found, self._stats, accuracy, kept, figures, self._steps)
 
     def accuracy_through(self, masks: Masks) -> float | None:
         """The accuracy of the weights as they are now, seen through other masks.
@@ -180,6 +184,7 @@ class LocalTraining:
                 halfway=self._halfway,
             )
             self._stats = stats or self._stats
+            self._steps += stats.steps if stats else 0
 
     def _halfway(self) -> None:
         """A rule that compares two moments of training finds the first in a round's only epoch."""

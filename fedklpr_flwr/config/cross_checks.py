@@ -162,6 +162,14 @@ def _privacy(settings: Settings) -> None:
         )
 
 
+def _klaw(settings: Settings) -> None:
+    if settings.klaw.per_step and settings.klaw.direction == "agreement":
+        raise SettingsError(
+            "klaw.per_step=true divides a divergence by local steps, and klaw.direction=agreement "
+            "weighs by none: set klaw.per_step=false, or another klaw.direction"
+        )
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -184,5 +192,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _clients,
     _scenario,
     _privacy,
+    _klaw,
     _names,
 )

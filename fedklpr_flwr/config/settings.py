@@ -255,8 +255,11 @@ class Privacy:
 class Klaw:
     """How a client's divergence (what it learnt) becomes a weight."""
 
-    direction: str = one_of("gain", "alignment")
+    direction: str = one_of("gain", "alignment", "bounded", "agreement")
     batch: str = one_of("seeded32", "first32")
+    per_step: bool = False
+    data_power: float = between(0.0, 1.0, default=0.0)
+    bound: float | None = between(1.0, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

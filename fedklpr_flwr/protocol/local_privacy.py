@@ -107,6 +107,7 @@ def withheld(report: TrainingReport) -> TrainingReport:
         idle=False,
         loss=0.0,
         kl_loss=0.0,
+        steps=0,
         seconds={},
         cluster_precision=None,
         cluster_recall=None,

@@ -14,6 +14,8 @@ CRR_WORDS = ("pruned", "held_level", "held_drop", "at_target", "off")
 CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
 """How clusters stand against the true persons, where a simulation knows them."""
 
+_MAY_LACK = ("seconds", "steps", *CLUSTER_FIGURES)
+
 _LARGEST = 1e12
 """No figure of a report is larger: sums and means over clients stay finite."""
 
@@ -41,6 +43,7 @@ class TrainingReport:
         cluster_recall: of the pairs of one person, the share in one cluster; None likewise.
         camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
             a cluster for every camera; None likewise.
+        steps: optimiser steps of the round, >= 0; 0 where nothing was trained.
     """
 
     examples: int
@@ -58,6 +61,12 @@ class TrainingReport:
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
+    steps: int = 0
+
+    @property
+    def trained(self) -> int:
+        """How many different pictures the client really trained on: those that have a label."""
+        return max(self.examples - self.outliers, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the report as plain values that JSON can hold."""
@@ -77,7 +86,7 @@ class TrainingReport:
         Raises:
             MergeError: a field is missing, of another kind, not finite, or out of its range.
         """
-        needed = [f.name for f in fields(cls) if f.name not in ("seconds", *CLUSTER_FIGURES)]
+        needed = [f.name for f in fields(cls) if f.name not in _MAY_LACK]
         missing = [name for name in needed if name not in values]
         if missing:
             raise MergeError(
@@ -103,6 +112,7 @@ class TrainingReport:
             kl_loss=_number(values, "kl_loss"),
             seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
             **read_scores(values, CLUSTER_FIGURES),
+            steps=read_count(values, "steps"),
         )
 
 

@@ -7,19 +7,28 @@ from typing import Protocol
 import numpy as np
 
 from fedklpr_flwr.algorithm.weighting import (
+    Weights,
+    agreement_weights,
     cap_weights,
     combined_weights,
     cosine_weights,
     data_size_weights,
     divergence_weights,
     pruning_weights,
+    scaled_by_data,
     uniform_weights,
+    within_share,
 )
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.protocol.report import TrainingReport
-from fedklpr_flwr.server.robust.direction_trust import Agreement, running_cosines, trust
+from fedklpr_flwr.server.robust.direction_trust import (
+    Agreement,
+    running_cosines,
+    trust,
+    typical_cosine,
+)
 from fedklpr_flwr.server.robust.norm_bound import Lengths, bounded, damaged, norm_bound, shortening
-from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share
+from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share, compares_directions
 from fedklpr_flwr.wire.layout import Layout
 
 
@@ -90,14 +99,14 @@ def weigh_round(
     share = alignment_share(settings)
     working = [update for update in updates if not update.report.idle]
     changes = {update.client: update.change for update in working}
-    agreements = running_cosines(changes, before) if share else {}
+    agreements = running_cosines(changes, before) if compares_directions(settings) else {}
     trusted = trust(agreements, share) if share else {}
     lengths = {update.client: update.lengths for update in working}
     shortened = shortening(lengths, norm_bound(settings))
     factors = {**trusted, **dict.fromkeys(damaged(shortened), 0.0)}
     clients, reports = [u.client for u in updates], [u.report for u in updates]
     return replace(
-        weigh(clients, reports, layout, settings, factors, shortened),
+        weigh(clients, reports, layout, settings, factors, shortened, agreements),
         shortened=shortened,
         trust=trusted,
         agreements=agreements,
@@ -111,23 +120,16 @@ def weigh(
     settings: Settings,
     factors: Mapping[str, float] | None = None,
     stands_out: Collection[str] = (),
+    agreements: Mapping[str, Agreement] | None = None,
 ) -> MergeNotes:
     """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0.
 
-    `factors` are some clients' by name; `stands_out` are those that are shortened.
+    `factors` are some clients' by name; `stands_out` are those that are shortened; `agreements` are
+    those of clients whose changes were compared.
     """
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
-    klaw = divergence_weights(
-        bounded(
-            [report.divergence for report in reports],
-            active,
-            norm_bound(settings),
-            [client in stands_out for client in clients],
-        ),
-        settings.klaw.direction,
-        active=active,
-    )
+    klaw = _klaw(clients, reports, settings, stands_out, agreements or {}, active)
     praw = pruning_weights(
         [report.pruned for report in reports],
         settings.praw.formula,
@@ -158,3 +160,29 @@ def weigh(
 
     weights = by_client(klaw), by_client(praw), by_client(weight)
     return MergeNotes(*weights)
+
+
+def _klaw(
+    clients: Sequence[str],
+    reports: Sequence[TrainingReport],
+    settings: Settings,
+    stands_out: Collection[str],
+    agreements: Mapping[str, Agreement],
+    active: np.ndarray,
+) -> Weights:
+    """KLAW's weights as `klaw` says: by direction, then by data, then within bounds."""
+    chosen = settings.klaw
+    if chosen.direction == "agreement":
+        cosines = [agreements[c].cosine if c in agreements else np.nan for c in clients]
+        klaw = agreement_weights(cosines, typical_cosine(agreements), active=active)
+    else:
+        said = [r.divergence / (max(r.steps, 1) if chosen.per_step else 1) for r in reports]
+        marks = [client in stands_out for client in clients]
+        calm = bounded(said, active, norm_bound(settings), marks)
+        klaw = divergence_weights(calm, chosen.direction, active=active)
+    trained = [report.trained for report in reports]
+    if chosen.data_power:
+        klaw = scaled_by_data(klaw, trained, chosen.data_power)
+    if chosen.bound is not None:
+        klaw = within_share(klaw, data_size_weights(trained, active=active), chosen.bound)
+    return klaw

@@ -6,13 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedklpr_flwr.algorithm.weighting import (
+    agreement_weights,
     cap_weights,
     combined_weights,
     cosine_weights,
     data_size_weights,
     divergence_weights,
     pruning_weights,
+    scaled_by_data,
     uniform_weights,
+    within_share,
 )
 from fedklpr_flwr.errors import MergeError
 
@@ -36,7 +39,7 @@ def test_alignment_is_the_inverse_and_a_clone_does_not_take_over():
     assert clone[0] < 1
 
 
-@pytest.mark.parametrize("direction", ["gain", "alignment"])
+@pytest.mark.parametrize("direction", ["gain", "alignment", "bounded"])
 def test_equal_or_no_divergence_is_uniform(direction):
     assert_weights(divergence_weights([0.0, 0.0, 0.0], direction), [1 / 3] * 3)
     assert_weights(divergence_weights([0.2, 0.2], direction), [0.5, 0.5])
@@ -169,3 +172,78 @@ def test_unknown_words_and_lengths_are_refused():
         uniform_weights(3, active=[True])
     with pytest.raises(MergeError, match="cap"):
         cap_weights([0.5, 0.5], 0.0)
+
+
+def test_bounded_alignment_by_hand():
+    # The median is 2: factors 4, 1 and 0.2, held within [1/2, 2].
+    assert_weights(divergence_weights([0.5, 2.0, 10.0], "bounded"), np.array([2, 1, 0.5]) / 3.5)
+    idle = [True, False, True, True]
+    assert_weights(
+        divergence_weights([0.5, 99.0, 2.0, 10.0], "bounded", active=idle),
+        np.array([2, 0, 1, 0.5]) / 3.5,
+    )
+
+
+def test_a_client_that_diverges_takes_over_by_gain_and_not_when_bounded():
+    # As Market-1501's federation went: one client's divergence rises, the others stay calm.
+    divergences, pictures = [2.0, 0.1, 0.1, 0.1], [1000, 1000, 1000, 1000]
+    gain = divergence_weights(divergences)
+    assert gain[0] > 0.85
+    assert divergence_weights(divergences, "bounded")[0] == pytest.approx(0.5 / 3.5)
+    safe = within_share(gain, data_size_weights(pictures), 2.0)
+    assert_weights(safe, [0.5, 0.5 / 3, 0.5 / 3, 0.5 / 3])
+
+
+def test_a_client_that_hardly_learns_takes_over_by_alignment_and_not_when_bounded():
+    # As PKU-Reid did: 46 of its 496 pictures had a label, and so it hardly moved.
+    divergences, trained = [0.004, 0.1, 0.1], [46, 500, 1000]
+    alignment = divergence_weights(divergences, "alignment")
+    assert alignment[0] > 0.9
+    counted = scaled_by_data(divergence_weights(divergences, "bounded"), trained, 1.0)
+    assert_weights(counted, np.array([92, 500, 1000]) / 1592)
+    safe = within_share(alignment, data_size_weights(trained), 2.0)
+    assert safe[0] == pytest.approx(2 * 46 / 1546)
+
+
+def test_agreement_by_hand_and_unknown_is_typical():
+    weights = agreement_weights([0.1, 0.4, np.nan, -0.3, 2.0], 0.4)
+    assert_weights(weights, np.array([0.5, 1, 1, 0.5, 2]) / 5)
+
+
+@pytest.mark.parametrize("typical", [None, 0.0, -0.1])
+def test_without_a_typical_agreement_all_weigh_the_same(typical):
+    active = [True, True, False]
+    assert_weights(agreement_weights([0.3, -0.3, 0.9], typical, active=active), [0.5, 0.5, 0])
+
+
+def test_data_count_by_their_power():
+    weights = [0.5, 0.5, 0.0]
+    assert_weights(scaled_by_data(weights, [100, 400, 900], 0.5), [1 / 3, 2 / 3, 0])
+    assert_weights(scaled_by_data(weights, [100, 400, 900], 1.0), [0.2, 0.8, 0])
+    assert_weights(scaled_by_data(weights, [100, 400, 900], 0.0), weights)
+
+
+def test_a_bound_of_one_leaves_the_data_alone_and_a_wide_one_the_weights():
+    weights, shares = [0.7, 0.2, 0.1], [0.2, 0.3, 0.5]
+    assert_weights(within_share(weights, shares, 1.0), shares)
+    np.testing.assert_allclose(within_share(weights, shares, 100.0), weights, rtol=1e-9)
+    with pytest.raises(MergeError, match=r"klaw\.bound must be at least 1, it is 0\.5"):
+        within_share(weights, shares, 0.5)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 5000)), min_size=1, max_size=9),
+    st.floats(1.0, 10.0),
+)
+def test_no_weight_leaves_its_bounds_whatever_was_said(said, bound):
+    divergences, pictures = [d for d, _ in said], [n for _, n in said]
+    shares = data_size_weights(pictures)
+    for direction in ("gain", "alignment", "bounded"):
+        weights = within_share(divergence_weights(divergences, direction), shares, bound)
+        assert weights.sum() == pytest.approx(1)
+        assert np.all(weights <= shares * bound * (1 + 1e-9))
+        assert np.all(weights >= shares / bound * (1 - 1e-9))
+
+
+def test_nobody_active_stays_nobody_within_the_bounds():
+    assert within_share([0.0, 0.0], [0.0, 0.0], 2.0).tolist() == [0.0, 0.0]

@@ -27,6 +27,8 @@ REFUSED = {
     ("federation.min_clients=4",): ["federation.min_clients=4", "at most 3"],
     ("labels.k1=5", "labels.k2=6"): ["labels.k2=6", "at most labels.k1=5"],
     ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
+    ("klaw.per_step=true", "klaw.direction=agreement"): ["klaw.per_step=true", "agreement"],
+    ("klaw.bound=0.5",): ["klaw.bound=0.5"],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],

@@ -94,15 +94,21 @@ def trust(agreements: Mapping[str, Agreement], share: float) -> dict[str, float]
         agreements: see `running_cosines`.
         share: see `alignment_share`.
     """
-    if not agreements:
-        return {}
-    cosines = np.array([agreement.cosine for agreement in agreements.values()])
-    chance = np.median([agreement.chance for agreement in agreements.values()])
-    median = float(np.median(cosines))
-    if median <= _CHANCE * float(chance):
+    median = typical_cosine(agreements)
+    if median is None:
         return dict.fromkeys(agreements, 1.0)
+    cosines = np.array([agreement.cosine for agreement in agreements.values()])
     factors = np.clip(cosines / (share * median), 0.0, 1.0)
     return {client: float(factor) for client, factor in zip(agreements, factors, strict=True)}
+
+
+def typical_cosine(agreements: Mapping[str, Agreement]) -> float | None:
+    """The clients' median cosine; None where it is within chance, or nobody was compared."""
+    if not agreements:
+        return None
+    chance = np.median([agreement.chance for agreement in agreements.values()])
+    median = float(np.median([agreement.cosine for agreement in agreements.values()]))
+    return None if median <= _CHANCE * float(chance) else median
 
 
 def _pairs(changes: Sequence[Change]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -117,6 +117,13 @@ def alignment_share(settings: Settings) -> float | None:
     return (default if asked is None else asked) or None
 
 
+def compares_directions(settings: Settings) -> bool:
+    """Whether anybody asks how clients' changes agree: the defence, or KLAW by agreement."""
+    weighs = settings.method.aggregation_weights in ("klpwa", "klaw")
+    by_agreement = weighs and settings.klaw.direction == "agreement"
+    return by_agreement or alignment_share(settings) is not None
+
+
 def sampled_places(layout: Layout, settings: Settings) -> dict[str, Places]:
     """The weights looked at, by tensor, ascending; empty where nobody asks for them.
 
@@ -125,7 +132,7 @@ def sampled_places(layout: Layout, settings: Settings) -> dict[str, Places]:
         settings: the run's settings.
     """
     weights = [spec for spec in layout if len(spec.shape) >= 2 and spec.size]
-    if alignment_share(settings) is None or not weights:
+    if not compares_directions(settings) or not weights:
         return {}
     ends = np.cumsum([spec.size for spec in weights])
     generator = np.random.default_rng([settings.seed, int(ends[-1])])
