@@ -9,6 +9,8 @@ import torch
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
+from fedklpr_flwr.reid.camera_features import normalise_by_camera
+from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
 from fedklpr_flwr.reid.pseudo_labels import (
     PseudoLabels,
     camera_split,
@@ -16,6 +18,7 @@ from fedklpr_flwr.reid.pseudo_labels import (
     identity_labels,
     pair_precision,
     pair_recall,
+    spanning_clusters,
 )
 
 
@@ -69,6 +72,7 @@ def label_site(
     kept: torch.Tensor | None = None,
 ) -> PseudoLabels:
     """Labels of the training pictures by `labels.source`; see Labelling."""
+    features = normalise_by_camera(features, site.train.cameras, settings.labels.camera)
     asked = Labelling(site, features, copies, settings, round_number, kept)
     return LABEL_SOURCES[settings.labels.source](asked)
 
@@ -103,8 +107,8 @@ def keeps_labels(settings: Settings) -> bool:
 
 
 def _clusters(asked: Labelling) -> PseudoLabels:
-    chosen = asked.settings.labels
-    return cluster_people(
+    chosen, cameras = asked.settings.labels, asked.site.train.cameras
+    found = cluster_people(
         asked.features,
         k1=chosen.k1,
         k2=chosen.k2,
@@ -112,7 +116,31 @@ def _clusters(asked: Labelling) -> PseudoLabels:
         min_samples=chosen.min_samples,
         copies=asked.copies,
         jaccard=cast(Literal["distinct", "copies"], asked.settings.ide.jaccard),
+        cameras=cameras,
+        by_camera=neighbours_by_camera(asked.site, asked.settings),
+        share=chosen.share,
     )
+    if chosen.spanning_from is None:
+        return found
+    return spanning_clusters(found, cameras, chosen.spanning_from)
+
+
+def neighbours_by_camera(site: Site, settings: Settings) -> CameraNeighbours | None:
+    """How many neighbours are looked at within and across cameras; None = whatever the camera.
+
+    Where the number of persons is known, as `picture_copies` knows it, nobody is asked for more
+    pictures than a person seen by every camera has.
+    """
+    chosen = settings.labels
+    if chosen.neighbours == "global":
+        return None
+    asked = CameraNeighbours(chosen.k1_within, chosen.k1_across, chosen.k2_within, chosen.k2_across)
+    persons = settings.ide.persons or site.known_persons
+    if not persons:
+        return asked
+    cameras = len(torch.unique(site.train.cameras))
+    in_one = len(site.train) / (persons * max(1, cameras))
+    return asked.for_few(within=in_one, across=in_one * (cameras - 1))
 
 
 def _identities(asked: Labelling) -> PseudoLabels:

@@ -16,9 +16,11 @@ from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.model.site import Pictures
 from fedklpr_flwr.reid.bottom_up import repelled_memory
+from fedklpr_flwr.reid.camera_features import normalise_by_camera
 from fedklpr_flwr.reid.camera_proxies import (
     CameraProxyMemory,
     assign_proxies,
+    mutual_partners,
     proxy_centroids,
 )
 from fedklpr_flwr.reid.cluster_memory import ClusterMemory
@@ -151,9 +153,16 @@ class MemoryObjective:
 def camera_proxies(start: EpochStart) -> MemoryObjective:
     """FedCAPR's camera-aware contrastive loss over (cluster, camera) proxies."""
     proxy_of_image, cluster, camera = assign_proxies(start.labels, start.train.cameras)
-    chosen = start.settings.proxies
+    chosen, there = start.settings.proxies, start.there(proxy_of_image)
+    partners = None
+    if chosen.negatives == "auto" or chosen.online_weight:
+        # Across cameras as the labels are found, so with the cameras' own look taken out.
+        alike = normalise_by_camera(
+            start.features, start.train.cameras, start.settings.labels.camera
+        )
+        partners = mutual_partners(proxy_centroids(alike, there, len(cluster)), start.there(camera))
     memory = CameraProxyMemory(
-        proxy_centroids(start.features, start.there(proxy_of_image), len(cluster)),
+        proxy_centroids(start.features, there, len(cluster)),
         cluster,
         camera,
         temperature=chosen.temperature,
@@ -161,6 +170,9 @@ def camera_proxies(start: EpochStart) -> MemoryObjective:
         intra_weight=chosen.intra_weight,
         inter_weight=chosen.inter_weight,
         hard_negatives=chosen.hard_negatives,
+        negatives=chosen.negatives,
+        partners=partners,
+        online_weight=chosen.online_weight,
     )
     return MemoryObjective(memory, proxy_of_image)
 

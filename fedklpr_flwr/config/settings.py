@@ -36,13 +36,25 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Where a picture's label comes from, and how clusters are found."""
+    """Where a picture's label comes from, and how clusters are found.
+
+    Those from `camera` on have defaults for run folders that were written before there were any.
+    """
 
     source: str = one_of("clusters", "identities", "bottom_up")
     k1: int = between(1)
     k2: int = between(1)
     eps: float = between(0.0, 1.0)
     min_samples: int = between(1)
+    camera: str = one_of("none", "mean", "zscore", default="none")
+    neighbours: str = one_of("global", "by_camera", default="global")
+    k1_within: int = between(0, default=5)
+    k1_across: int = between(1, default=20)
+    k2_within: int = between(1, default=2)
+    k2_across: int = between(0, default=4)
+    share: float | None = between(1e-3, 1.0, default=None)
+    spanning_from: float | None = between(0.0, 1.0, default=None)
+    camera_batchnorm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +75,8 @@ class Proxies:
     intra_weight: float = between(0.0)
     inter_weight: float = between(0.0)
     hard_negatives: int = between(1)
+    negatives: str = one_of("any", "own_camera", "auto", default="any")
+    online_weight: float = between(0.0, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Found = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]
 
 _MOST_PAIRS, _ALIKE = 2**24, 256  # so many pairs, or so many a picture, are no persons any more
+_ROUNDING = 1e-6  # masses are float32: 4 of 6 neighbours shared is .5 give or take this much
 _COLLAPSED = (
     "nearly all of {} pictures look the same to the network: they are copies of one picture, or "
     "training collapsed; look at the pictures, then start anew with a lower learning rate"
@@ -32,7 +33,8 @@ def pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
 
     Args:
         mass: (N,N) float32 CSR, nothing below zero; V.
-        eps: largest distance kept, in [0,1).
+        eps: largest distance kept, in [0,1); what exceeds it by 1e-6 is kept as well, so that
+            rounding does not decide on distances that are eps exactly.
 
     Returns:
         (N,N) float32 CSR, symmetric, indices sorted; what is stored is within eps, also a 0.
@@ -43,13 +45,15 @@ def pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     from scipy.sparse import coo_matrix
 
     count = mass.shape[0]
-    least = (1 - 1e-6) * 2 * (1 - eps) / (2 - eps)  # a sieve; the distance itself decides below
+    reach = eps + _ROUNDING
+    # A sieve; the distance itself decides below.
+    least = (1 - 1e-6) * max(0, 2 * (1 - reach) / (2 - reach))
     sieved = SievedPairs(mass, least)
     source = sieved if sieved.is_worth_it else MetPairs(mass, least)
     itself = np.arange(count, dtype=mass.indices.dtype)
     most, pairs = max(_MOST_PAIRS, _ALIKE * count), [(itself, itself, np.zeros(count, np.float32))]
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for found in threads.map(partial(_near, source, eps), source.runs()):
+        for found in threads.map(partial(_near, source, reach), source.runs()):
             pairs += found, (found[1], found[0], found[2])
             most -= len(found[0])
             if most < 0:
@@ -61,9 +65,9 @@ def pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     return close
 
 
-def _near(source: SievedPairs | MetPairs, eps: float, rows: tuple[int, int]) -> Found:
-    """Find the pairs i < j up to eps of a run of rows i: their rows, columns and distances."""
+def _near(source: SievedPairs | MetPairs, reach: float, rows: tuple[int, int]) -> Found:
+    """Find the pairs i < j within reach of a run of rows i: their rows, columns and distances."""
     i, j, shared = source.sharing(rows)
     distance = np.maximum(1 - shared / (2 - shared), 0)
-    near = distance <= eps
+    near = distance <= reach
     return i[near], j[near], distance[near].astype(np.float32)

@@ -75,7 +75,7 @@ def neighbour_mass(
     Returns:
         (N,N) float32 CSR.
     """
-    mass = _neighbour_mass(features, _expanded_neighbours(nearest, half), scale)
+    mass = mass_over(features, _expanded_neighbours(nearest, half), scale)
     if k2 > 1:
         close = nearest[:, :k2]
         mass = _rows_to_matrix(close, np.float32(1 / close.shape[1])) @ mass
@@ -123,10 +123,19 @@ def _rows_to_matrix(
     return csr_matrix((data, chosen, starts), shape=(count, count))
 
 
-def _neighbour_mass(
-    features: Tensor, pattern: "csr_matrix", scale: NDArray[np.float64] | None
+def mass_over(
+    features: Tensor, pattern: "csr_matrix", scale: NDArray[np.float64] | None = None
 ) -> "csr_matrix":
-    """Spread a mass of one over each row's pattern, in proportion to exp(-squared distance)."""
+    """Spread a mass of one over each row's pattern, in proportion to exp(-squared distance).
+
+    Args:
+        features: (N,D) float32, rows of unit length, on the CPU.
+        pattern: (N,N) CSR, no row empty; its values are written over.
+        scale: (N,) what the squared distances of each row are divided by; None = 1.
+
+    Returns:
+        (N,N) float32 CSR: the pattern.
+    """
     # |f - g|^2 = 2 - 2 f.g for unit rows; the constant cancels where the masses are normalised.
     starts, columns = torch.from_numpy(pattern.indptr), torch.from_numpy(pattern.indices)
     cosine = products_at(features, features, starts, columns).double().numpy()

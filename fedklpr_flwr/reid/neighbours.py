@@ -49,6 +49,24 @@ def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     return torch.cat(parts)
 
 
+def nearest_elsewhere(queries: Tensor, gallery: Tensor, k: int) -> Tensor:
+    """Find every query's k most similar rows of a gallery that it is not part of, exactly.
+
+    Args:
+        queries: (Q,D) float32, finite.
+        gallery: (G,D) float32, finite, beside them.
+        k: neighbours a row; at least 1.
+
+    Returns:
+        (Q, min(k, G)) int64 on the CPU, most similar first, equal similarities by index.
+    """
+    queries, gallery = queries.detach(), gallery.detach()
+    rows = max(_ROWS, _BLOCK // max(1, len(gallery)))
+    k = min(k, len(gallery))
+    parts = [_largest(block @ gallery.T, k).cpu() for block in torch.split(queries, rows)]
+    return torch.cat([torch.empty(0, k, dtype=torch.int64), *parts])
+
+
 def products_at(left: Tensor, right: Tensor, starts: Tensor, columns: Tensor) -> Tensor:
     """Compute the dot products of chosen pairs of rows alone.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
+from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours, camera_jaccard_within
 from fedklpr_flwr.reid.distances import jaccard_within
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ def cluster_people(
     min_samples: int,
     copies: int = 1,
     jaccard: Literal["distinct", "copies"] = "distinct",
+    cameras: Tensor | None = None,
+    by_camera: CameraNeighbours | None = None,
+    share: float | None = None,
 ) -> PseudoLabels:
-    """Cluster pictures by DBSCAN on the k-reciprocal Jaccard distance.
+    """Cluster pictures by DBSCAN on the k-reciprocal, or the camera-aware, Jaccard distance.
 
     Args:
         features: (N,D) float32, rows of unit length, finite.
@@ -53,6 +57,11 @@ def cluster_people(
         jaccard: with several copies, `distinct` measures distances between the pictures and lets
             each count `copies` times in DBSCAN; `copies` really repeats every picture, so that
             copies take up the k1 neighbours, and gives it the label that most of its copies got.
+        cameras: (N,) int64, asked for with by_camera alone.
+        by_camera: neighbours found apart within and across cameras, in place of k1 and k2; None,
+            and pictures of one camera, take k1 and k2.
+        share: how many of the pictures should be cores, in (0,1]: where more would be, eps becomes
+            smaller, see `radius_for`. None = eps as it is.
 
     Returns:
         The labels, clusters numbered by their first core picture. No picture: no label.
@@ -71,10 +80,54 @@ def cluster_people(
             "or infinity: training diverged, lower the learning rate"
         )
     repeats = copies if jaccard == "copies" else 1
+    weight = copies // repeats
     pictures = features if repeats == 1 else features.repeat_interleave(repeats, dim=0)
-    near = jaccard_within(pictures, k1=k1, k2=k2, eps=eps)
-    labels = _density_labels(near, weight=copies // repeats, min_samples=min_samples)
+    if by_camera is None or cameras is None or len(torch.unique(cameras)) < 2:
+        near = jaccard_within(pictures, k1=k1, k2=k2, eps=eps)
+    else:
+        repeated = cameras.repeat_interleave(repeats)
+        near = camera_jaccard_within(pictures, repeated, by_camera, eps=eps)
+    if share is not None:
+        near = _up_to(near, radius_for(near, share, weight=weight, min_samples=min_samples))
+    labels = _density_labels(near, weight=weight, min_samples=min_samples)
     return _contiguous(_most_frequent(labels.reshape(len(features), repeats)))
+
+
+def radius_for(near: "csr_matrix", share: float, *, weight: int, min_samples: int) -> float:
+    """Find the smallest radius at which a share of the pictures are cores with a neighbour.
+
+    One number suits no two sites: how far a person's pictures lie apart depends on cameras,
+    pictures a person and the network. Distances themselves tell. A picture becomes a core at the
+    distance of the neighbour that completes its min_samples (the nearest, where copies would do).
+
+    Args:
+        near: (N,N) CSR, the distances up to the largest radius wanted, each row with its own 0.
+        share: in (0,1].
+        weight: how often every picture counts.
+        min_samples: what makes a core, the picture itself counted.
+
+    Returns:
+        The radius; infinity where fewer pictures than the share have neighbours enough, so that all
+        stored pairs stay.
+    """
+    needed = max(2, -(-min_samples // weight))
+    count = near.shape[0]
+    starts, sizes = near.indptr[:-1], np.diff(near.indptr)
+    row = np.repeat(np.arange(count), sizes)
+    ordered = near.data[np.lexsort((near.data, row))]
+    enough = sizes >= needed
+    reached = np.sort(ordered[starts[enough] + needed - 1])
+    wanted = max(1, round(share * count))
+    return float(reached[wanted - 1]) if wanted <= len(reached) else float("inf")
+
+
+def _up_to(near: "csr_matrix", radius: float) -> "csr_matrix":
+    """Keep the stored pairs within a radius; a distance of 0 stays stored."""
+    from scipy.sparse import csr_matrix
+
+    kept = near.data <= radius
+    starts = np.append(0, np.cumsum(kept))[near.indptr]
+    return csr_matrix((near.data[kept], near.indices[kept], starts), shape=near.shape)
 
 
 def identity_labels(person_ids: Tensor) -> PseudoLabels:
@@ -138,6 +191,49 @@ def camera_split(labels: Tensor, cameras: Tensor, persons: Tensor) -> float | No
     across = _pairs_alike(person) - _pairs_alike(person, camera)
     joined = _pairs_alike(person, label) - _pairs_alike(person, label, camera)
     return 1 - joined / across if across else None
+
+
+def camera_span(labels: Tensor, cameras: Tensor) -> float | None:
+    """Tell how far clusters span cameras, which is known without any label.
+
+    Args:
+        labels: (N,) int64, -1 for outliers, which are left out.
+        cameras: (N,) int64.
+
+    Returns:
+        Of the clustered pictures, the share in clusters of two cameras or more; None where no
+        picture is in a cluster.
+    """
+    kept = labels != -1
+    if not kept.any():
+        return None
+    return float(_spans(labels[kept], cameras[kept]).double().mean())
+
+
+def spanning_clusters(found: PseudoLabels, cameras: Tensor, least: float) -> PseudoLabels:
+    """Leave clusters of one camera out, once enough pictures lie in clusters of two or more.
+
+    Args:
+        found: the labels.
+        cameras: (N,) int64.
+        least: the share of `camera_span` from which on they are left out.
+
+    Returns:
+        The labels, those of the clusters left out -1, numbered anew.
+    """
+    span = camera_span(found.labels, cameras)
+    if span is None or span < least or span == 0:
+        return found
+    kept = found.labels != -1
+    labels = found.labels.clone()
+    labels[kept] = torch.where(_spans(labels[kept], cameras[kept]), labels[kept], -1)
+    return _contiguous(labels.numpy())
+
+
+def _spans(labels: Tensor, cameras: Tensor) -> Tensor:
+    """Mark the pictures whose cluster more than one camera sees: (N,) bool."""
+    pairs = torch.unique(torch.stack([labels, cameras], dim=1), dim=0)
+    return torch.bincount(pairs[:, 0])[labels] > 1
 
 
 def _density_labels(near: "csr_matrix", *, weight: int, min_samples: int) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from torch.nn import functional
 from fedklpr_flwr.reid.camera_proxies import (
     CameraProxyMemory,
     assign_proxies,
+    mutual_partners,
     proxy_centroids,
 )
 
@@ -159,3 +160,83 @@ def test_a_picture_is_right_when_its_own_proxy_is_the_nearest_of_all() -> None:
     assert memory.nearest_correct(features, torch.tensor([0, 1, 2])) == 3
     # The other camera's proxy of the same person is not its own.
     assert memory.nearest_correct(features, torch.tensor([1, 1, 0])) == 1
+
+
+def partners_by_loops(centroids: Tensor, camera: Tensor) -> Tensor:
+    def nearest(p: int, c: int) -> int:
+        there = [q for q in range(len(camera)) if camera[q] == c]
+        return max(there, key=lambda q: float(centroids[p] @ centroids[q]))
+
+    found = torch.full((len(camera), int(camera.max()) + 1), -1)
+    for p in range(len(camera)):
+        for c in set(camera.tolist()) - {int(camera[p])}:
+            q = nearest(p, c)
+            if nearest(q, int(camera[p])) == p:
+                found[p, c] = q
+    return found
+
+
+def test_partners_are_each_others_nearest_across_cameras() -> None:
+    centroids, _, camera, _, _ = batch(5)
+    camera = torch.where(camera == 1, 3, camera)  # a camera that nobody is seen by
+    assert torch.equal(mutual_partners(centroids, camera), partners_by_loops(centroids, camera))
+    nobody = mutual_partners(torch.empty(0, 4), torch.empty(0, dtype=torch.int64))
+    assert nobody.shape == (0, 0)
+
+
+@pytest.mark.parametrize("negatives", ["own_camera", "auto"])
+def test_some_proxies_of_other_clusters_are_no_negatives(negatives: str) -> None:
+    centroids, cluster, camera, features, proxies = batch(2)
+    partners = mutual_partners(centroids, camera)
+    memory = CameraProxyMemory(
+        centroids,
+        cluster,
+        camera,
+        intra_weight=0,
+        inter_weight=1,
+        hard_negatives=6,
+        negatives=negatives,
+        partners=partners,
+    )
+    total = features.new_zeros(())
+    for f, y in zip(features, proxies, strict=True):
+        scores = (centroids @ f / 0.07).exp()
+        others = [p for p in range(len(camera)) if cluster[p] != cluster[y]]
+        if negatives == "auto":
+            others = [p for p in others if p not in partners[y].tolist()]
+        else:
+            others = [p for p in others if camera[p] == camera[y]]
+        hardest = sorted(others, key=lambda p: -scores[p].item())[:6]
+        positive = [p for p in range(len(camera)) if cluster[p] == cluster[y]]
+        each = -(scores[positive] / scores[positive + hardest].sum()).log().mean()
+        total = total + each / sum(int(camera[y] == camera[other]) for other in proxies)
+    torch.testing.assert_close(memory.loss(features, proxies), total)
+
+
+def test_the_online_term_draws_to_the_own_proxy_and_its_partners() -> None:
+    centroids, cluster, camera, features, proxies = batch(4)
+    partners = mutual_partners(centroids, camera)
+    memory = CameraProxyMemory(
+        centroids,
+        cluster,
+        camera,
+        intra_weight=0,
+        inter_weight=0,
+        partners=partners,
+        online_weight=2.0,
+    )
+    total, alone = features.new_zeros(()), 0
+    for f, y in zip(features, proxies, strict=True):
+        similar = [p for p in partners[y].tolist() if p != -1]
+        alone += not similar
+        if not similar:
+            continue
+        mixed = 0.15 * (centroids @ f) + 0.85 * (centroids @ centroids[y])
+        best = [int(y), *sorted(similar, key=lambda p: -mixed[p].item())[:2]]
+        rest = [p for p in range(len(camera)) if p != y and p not in similar]
+        rest = sorted(rest, key=lambda p: -mixed[p].item())[:50]
+        scores = (centroids @ f / 0.05).exp()
+        each = -(scores[best] / scores[best + rest].sum()).log().mean()
+        total = total + 2 * each / sum(int(camera[y] == camera[other]) for other in proxies)
+    assert 0 < alone < len(proxies)
+    torch.testing.assert_close(memory.loss(features, proxies), total)

@@ -34,7 +34,7 @@ def compared_in_full(mass: NDArray[np.float32], eps: float) -> dict[tuple[int, i
         for j, other in enumerate(rows):
             shared = np.minimum(one, other).sum()
             distance = 0.0 if i == j else max(1 - shared / (2 - shared), 0.0)
-            if distance <= eps:
+            if distance <= eps + 1e-6:
                 found[i, j] = distance
     return found
 

@@ -68,7 +68,7 @@ def test_the_pairs_and_distances_are_those_of_the_definition(
     dense = dense_jaccard(features, k1, k2)
     found = np.zeros((count, count), dtype=bool)
     found[sparse.row, sparse.col] = True
-    assert np.array_equal(found, dense <= eps)
+    assert np.array_equal(found, dense <= eps + 1e-6)
     np.testing.assert_allclose(sparse.data, dense[sparse.row, sparse.col], atol=1e-6)
 
 

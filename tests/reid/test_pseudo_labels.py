@@ -13,11 +13,14 @@ from fedklpr_flwr.reid.distances import jaccard_within
 from fedklpr_flwr.reid.pseudo_labels import (
     _density_labels,
     _most_frequent,
+    camera_span,
     camera_split,
     cluster_people,
     identity_labels,
     pair_precision,
     pair_recall,
+    radius_for,
+    spanning_clusters,
 )
 
 SETTINGS = {"k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}
@@ -188,3 +191,40 @@ def test_health_figures_agree_with_a_loop_over_pairs() -> None:
     assert pair_precision(labels, persons) == right / together
     assert pair_recall(labels, persons) == right / persons_pairs
     assert camera_split(labels, cameras, persons) == pytest.approx(split / across)
+
+
+def test_the_span_is_of_pictures_in_clusters_of_two_cameras() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, -1])
+    cameras = torch.tensor([0, 1, 2, 2, 2, 0, 1])
+    assert camera_span(labels, cameras) == pytest.approx(2 / 6)
+    assert camera_span(torch.full((3,), -1), torch.arange(3)) is None
+
+
+def test_clusters_of_one_camera_are_left_out_once_enough_span_two() -> None:
+    found = identity_labels(torch.tensor([0, 0, 1, 1, 2, 2, -1]))
+    cameras = torch.tensor([1, 1, 0, 1, 0, 2, 0])
+    kept = spanning_clusters(found, cameras, 0.6)
+    assert kept.labels.tolist() == [-1, -1, 0, 0, 1, 1, -1]
+    assert (kept.clusters, kept.outliers) == (2, 3)
+    assert spanning_clusters(found, cameras, 0.7) is found
+    assert spanning_clusters(found, cameras * 0, 0.0) is found
+
+
+@pytest.mark.parametrize("weight", [1, 2, 10])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_the_radius_makes_the_wanted_share_of_pictures_cores(weight: int, share: float) -> None:
+    features, _ = people(25, 10, 1.6)
+    near = jaccard_within(features, k1=20, k2=6, eps=0.9)
+    radius = radius_for(near, share, weight=weight, min_samples=4)
+    needed = max(2, -(-4 // weight))
+    reach = [sorted(near[i].data)[needed - 1] for i in range(len(features))]
+    assert sum(r <= radius for r in reach) >= share * 250 > sum(r < radius for r in reach)
+
+
+def test_a_share_narrows_eps_and_never_widens_it() -> None:
+    features, _ = people(25, 10, 1.6)
+    settings = {"k1": 20, "k2": 6, "min_samples": 4}
+    wide = cluster_people(features, eps=0.6, **settings)
+    assert torch.equal(wide.labels, cluster_people(features, eps=0.6, share=1.0, **settings).labels)
+    half = cluster_people(features, eps=0.9, share=0.5, **settings)
+    assert 250 * 0.3 < half.outliers <= 250 * 0.5
