@@ -14,6 +14,7 @@ SMALL = ("federation.rounds=1", "training.max_batches=2", "training.device=cpu")
 SAYS = {
     "custom_site.py": r"round 1  south: Rank-1 \d\.\d+  mAP \d\.\d+",
     "new_loss.py": r"(?s)^kl +Rank-1 .*^reverse +Rank-1 \d",
+    "new_weight.py": r"(?s)^klpwa +Rank-1 .*^roots +Rank-1 \d.*weights: .*street 0\.\d+",
     "read_a_run.py": r"street +Rank-1 \d.*, weight 0\.\d+, off",
     "search_own_pictures.py": r"(?m)^p\d+_c\d_s\d+\.png: 128 numbers of length 1\.000$",
 }

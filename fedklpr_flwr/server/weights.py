@@ -82,6 +82,54 @@ class Update(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What an aggregation weight may look at; arrays (K,) in the order of the reports.
+
+    Attributes:
+        reports: what each client says of its training.
+        active: bool, False = idle: such a client weighs 0.
+        klaw: float64, the shares by divergence.
+        praw: float64, the shares by pruning.
+        settings: the run's settings.
+    """
+
+    reports: Sequence[TrainingReport]
+    active: np.ndarray
+    klaw: Weights
+    praw: Weights
+    settings: Settings
+
+
+def _klpwa(asked: Asked) -> Weights:
+    return combined_weights(asked.klaw, asked.praw, asked.settings.klpwa.combine)
+
+
+def _data_size(asked: Asked) -> Weights:
+    return data_size_weights([report.examples for report in asked.reports], active=asked.active)
+
+
+def _cosine_distance(asked: Asked) -> Weights:
+    moved = [report.cosine_distance for report in asked.reports]
+    return cosine_weights(moved, active=asked.active)
+
+
+def _uniform(asked: Asked) -> Weights:
+    return uniform_weights(len(asked.reports), active=asked.active)
+
+
+AGGREGATION_WEIGHTS: dict[str, Callable[[Asked], Weights]] = {
+    "klpwa": _klpwa,
+    "klaw": lambda asked: asked.klaw,
+    "praw": lambda asked: asked.praw,
+    "data_size": _data_size,
+    "cosine_distance": _cosine_distance,
+    "uniform": _uniform,
+}
+"""The choices of `method.aggregation_weights`: each gives (K,) float64 weights that sum to 1, or to
+0 where nobody is active."""
+
+
 def weigh_round(
     updates: Sequence[Update],
     layout: Layout,
@@ -136,17 +184,8 @@ def weigh(
         prunable=max(prunable, 1),
         active=active,
     )
-    choices: dict[str, Callable[[], np.ndarray]] = {
-        "klpwa": lambda: combined_weights(klaw, praw, settings.klpwa.combine),
-        "klaw": lambda: klaw,
-        "praw": lambda: praw,
-        "data_size": lambda: data_size_weights([r.examples for r in reports], active=active),
-        "cosine_distance": lambda: cosine_weights(
-            [r.cosine_distance for r in reports], active=active
-        ),
-        "uniform": lambda: uniform_weights(len(reports), active=active),
-    }
-    weight = choices[settings.method.aggregation_weights]()
+    asked = Asked(reports, active, klaw, praw, settings)
+    weight = AGGREGATION_WEIGHTS[settings.method.aggregation_weights](asked)
     if factors:
         weight = weight * np.array([factors.get(client, 1.0) for client in clients])
         weight = weight / max(float(weight.sum()), np.finfo(np.float64).tiny)
