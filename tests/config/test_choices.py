@@ -1,4 +1,4 @@
-"""Claims about named choices: what a setting takes is what somebody implements, no more, no less."""
+"""Claims about named choices: what a setting takes is what somebody implements, all of it."""
 
 import dataclasses
 
