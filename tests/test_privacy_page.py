@@ -14,21 +14,67 @@ from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED
 from fedklpr_flwr.protocol.records import message_bytes, payload_record, read_payload
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.wire.payload import carries
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")
-WORDS = {"ok", "needs_sync", "pruned", "held_level", "held_drop", "at_target", "off"}
+WORDS = {"ok", "needs_sync", *CRR_WORDS}
 HEADERS = 6000
 """Flower's own bytes of a message: names, types and hashes of its records."""
 
 
+REPLIES = {"both": "train, evaluate", "last evaluate": "evaluate"}
+"""Which reply of docs/privacy.md's table, where it is not the figure's own word."""
+
+
+def in_words(figure):
+    """What a figure may be."""
+    if figure.kind == "number":
+        low, high = figure.low > -LARGEST, figure.high < LARGEST
+        return f"{figure.low} to {figure.high:.3g}" if high else "0 or more" if low else "a number"
+    return (
+        ", ".join(f"`{word}`" for word in CRR_WORDS)
+        if figure.kind == "word"
+        else (WANTED[figure.kind])
+    )
+
+
+def table_of_figures():
+    """The table that docs/privacy.md has of protocol/figures.py."""
+    private = {
+        "no": "said",
+        "always": "withheld",
+        "scores": "withheld, unless `privacy.scores=true`",
+    }
+    lines = [
+        "| reply to | scalar | value | said | with `privacy=local_dp` |",
+        "|---|---|---|---|---|",
+    ]
+    for name, figure in FIGURES.items():
+        if figure.reply != "none":
+            lines.append(
+                f"| {REPLIES.get(figure.reply, figure.reply)} | `{name}` | {in_words(figure)} | "
+                f"{figure.only or 'always'} | {private[figure.withheld]} |"
+            )
+    return "\n".join(lines)
+
+
+def test_the_page_has_the_table_as_it_is():
+    table = table_of_figures()
+    assert table in PAGE, f"docs/privacy.md must have this table:\n{table}"
+
+
 def listed(message):
-    """The scalars that the page lists for a message; those of simulations alone are left out."""
-    (row,) = re.findall(rf"^\| {message}[^|]*\| (.*) \|$", PAGE, re.MULTILINE)
-    names = set(re.findall(r"`([^`]+)`", row.split("only in a simulation")[0]))
-    return {name for name in names if "." not in name or name.endswith(".*")}  # no settings
+    """The scalars that the page lists for a message to a site, those of simulations left out."""
+    rows = re.findall(r"^\| ([a-z, ]+) \| `(\w+)` \| [^|]* \| ([^|]*) \|", PAGE, re.MULTILINE)
+    names = {
+        "seconds.*" if name == "seconds" else name
+        for replies, name, said in rows
+        if message in replies and "simulation" not in said and "local_dp" not in said
+    }
+    return names | ({"client"} if message == "query" else {"status"})
 
 
 @pytest.fixture(scope="module")

@@ -28,16 +28,13 @@ from fedklpr_flwr.model.personal_model import (
     shared_layout,
 )
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.local_privacy import is_private
+from fedklpr_flwr.protocol.local_privacy import is_private, without_withheld
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
 from fedklpr_flwr.protocol.update_codec import decode_model, encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.clock import Clock
 
 Scalars = dict[str, Any]
-
-_SCORES = ("rank1", "rank5", "rank10", "map", "minp")
-_ALL_SCORES = (*_SCORES, "rank1_local", "map_local", "rank1_final", "map_final")
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,8 @@ class SiteClient:
         if result.scores is not None:
             said |= {"rank1_local": result.scores.rank1, "map_local": result.scores.map}
         if is_private(self._settings):
-            said |= {"seconds": {}}  # withheld, as all of the report is
-            said = {**self._cleared(said), "releases": folder.count_release(task.base_round)}
-        return update, said
+            said["releases"] = folder.count_release(task.base_round)
+        return update, without_withheld(said, self._settings)
 
     def evaluate(self, task: Task, payload: bytes | memoryview) -> Scalars:
         """Keep the merged model, and score it through this client's mask and personal parts."""
@@ -117,18 +113,10 @@ class SiteClient:
         changed = opened.folder.pictures_changed(self._site, task.round)
         said: Scalars = {"status": "ok", "pictures_changed": changed}
         if scores is not None:
-            said |= {key: getattr(scores, key) for key in _SCORES}
+            said |= scores.accuracies
         if task.last and self._settings.training.final_epochs:
             said |= self._fine_tune(opened, task)
-        return self._cleared(said)
-
-    def _cleared(self, said: Scalars) -> Scalars:
-        """What may be said of the pictures: with noised updates no accuracy, unless asked for."""
-        if not is_private(self._settings):
-            return said
-        scores = self._settings.privacy.scores
-        kept = {key: value for key, value in said.items() if scores or key not in _ALL_SCORES}
-        return {**kept, "pictures_changed": False}
+        return without_withheld(said, self._settings)
 
     def _fine_tune(self, opened: _Opened, task: Task) -> Scalars:
         """The long training after the last merge; the model stays here, its scores go out."""

@@ -26,7 +26,7 @@ from fedklpr_flwr.model.personal_model import (
     state_on_host,
 )
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.local_privacy import add_noise, is_private, withheld
+from fedklpr_flwr.protocol.local_privacy import add_noise, is_private
 from fedklpr_flwr.protocol.report import ClientUpdate, TrainingReport
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores
@@ -86,7 +86,7 @@ def run_local_round(
         gained = knowledge.gained()
     with clock.phase("evaluate"):
         scores = evaluate_personal_model(network, site)
-    report = _report(home, pruning, trained, gained, clock, settings)
+    report = _report(home, pruning, trained, gained, clock)
     update, left = _divide(network, site.name, pruning, report, settings, round_number)
     return LocalResult(update, replace(left, labels=trained.kept), scores)
 
@@ -97,10 +97,9 @@ def _report(
     trained: Trained,
     gained: tuple[float, float],
     clock: Clock,
-    settings: Settings,
 ) -> TrainingReport:
     stats = trained.stats
-    report = TrainingReport(
+    return TrainingReport(
         examples=len(site.train),
         divergence=gained[0],
         cosine_distance=gained[1],
@@ -116,7 +115,6 @@ def _report(
         seconds=clock.seconds,
         **trained.figures,
     )
-    return withheld(report) if is_private(settings) else report
 
 
 def _leaving(

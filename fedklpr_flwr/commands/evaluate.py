@@ -23,6 +23,7 @@ from fedklpr_flwr.model.evaluation import (
 )
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import Site, open_site
+from fedklpr_flwr.protocol.figures import SCORES
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runs.model_file import PictureModel, open_model
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
@@ -282,7 +283,7 @@ def _lines(results: list[Evaluation]) -> list[str]:
     lines = [f"{'':{width}}  Rank-1  Rank-5 Rank-10     mAP    mINP  queries"]
     for result in results:
         scores = result.scores
-        cells = [*(vars(scores)[key] for key in _COLUMNS)] if scores else [None] * len(_COLUMNS)
+        cells = [*scores.accuracies.values()] if scores else [None] * len(SCORES)
         numbers = " ".join("      -" if cell is None else f"{cell:7.3f}" for cell in cells)
         lines.append(f"{result.name:{width}} {numbers} {scores.queries if scores else 0:8d}")
     lines += [
@@ -292,6 +293,3 @@ def _lines(results: list[Evaluation]) -> list[str]:
         if result.left_out
     ]
     return lines
-
-
-_COLUMNS = ("rank1", "rank5", "rank10", "map", "minp")

@@ -12,13 +12,13 @@ import logging
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Any
 
 import torch
 
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.figures import FIGURES
 from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import counted
 
@@ -27,6 +27,9 @@ _SMALLEST_VARIANCE = 1e-5
 
 _FROM_MASKED_NOISE = ("none", "always")
 """Pruning rules that look at nothing but the schedule and the weights."""
+
+_SAID_INSTEAD = {"number": 0.0, "count": 0, "truth": False}
+"""What a report that must not lack a figure says where it is withheld."""
 
 
 def is_private(settings: Settings) -> bool:
@@ -91,28 +94,27 @@ def add_noise(
             tensor.copy_(noised)
 
 
-def withheld(report: TrainingReport) -> TrainingReport:
-    """A report that says what the server knows anyway: the pruning, and that there was an update.
+def without_withheld(said: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What is left of a reply: what the server knows anyway, and accuracies where asked for.
 
     Every client counts one picture and was never idle, so that merges weigh all alike.
+
+    Args:
+        said: a reply's `status` and figures; one that no table knows is no figure to be sent.
+        settings: the run's settings; without privacy=local_dp all is left.
     """
-    return replace(
-        report,
-        examples=1,
-        divergence=0.0,
-        cosine_distance=0.0,
-        accuracy=None,
-        clusters=0,
-        outliers=0,
-        idle=False,
-        loss=0.0,
-        kl_loss=0.0,
-        steps=0,
-        seconds={},
-        cluster_precision=None,
-        cluster_recall=None,
-        camera_split=None,
-    )
+    if not is_private(settings):
+        return dict(said)
+    released = ("no", "scores") if settings.privacy.scores else ("no",)
+    kept: dict[str, Any] = {}
+    for name, value in said.items():
+        if name == "status" or FIGURES[name].withheld in released:
+            kept[name] = value
+        elif not FIGURES[name].only:
+            kept[name] = _SAID_INSTEAD[FIGURES[name].kind]
+    if "examples" in kept:
+        kept["examples"] = 1
+    return kept
 
 
 def epsilon(releases: int, settings: Settings) -> float | None:

@@ -1,28 +1,20 @@
 """ClientUpdate: what a client says in a round, and nothing of what it keeps at home."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from fedklpr_flwr.errors import MergeError
-
-CRR_WORDS = ("pruned", "held_level", "held_drop", "at_target", "off")
-"""What a client may say it did about pruning in a round (run.jsonl's field `crr`)."""
-
-CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
-"""How clusters stand against the true persons, where a simulation knows them."""
-
-_MAY_LACK = ("seconds", "steps", *CLUSTER_FIGURES)
-
-_LARGEST = 1e12
-"""No figure of a report is larger: sums and means over clients stay finite."""
+from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED, Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingReport:
     """The scalars a client says in a round; the server turns some of them into its weight.
+
+    What each may be stands in protocol/figures.py; one with a default may be left unsaid.
 
     Attributes:
         examples: pictures the client trains from, copies not counted, >= 0.
@@ -38,19 +30,19 @@ class TrainingReport:
         loss: mean training loss of the last epoch.
         kl_loss: mean KL term of the last epoch, before its factor lambda.
         seconds: wall seconds by phase (label, train, measure, prune, evaluate, ...).
+        steps: optimiser steps of the round, >= 0; 0 where nothing was trained.
         cluster_precision: of the pairs of pictures in one cluster, the share of one person; None
             where persons are unknown, as in a deployment.
         cluster_recall: of the pairs of one person, the share in one cluster; None likewise.
         camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
             a cluster for every camera; None likewise.
-        steps: optimiser steps of the round, >= 0; 0 where nothing was trained.
     """
 
     examples: int
     divergence: float
     cosine_distance: float
     pruned: float
-    accuracy: float | None
+    accuracy: float | None = None
     clusters: int
     outliers: int
     idle: bool
@@ -58,10 +50,10 @@ class TrainingReport:
     loss: float
     kl_loss: float
     seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
-    steps: int = 0
 
     @property
     def trained(self) -> int:
@@ -86,34 +78,15 @@ class TrainingReport:
         Raises:
             MergeError: a field is missing, of another kind, not finite, or out of its range.
         """
-        needed = [f.name for f in fields(cls) if f.name not in _MAY_LACK]
-        missing = [name for name in needed if name not in values]
-        if missing:
-            raise MergeError(
-                f"a client's report must have the field {missing[0]!r}, it has "
-                f"{sorted(values)}: run the same version of fedklpr on the client and the server"
-            )
-        seconds = values.get("seconds", {})
-        if not isinstance(seconds, Mapping):
-            raise MergeError(
-                f"a report's field 'seconds' must be a mapping, it is {seconds!r:.100}"
-            )
-        return cls(
-            examples=_count(values, "examples"),
-            divergence=_number(values, "divergence", 0),
-            cosine_distance=_number(values, "cosine_distance", 0, 2 + 1e-6),
-            pruned=_number(values, "pruned", 0, 1),
-            accuracy=None if values["accuracy"] is None else _number(values, "accuracy", 0, 1),
-            clusters=_count(values, "clusters"),
-            outliers=_count(values, "outliers"),
-            idle=_truth(values, "idle"),
-            crr=_crr_word(values["crr"]),
-            loss=_number(values, "loss"),
-            kl_loss=_number(values, "kl_loss"),
-            seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
-            **read_scores(values, CLUSTER_FIGURES),
-            steps=read_count(values, "steps"),
-        )
+        said = [item.name for item in fields(cls) if values.get(item.name) is not None]
+        for item in fields(cls):
+            if item.name not in said and not FIGURES[item.name].only:
+                raise MergeError(
+                    f"a client's report must have the field {item.name!r}, it has "
+                    f"{sorted(values)}: run the same version of fedklpr on the client and the "
+                    "server"
+                )
+        return cls(**{name: _checked(FIGURES[name], values[name]) for name in said})
 
 
 @dataclass(frozen=True)
@@ -136,12 +109,14 @@ class ClientUpdate:
     report: TrainingReport
 
 
-def read_scores(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+def read_scores(
+    values: Mapping[str, Any], reply: Literal["train", "evaluate"]
+) -> dict[str, float | None]:
     """Reads accuracies that came over the network, and trusts none of them.
 
     Args:
         values: what a client says; other keys are ignored.
-        names: the accuracies looked for.
+        reply: what it answers: `train`, or `evaluate`, the last one included.
 
     Returns:
         By name a fraction in [0, 1], or None where nothing is said: a site without a test set.
@@ -149,9 +124,11 @@ def read_scores(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, fl
     Raises:
         MergeError: one of them is not a number, not finite, or out of range; use none of them.
     """
+    replies = ("train",) if reply == "train" else ("evaluate", "last evaluate")
     return {
-        name: None if values.get(name) is None else float(_number(values, name, 0, 1))
-        for name in names
+        name: None if values.get(name) is None else _checked(figure, values[name])
+        for name, figure in FIGURES.items()
+        if figure.withheld == "scores" and figure.reply in replies
     }
 
 
@@ -161,13 +138,31 @@ def read_count(values: Mapping[str, Any], name: str) -> int:
     Raises:
         MergeError: it is not a whole number >= 0.
     """
-    return _count({name: 0, **values}, name)
+    return int(_checked(FIGURES[name], values.get(name, 0)))
 
 
-def _number(
-    values: Mapping[str, Any], name: str, low: float = -_LARGEST, high: float = _LARGEST
-) -> float:
-    value = values[name]
+def _checked(figure: Figure, value: Any) -> Any:
+    """A figure's value as a client said it, or a MergeError that names it."""
+    match figure.kind:
+        case "number":
+            return float(_number(figure.name, value, figure.low, figure.high))
+        case "count":
+            if isinstance(_number(figure.name, value, 0), int):
+                return value
+        case "truth" if isinstance(value, bool):
+            return value
+        case "word" if value in CRR_WORDS:
+            return value
+        case "seconds" if isinstance(value, Mapping):
+            return {str(phase): _number(phase, spent, figure.low) for phase, spent in value.items()}
+    wanted = f"one of {CRR_WORDS}" if figure.kind == "word" else WANTED[figure.kind]
+    raise MergeError(
+        f"a client's report must have {wanted} in {figure.name!r}, it has "
+        f"{value!r:.100}: it is left out, look at the client's log"
+    )
+
+
+def _number(name: str, value: Any, low: float, high: float = LARGEST) -> float:
     # A bool is an int to Python; NaN is in no range.
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
         raise MergeError(
@@ -175,29 +170,3 @@ def _number(
             f"has {value!r:.100}: it is left out, look at the client's log"
         )
     return value
-
-
-def _count(values: Mapping[str, Any], name: str) -> int:
-    value = _number(values, name, 0)
-    if not isinstance(value, int):
-        raise MergeError(
-            f"a client's report must have a whole number in {name!r}, it has {value!r}: it is left "
-            "out, look at the client's log"
-        )
-    return value
-
-
-def _truth(values: Mapping[str, Any], name: str) -> bool:
-    value = values[name]
-    if not isinstance(value, bool):
-        raise MergeError(
-            f"a client's report must have true or false in {name!r}, it has {value!r:.100}: it is "
-            "left out, look at the client's log"
-        )
-    return value
-
-
-def _crr_word(value: Any) -> str:
-    if value not in CRR_WORDS:
-        raise MergeError(f"a report's field 'crr' must be one of {CRR_WORDS}, it is {value!r:.100}")
-    return str(value)

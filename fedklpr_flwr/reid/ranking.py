@@ -1,7 +1,7 @@
 """How well a gallery is ranked for each query: CMC, mAP and mINP, exactly and in little memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -33,6 +33,11 @@ class RankingScores:
     map: float
     minp: float
     queries: int
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """All but the number of queries, by name."""
+        return {name: value for name, value in asdict(self).items() if name != "queries"}
 
 
 def score_ranking(

@@ -1,7 +1,7 @@
 """What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
+from fedklpr_flwr.protocol.figures import FIGURES, WANTED, Kind
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
-from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.runs.rows import MAY_BE_NULL, Row, is_withheld, read_rows
 from fedklpr_flwr.runs.run_record import flat_settings
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
@@ -182,27 +183,36 @@ def _expected(key: str, value: Any) -> str:
     """What a field should hold; empty where it does."""
     if key == "round":
         right, wanted = isinstance(value, int) and _is_number(value) and value >= 0, "a round"
-    elif key in ("client", "crr", "status"):
-        right, wanted = isinstance(value, str) or (key == "client" and value is None), "a text"
-    elif key in ("idle", "pictures_changed", "failed"):
-        right = isinstance(value, bool) or (key == "failed" and isinstance(value, str))
-        right = right or (value is None and key in _MAY_LACK)
-        wanted = "true or false"
-    elif key == "seconds":
-        right = isinstance(value, dict) and all(map(_is_number, value.values()))
-        wanted = "seconds by phase"
+    elif key == "client":
+        right, wanted = value is None or isinstance(value, str), "a text"
     else:
-        right, wanted = _is_number(value) or (value is None and key in _MAY_LACK), "a number"
+        kind = FIGURES[key].kind
+        right, wanted = _RIGHT[kind](value) or (value is None and key in MAY_BE_NULL), WANTED[kind]
     return "" if right else wanted
-
-
-_MAY_LACK = {key for key, value in asdict(Row(0, None)).items() if value is None}
-_MAY_LACK |= {"clusters", "outliers", "idle"}  # with privacy=local_dp
 
 
 def _is_number(value: Any) -> bool:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and abs(value) < _MOST
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_RIGHT: dict[Kind, Callable[[Any], bool]] = {
+    "number": _is_number,
+    "count": _is_number,
+    "truth": _is_truth,
+    "word": _is_text,  # a round's own line counts them, "held_drop 3, pruned 5"
+    "seconds": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "status": _is_text,
+    "reason": lambda value: isinstance(value, bool | str),
+}
 
 
 def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:

@@ -10,33 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedklpr_flwr.protocol.figures import CRR_WORDS, CURVES
 from fedklpr_flwr.runs.rows import Row
-
-_CURVES = [
-    "rank1",
-    "rank5",
-    "rank10",
-    "map",
-    "minp",
-    "rank1_local",
-    "map_local",
-    "pruned",
-    "accuracy",
-    "klaw",
-    "praw",
-    "weight",
-    "divergence",
-    "loss",
-    "kl_loss",
-    "clusters",
-    "outliers",
-    "bytes_up",
-    "bytes_down",
-    "bytes_dense",
-    "bytes_paper",
-    "bytes_bound",
-]
-_DECISIONS = ("pruned", "held_level", "held_drop", "at_target", "off")
 
 
 class WandbLog:
@@ -98,12 +73,12 @@ def curves(rows: Sequence[Row]) -> dict[str, float]:
     values: dict[str, float] = {}
     for row in rows:
         name = row.client or "mean"
-        for key in _CURVES:
+        for key in CURVES:
             value = getattr(row, key)
             if value is not None:
                 values[f"{name}/{key}"] = float(value)
         for phase, seconds in row.seconds.items():
             values[f"{name}/seconds/{phase}"] = float(seconds)
         if row.client is not None:
-            values |= {f"{name}/crr/{word}": float(row.crr == word) for word in _DECISIONS}
+            values |= {f"{name}/crr/{word}": float(row.crr == word) for word in CRR_WORDS}
     return values

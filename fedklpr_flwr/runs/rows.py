@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.protocol.figures import FIGURES, OverClients
 from fedklpr_flwr.system.atomic_file import write_atomically
 
 
@@ -89,39 +91,10 @@ class Row:
     server_peak_mb: float | None = None
 
 
-_SUMS = {item.name for item in fields(Row) if item.name.startswith("bytes_")} | {
-    "klaw",
-    "praw",
-    "weight",
-    "clusters",
-    "outliers",
-}
-_MEANS = [
-    "rank1",
-    "rank5",
-    "rank10",
-    "map",
-    "minp",
-    "rank1_local",
-    "map_local",
-    "rank1_final",
-    "map_final",
-    "accuracy",
-    "divergence",
-    "cosine_distance",
-    "loss",
-    "kl_loss",
-    "cluster_precision",
-    "cluster_recall",
-    "camera_split",
-    "pruned",
-]
+MAY_BE_NULL = {item.name for item in fields(Row) if NoneType in get_args(item.type)}
+"""Figures that are null where they are not known, or withheld."""
 
-
-_WITHHELD = (
-    *("divergence", "cosine_distance", "loss", "kl_loss"),
-    *("clusters", "outliers", "idle"),
-)
+_WITHHELD = [n for n in MAY_BE_NULL & FIGURES.keys() if FIGURES[n].withheld == "always"]
 
 
 def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, float]) -> Row:
@@ -133,20 +106,30 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
         seconds: the server's wall seconds by phase.
     """
     summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
-    for name in _SUMS:
-        counts = [getattr(row, name) for row in rows]
-        setattr(summary, name, None if None in counts else sum(counts))
-    for name in _MEANS:
-        values = [getattr(row, name) for row in rows if getattr(row, name) is not None]
-        setattr(summary, name, sum(values) / len(values) if values else None)
-    summary.epsilon = max((row.epsilon for row in rows if row.epsilon is not None), default=None)
-    summary.idle = None if any(map(is_withheld, rows)) else all(row.idle for row in rows)
-    summary.pictures_changed = any(row.pictures_changed for row in rows)
+    for name, figure in FIGURES.items():
+        if figure.in_rows and figure.over_clients != "none":
+            combined = _over_clients(figure.over_clients, [getattr(row, name) for row in rows])
+            setattr(summary, name, combined)
     trained = [row for row in rows if row.round and row.status == "merged"]
     summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
+
+
+def _over_clients(how: OverClients, values: Sequence[Any]) -> Any:
+    """A round's figure from its clients'; a mean or a largest is of those who have one."""
+    known = [value for value in values if value is not None]
+    match how:
+        case "mean":
+            return sum(known) / len(known) if known else None
+        case "max":
+            return max(known, default=None)
+        case "any":
+            return any(known)
+    if len(known) < len(values):  # withheld by one: a sum of the others would read as the whole
+        return None
+    return all(values) if how == "all" else sum(values)
 
 
 def withhold(row: Row) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from logging import WARNING
-from typing import Any
+from typing import Any, Literal
 
 from flwr.app import Message
 from flwr.common.logger import log
@@ -17,12 +17,7 @@ from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
-from fedklpr_flwr.protocol.report import (
-    CLUSTER_FIGURES,
-    TrainingReport,
-    read_count,
-    read_scores,
-)
+from fedklpr_flwr.protocol.report import TrainingReport, read_count, read_scores
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
     Arrays,
@@ -36,16 +31,9 @@ from fedklpr_flwr.server.merge import Arrival, run_merge_round
 from fedklpr_flwr.server.node_registry import Answer
 from fedklpr_flwr.wire.layout import Layout
 
-_SCORES = ("rank1", "rank5", "rank10", "map", "minp", "rank1_final", "map_final")
 _TRUSTED = 0.5
 """Below it a client's trust is worth a word."""
 _NO_ANSWER = "no answer"
-_LOCAL_SCORES = ("rank1_local", "map_local")
-_SAID = (
-    *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
-    *("clusters", "outliers", "idle"),
-    *CLUSTER_FIGURES,
-)
 
 
 class OpenRound:
@@ -159,7 +147,7 @@ class OpenRound:
         def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
             row, payload = self.row(client), read_payload(reply.content)
             row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
-            report = TrainingReport.from_dict({"accuracy": None, **said})
+            report = TrainingReport.from_dict(said)
             releases = read_count(said, "releases")
             known = masks_of(client)
             spooled = spool_update(
@@ -181,28 +169,30 @@ class OpenRound:
             self._releases[client] = releases
             about = found.lengths, spooled.change
             self.arrivals[client] = Arrival(client, report, spooled.payload, known, *about)
-            self._note_scores(row, said, _LOCAL_SCORES)  # last: unusable, they spoil nothing
+            self._note_scores(row, said, "train")  # last: unusable, they spoil nothing
 
         return take_update
 
     def take_scores(self, client: str, reply: Message, said: Mapping[str, Any]) -> None:
         """A `use` for `take`: note how the merged model does at one site."""
         row = self.row(client)
-        self._note_scores(row, said, _SCORES)
+        self._note_scores(row, said, "evaluate")
         self._note_pictures(row, said)
         self.scored.add(client)
         if self.number == 0:
             row.status, row.failed = "merged", False
 
     def _note_report(self, row: Row, report: TrainingReport, said: Mapping[str, Any]) -> None:
-        for key in _SAID:
-            setattr(row, key, getattr(report, key))
-        row.pruned, row.seconds = report.pruned, dict(report.seconds)
+        for key, value in report.to_dict().items():
+            if hasattr(row, key):
+                setattr(row, key, value)
         row.status, row.failed = "merged", False
         self._note_pictures(row, said)
 
-    def _note_scores(self, row: Row, said: Mapping[str, Any], keys: Iterable[str]) -> None:
-        for key, value in read_scores(said, keys).items():
+    def _note_scores(
+        self, row: Row, said: Mapping[str, Any], reply: Literal["train", "evaluate"]
+    ) -> None:
+        for key, value in read_scores(said, reply).items():
             setattr(row, key, value)
 
     def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:

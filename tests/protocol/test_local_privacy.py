@@ -18,7 +18,7 @@ from fedklpr_flwr.protocol.records import read_report
 PRIVATE = ("privacy=local_dp", "pruning.first_round=1")
 WITHHELD = {
     "examples": 1, "divergence": 0.0, "cosine_distance": 0.0, "clusters": 0, "outliers": 0,
-    "idle": False, "loss": 0.0, "kl_loss": 0.0, "steps": 0, "pictures_changed": False,
+    "idle": False, "loss": 0.0, "kl_loss": 0.0, "pictures_changed": False,
 }  # fmt: skip
 
 

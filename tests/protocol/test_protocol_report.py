@@ -4,7 +4,8 @@ import math
 import pytest
 
 from fedklpr_flwr.errors import MergeError
-from fedklpr_flwr.protocol.report import CRR_WORDS, TrainingReport, read_scores
+from fedklpr_flwr.protocol.figures import CRR_WORDS
+from fedklpr_flwr.protocol.report import TrainingReport, read_scores
 
 
 def a_report(**changes):
@@ -76,13 +77,10 @@ def test_every_word_of_the_contract_is_accepted(word):
 
 
 def test_scores_are_fractions_or_absent():
-    said = {"rank1": 1, "map": 0.25, "minp": None, "colour": "red"}
-    assert read_scores(said, ("rank1", "map", "minp", "rank5")) == {
-        "rank1": 1.0,
-        "map": 0.25,
-        "minp": None,
-        "rank5": None,
-    }
+    said = {"rank1": 1, "map": 0.25, "minp": None, "colour": "red", "map_local": 0.5}
+    unsaid = dict.fromkeys(("rank5", "rank10", "minp", "rank1_final", "map_final"))
+    assert read_scores(said, "evaluate") == {"rank1": 1.0, "map": 0.25, **unsaid}
+    assert read_scores(said, "train") == {"rank1_local": None, "map_local": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -90,12 +88,12 @@ def test_scores_are_fractions_or_absent():
 )
 def test_a_score_that_cannot_be_is_refused_by_name(value):
     with pytest.raises(MergeError, match="'rank1', it has"):
-        read_scores({"map": 0.5, "rank1": value}, ("map", "rank1"))
+        read_scores({"map": 0.5, "rank1": value}, "evaluate")
 
 
 def test_an_error_shows_only_the_beginning_of_what_came():
     with pytest.raises(MergeError) as error:
-        read_scores({"rank1": "x" * 10_000}, ("rank1",))
+        read_scores({"rank1": "x" * 10_000}, "evaluate")
     assert len(str(error.value)) < 400
 
 

@@ -76,6 +76,16 @@ def test_a_rounds_curves_carry_every_client_the_mean_and_the_decision():
     assert "gate-3/map" not in values
 
 
+def test_every_number_of_a_line_is_a_curve():
+    ash = Row(2, "ash", cosine_distance=0.25, camera_split=0.5, rank1_final=0.75, map_final=0.5)
+    ash.trust, ash.alignment, ash.shortened, ash.epsilon = 0.5, 0.25, 0.125, 3.0
+    values = curves([ash])
+    for name in ("cosine_distance", "camera_split", "rank1_final", "map_final"):
+        assert values[f"ash/{name}"] == getattr(ash, name)
+    for name in ("trust", "alignment", "shortened", "epsilon"):
+        assert values[f"ash/{name}"] == getattr(ash, name)
+
+
 @pytest.mark.slow
 def test_offline_writes_every_round_and_an_absent_login_makes_online_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
