@@ -29,7 +29,7 @@ def empty(site: Path) -> Path:
 
 def bomb(site: Path) -> Path:
     picture = next((site / "train").rglob("*.png"))
-    Image.new("1", (8000, 5000)).save(picture)
+    Image.new("1", (9000, 8000)).save(picture)
     return picture
 
 
@@ -62,7 +62,7 @@ def words(root, tmp_path, *more):
     [
         (truncate, "truncated"),
         (empty, "0 bytes"),
-        (bomb, "8000 x 5000 pixels"),
+        (bomb, "9000 x 8000 pixels"),
         (misname, "CAMERA_anything"),
         (link_outside, "a link to elsewhere"),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.picture_file import read_bytes, shown_picture
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.wording import counted
 
@@ -154,13 +155,8 @@ def _paste_pair(
 
 def _tile(path: Path, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
     """Read a picture at the size it has on a sheet."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB").resize(size, how)
-    except OSError as error:
-        raise DataError(
-            f"{path}: expected a picture, got {error}; remove the file or read the data set again"
-        ) from error
+    width, height = size
+    return shown_picture(read_bytes(path), path, height=height, width=width).resize(size, how)
 
 
 def _saved(sheet: Image.Image, path: Path) -> Path:

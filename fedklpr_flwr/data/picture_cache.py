@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from fedklpr_flwr.data.person_image import PersonImage
-from fedklpr_flwr.data.picture_file import decode_picture
+from fedklpr_flwr.data.picture_file import DECODING, decode_picture
 from fedklpr_flwr.errors import DataError
 
-_CACHE_VERSION = 1
 # Pictures decoded ahead of the one that is being written: bounds the memory.
 _CHUNK = 256
 
@@ -166,7 +165,7 @@ def _into_memory(
 
 def _cache_key(images: Sequence[PersonImage], height: int, width: int) -> str:
     """Name a set of pictures at a size: 32 hexadecimal digits."""
-    key = hashlib.sha256(f"{_CACHE_VERSION} {PIL.__version__} {height} {width}\n".encode())
+    key = hashlib.sha256(f"{DECODING} {PIL.__version__} {height} {width}\n".encode())
     for image in images:
         # Where a picture is missing, decoding will say what is wrong with it.
         key.update(os.fsencode(image.path.absolute()) + f" {_file_state(image.path)}".encode())

@@ -1,18 +1,61 @@
-"""One picture file becomes pixels, or an error that names the file and what is wrong with it."""
+"""One picture file becomes pixels as a viewer shows them, or an error that says what is wrong."""
 
 import io
 import stat
+import threading
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
+from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced
 from fedklpr_flwr.errors import UnreadablePicture
 
-# A picture of one person has some thousand pixels, a phone's photograph 12 million. What has more
-# is not decoded: a file of a few kilobytes can claim gigabytes of memory.
-LARGEST_PICTURE = 20_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""What is read, by Pillow's names; nothing else of Pillow's is ever tried."""
+
+DECODING = 2
+"""Changes whenever the same file gives other pixels: nothing decoded before it may be used on."""
+
+# A picture of one person has some thousand pixels, a phone's photograph 12 to 50 million. What has
+# more is not decoded: a file of a few kilobytes can claim gigabytes of memory.
+LARGEST_PICTURE = 64_000_000
+LARGEST_FILE = 512_000_000
+# Larger ones are shown in strips, at a fraction of their size.
+_REDUCED_FROM = 20_000_000
+# Larger ones wait for one another: a machine with many cores would else hold as many at once.
+_LARGE, _LARGE_ONES = 4_000_000, threading.Semaphore(2)
+
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_KNOWN_AS = {
+    b"%!PS": "PostScript",
+    b"%PDF": "PDF",
+    b"\x00\x00\x01\x00": "an icon (ICO)",
+    b"icns": "an icon (ICNS)",
+    b"8BPS": "Photoshop",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL": "JPEG XL",
+    b"\x00\x00\x00\x0cjP": "JPEG 2000",
+    b"<svg": "SVG",
+    b"<?xml": "XML",
+    b"<!DOC": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file",
+    b"Rar!": "an archive",
+    b"PK\x03\x04": "an archive",
+}
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
 
 
 def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
@@ -22,8 +65,8 @@ def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
     asked for), which its format gives almost for nothing; the resize does the rest.
 
     Args:
-        path: The picture file, of any format that Pillow reads; grey, palette and transparent
-            pictures become RGB.
+        path: The picture file, of one of FORMATS, by its content and whatever its name; it comes
+            upright, on white where it is transparent, in sRGB (`as_shown`).
         height: Height of the result in pixels, >= 1.
         width: Width of the result in pixels, >= 1.
 
@@ -31,8 +74,8 @@ def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
         uint8 (3, height, width), RGB, 0 to 255.
 
     Raises:
-        UnreadablePicture: If the file is missing, empty, truncated, no picture, or of more than
-            `LARGEST_PICTURE` pixels.
+        UnreadablePicture: If the file is missing, empty, truncated, no picture, of more than
+            `LARGEST_PICTURE` pixels, or of a kind that viewers do not show alike.
     """
     return decode_bytes(read_bytes(path), path, height=height, width=width)
 
@@ -52,8 +95,8 @@ def decode_bytes(data: bytes, path: Path, *, height: int, width: int) -> NDArray
     Raises:
         UnreadablePicture: As `decode_picture`.
     """
-    picture = _decoded(path, data, (width, height))
-    resized = picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    picture = shown_picture(data, path, height=height, width=width)
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
@@ -71,7 +114,7 @@ def picture_bytes(path: Path) -> bytes:
     """
     data = read_bytes(path)
     # The smallest scale will do: a truncated file shows at any.
-    _decoded(path, data, (1, 1))
+    shown_picture(data, path, height=1, width=1)
     return data
 
 
@@ -101,12 +144,16 @@ def read_bytes(path: Path) -> bytes:
         Its bytes, at least one.
 
     Raises:
-        UnreadablePicture: If it is missing, empty, or no regular file.
+        UnreadablePicture: If it is missing, empty, of more than LARGEST_FILE bytes, or no regular
+            file.
     """
     try:
         # A pipe or a device would be waited for without end.
-        if not stat.S_ISREG(path.stat().st_mode):
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
             raise _unreadable(path, "no regular file")
+        if state.st_size > LARGEST_FILE:
+            raise _unreadable(path, f"{state.st_size:,} bytes, more than {LARGEST_FILE:,}")
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
@@ -115,21 +162,70 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def _decoded(path: Path, data: bytes, least: tuple[int, int]) -> Image.Image:
-    """Decode the bytes of a picture, a JPEG at the smallest scale of at least (width, height)."""
+def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.Image:
+    """Decode a picture file's bytes as a viewer shows it, at no smaller a size than asked for.
+
+    Args:
+        data: The bytes.
+        path: What to call them in an error.
+        height: Least height in pixels, >= 1, where the picture has as many.
+        width: Least width in pixels, >= 1, where the picture has as many.
+
+    Returns:
+        RGB, upright, in sRGB, transparent parts white; of its own size, or a fraction of it.
+
+    Raises:
+        UnreadablePicture: As `decode_picture`.
+    """
     try:
-        picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height <= LARGEST_PICTURE:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        size = picture.size
+        if size[0] * size[1] <= LARGEST_PICTURE:
+            # Of a PNG the question would decode it all; only a JPEG can be decoded smaller.
+            turn = _orientation(picture) if isinstance(picture, JpegImageFile) else 1
+            least = (height, width) if turn in _ON_ITS_SIDE else (width, height)
             picture.draft("RGB", least)
-            picture.load()
-            return picture
+            # Of a progressive JPEG the decoder holds all coefficients at any scale.
+            held = size if picture.info.get("progressive") else picture.size
+            if held[0] * held[1] <= _LARGE:
+                return _upright(picture, least)
+            with _LARGE_ONES:
+                return _upright(picture, least)
     except UnidentifiedImageError as error:  # its own words are of an address in memory
-        raise _unreadable(path, "no picture of a known format") from error
+        raise _unreadable(path, _what_it_is(data)) from error
     # Damaged bytes make Pillow's decoders raise nearly anything: OSError, SyntaxError, KeyError ...
     except Exception as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
-    size = f"{picture.width} x {picture.height} pixels, more than {LARGEST_PICTURE:,}"
-    raise _unreadable(path, size)
+    raise _unreadable(path, f"{size[0]} x {size[1]} pixels, more than {LARGEST_PICTURE:,}")
+
+
+def _upright(picture: Image.Image, least: tuple[int, int]) -> Image.Image:
+    """Decode an opened picture, as it is shown and as it stands; `least` is before it is turned."""
+    picture.load()  # a TIFF stands upright from here on
+    turn = _orientation(picture)
+    picture = in_eight_bits(picture)
+    large = picture.width * picture.height > _REDUCED_FROM
+    # Eight times the size asked for is left for the antialiased resize, which it cannot tell.
+    factor = min(picture.width // (8 * least[0]), picture.height // (8 * least[1])) if large else 1
+    shown = reduced(picture, factor) if factor > 1 else as_shown(picture)
+    return shown.transpose(_TURNS[turn]) if turn in _TURNS else shown
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8: 1 = upright, also where what is said makes no sense."""
+    try:
+        turn = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a viewer shows a picture with damaged EXIF, too
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _what_it_is(data: bytes) -> str:
+    """What bytes that are no picture of FORMATS seem to be."""
+    known = next((name for start, name in _KNOWN_AS.items() if data.startswith(start)), "")
+    if data[4:8] == b"ftyp":
+        known = _BRANDS.get(data[8:12], "a film or a HEIF picture")
+    return "no picture of a known format" + f": it is {known}" * bool(known)
 
 
 def _unreadable(path: Path, why: str) -> UnreadablePicture:

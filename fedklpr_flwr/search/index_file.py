@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from fedklpr_flwr.data.picture_file import DECODING
+
 State = tuple[int, int, int, int]
 """A file's size in bytes, change time of its content and of its entry (ns), and inode."""
 
-_FORMAT = "fedklpr-gallery-1"
+# Features of pictures that were decoded in another way are of other pictures.
+_FORMAT = f"fedklpr-gallery-{DECODING}-{PIL.__version__}"
 _NO_STATE: State = (-1, -1, -1, -1)
 _SETTLED_NS = 2_000_000_000
 

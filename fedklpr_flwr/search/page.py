@@ -9,7 +9,7 @@ POLICY = (
 )
 """What a browser may fetch for the page: its own script and style, and the answers to a search."""
 
-_KINDS = "JPEG, PNG, WebP, BMP or TIFF"
+_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF or PPM"
 
 
 def search_page(title: str, what: str, most_megabytes: int) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
+from fedklpr_flwr.data.picture_file import read_bytes, shown_picture
 from fedklpr_flwr.errors import FedKlprError, SettingsError, UnreadablePicture
 from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
@@ -216,12 +215,11 @@ def _told(place: int, one: Found, gallery: Gallery) -> dict[str, object]:
 def _thumbnail(path: Path) -> str | None:
     """A picture as a data address; None where it is no longer there."""
     small = io.BytesIO()
+    width, height = _THUMBNAIL
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", _THUMBNAIL)
-            shown = picture.convert("RGB")
-            shown.thumbnail(_THUMBNAIL)
-            shown.save(small, "JPEG", quality=85)
-    except OSError:
+        shown = shown_picture(read_bytes(path), path, height=height, width=width)
+    except UnreadablePicture:
         return None
+    shown.thumbnail(_THUMBNAIL)
+    shown.save(small, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode("ascii")

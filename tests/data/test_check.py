@@ -92,9 +92,9 @@ def test_files_equal_byte_for_byte_are_listed_and_still_counted(tmp_path):
 
 def test_a_bomb_is_listed(tmp_path):
     root = ward(tmp_path)
-    Image.new("1", (8000, 5000)).save(root / "000100010009.png")
+    Image.new("1", (9000, 8000)).save(root / "000100010009.png")
     (fault,) = check_dataset("ward", root).problems
-    assert "8000 x 5000" in fault.why
+    assert "9000 x 8000" in fault.why
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "empty", "other"])

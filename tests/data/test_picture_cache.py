@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fedklpr_flwr.data import picture_cache
 from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_fingerprint, pictures_stamp
 from fedklpr_flwr.errors import DataError
@@ -69,6 +70,14 @@ def test_a_changed_picture_is_decoded_anew(tmp_path):
     after, _ = load(images, tmp_path / "cache")
     assert after[1, :, 0, 0].tolist() == [255, 0, 0]
     assert torch.equal(before[0], after[0])
+
+
+def test_pictures_decoded_in_another_way_are_not_used(tmp_path, monkeypatch):
+    images = plant(tmp_path / "set", 2)
+    load(images, tmp_path / "cache")
+    monkeypatch.setattr(picture_cache, "DECODING", picture_cache.DECODING + 1)
+    load(images, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
 def test_another_size_is_another_file(tmp_path):

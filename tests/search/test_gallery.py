@@ -10,6 +10,7 @@ from galleries import counted, small_model, write_figure, write_gallery
 
 from fedklpr_flwr.errors import DataError, WeightsError
 from fedklpr_flwr.search import gallery as gallery_module
+from fedklpr_flwr.search import index_file
 from fedklpr_flwr.search.gallery import open_gallery
 from fedklpr_flwr.search.index_file import index_path, settled
 from fedklpr_flwr.search.nearest_people import nearest_people, query_feature
@@ -165,6 +166,13 @@ def test_a_damaged_index_is_made_anew(root, cache):
         again = open_gallery(model, root, cache)
         assert again.looked_at == 8
         assert np.array_equal(again.features, first.features)
+
+
+def test_features_of_pictures_decoded_in_another_way_are_not_used(root, cache, monkeypatch):
+    model = small_model()
+    open_gallery(model, root, cache)
+    monkeypatch.setattr(index_file, "_FORMAT", f"{index_file._FORMAT}-of-tomorrow")
+    assert open_gallery(model, root, cache).looked_at == 8
 
 
 def test_features_of_people_are_readable_by_their_user_alone(root, cache):

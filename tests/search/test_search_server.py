@@ -1,18 +1,21 @@
 """Claims about the search page's server: it answers this machine alone, and only what it should."""
 
+import base64
 import http.client
+import io
 import json
 import threading
 from contextlib import contextmanager
 
 import pytest
 from galleries import small_model, write_figure, write_gallery
+from PIL import Image
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.search import serving
 from fedklpr_flwr.search.gallery import open_gallery
 from fedklpr_flwr.search.nearest_people import nearest_people, query_feature
-from fedklpr_flwr.search.serving import open_page
+from fedklpr_flwr.search.serving import _thumbnail, open_page
 
 
 @contextmanager
@@ -136,3 +139,18 @@ def test_it_listens_on_loopback_alone_and_says_if_the_port_is_taken(model, galle
         assert page._socket.getsockname()[0] == "127.0.0.1"
         with pytest.raises(RunError, match=f"--port {page.port} cannot be opened"):
             open_page(model, gallery, page.port)
+
+
+def test_a_thumbnail_stands_upright_and_is_made_of_documented_formats_alone(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = Image.new("RGB", (64, 32), "red")
+    lying.save(tmp_path / "held.png", exif=exif)
+    address = _thumbnail(tmp_path / "held.png")
+    assert address is not None
+    shown = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    assert shown.size == (32, 64)
+    Image.new("RGB", (9000, 9000)).save(tmp_path / "bomb.png")
+    assert _thumbnail(tmp_path / "bomb.png") is None
+    Image.new("RGB", (64, 64)).save(tmp_path / "icon.png", "ICO")
+    assert _thumbnail(tmp_path / "icon.png") is None
