@@ -11,8 +11,10 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.byte_planes import plane_widths
-from fedklpr_flwr.wire.dtypes import INT8, check_scales
-from fedklpr_flwr.wire.entropy import open_section
+from fedklpr_flwr.wire.change import ChangedValues, check_step
+from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
+from fedklpr_flwr.wire.dtypes import CHANGE, INT8, check_scales
+from fedklpr_flwr.wire.entropy import CONTEXT, open_section
 from fedklpr_flwr.wire.header import (
     FIRST_PLANE,
     HEADER,
@@ -61,7 +63,7 @@ class OpenedTensor(NamedTuple):
 
     spec: TensorSpec
     mask: np.ndarray | None
-    values: KeptValues
+    values: KeptValues | ChangedValues
 
 
 class Payload:
@@ -86,6 +88,7 @@ class Payload:
         self._data = data
         self._known_masks = known_masks
         self._reference = reference
+        self.is_change = front.is_change
         self._table = front.table.copy()  # it may lie in the file, which close() lets go of
         self._position = {spec.name: position for position, spec in enumerate(layout)}
         lengths = front.table["lengths"].astype(np.int64)
@@ -205,9 +208,44 @@ class Payload:
             )
         return mask
 
-    def _values(self, position: int, mask: np.ndarray | None) -> KeptValues:
+    def change(self, name: str, mask: np.ndarray | None) -> tuple[np.ndarray | None, np.float32]:
+        """Decode one tensor of a change as it was told, without a reference.
+
+        Args:
+            name: a tensor of the layout.
+            mask: bool (tensor's size,), what `tensor` gives; None where all are kept.
+
+        Returns:
+            int16 symbols (kept,), and what a symbol of 1 is; None and 0 where nothing has changed.
+
+        Raises:
+            WireError: no such tensor, a step of 0 or NaN, or bytes that do not hold it.
+        """
+        position = self._position_of(name)
+        spec, record = self.layout[position], self._table[position]
+        if not record["delta"]:
+            return None, np.float32(0)
+        step = self._section(position, SCALES, 4, "step").view("<f4")[0]
+        check_step(step, name)
+        kept, field = int(record["kept"]), f"symbols of {name}"
+        if record["codings"][FIRST_PLANE] == CONTEXT:
+            end = int(self._ends[position, FIRST_PLANE])
+            data = self._data[end - int(record["lengths"][FIRST_PLANE]) : end]
+            if len(data) >= 2 * kept:
+                raise WireError(f"{field}: expected under {2 * kept} bytes, got {len(data)}")
+            return unpack_symbols(data, kept, mask, spec.row, field), step
+        symbols = self._section(position, FIRST_PLANE, 2 * kept, "symbols").view("<i2")
+        if symbols.min() < -LARGEST:
+            raise WireError(f"{field}: expected none below {-LARGEST}, got {symbols.min()}")
+        return symbols, step
+
+    def _values(self, position: int, mask: np.ndarray | None) -> KeptValues | ChangedValues:
         spec, record = self.layout[position], self._table[position]
         form, delta, kept = int(record["form"]), bool(record["delta"]), int(record["kept"])
+        if form == CHANGE:
+            told = self.change(spec.name, mask)
+            reference = self._reference_of(spec)
+            return ChangedValues(spec.name, *told, reference, kept, self._forget_pages)
         steps = self._steps(position, mask) if form == INT8 else None
         planes = [
             self._section(position, FIRST_PLANE + number, kept * width, f"plane {number}")
