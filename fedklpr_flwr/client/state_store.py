@@ -3,6 +3,7 @@
     <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, labels,
                                                    residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
+    <root>/<run>/<client>/reference-<hash>.safetensors   the same as a model, where changes travel
     <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
     <root>/<run>/<client>/releases                 how many noised updates have left
     <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
@@ -13,6 +14,7 @@ that it prunes once. Every file is written under another name and moved into pla
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +122,26 @@ class MemoryFolder:
                 other.unlink(missing_ok=True)
         return name
 
+    def store_reference(self, name: str, tensors: Mapping[str, np.ndarray]) -> None:
+        """Keep the model that a payload of that name brought, which changes are told to."""
+        check = _check_of(tensors)
+        path = self._reference(name)
+        write_atomically(path, save(dict(tensors), metadata={"check": check}))
+        for other in self.folder.glob("reference-*.safetensors"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+    def reference(self, name: str) -> dict[str, np.ndarray] | None:
+        """The model that a payload of that name brought; None if it is not held intact."""
+        path = self._reference(name)
+        if not path.exists():
+            return None
+        try:
+            metadata, arrays = _read_arrays(path)
+        except MemoryStateError:
+            return None
+        return arrays if metadata.get("check") == _check_of(arrays) else None
+
     def received(self, name: str) -> bytes | None:
         """The stored payload of that name, or None if this client does not hold it intact."""
         try:
@@ -171,8 +193,19 @@ class MemoryFolder:
     def _record(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:04d}.safetensors"
 
+    def _reference(self, name: str) -> Path:
+        return self.folder / f"reference-{name}.safetensors"
+
     def _received(self, name: str) -> Path:
         return self.folder / f"received-{name}.payload"
+
+
+def _check_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """A checksum of a model, which a file's own format does not have."""
+    check = 0
+    for name in sorted(tensors):
+        check = zlib.crc32(np.ascontiguousarray(tensors[name]).data, check)
+    return f"{check:08x}"
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -38,6 +38,7 @@ from fedklpr_flwr.planning.probe_features import (
     seconds_of,
 )
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.update_codec import whole_values
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
 FORWARD_BATCH = 128
@@ -239,7 +240,7 @@ class _Round:
             masks,
             layout=self._layout,
             known_masks=known,
-            values=wire.values,
+            values=whole_values(self._settings),
             level=wire.level,
         )
         return len(payload)

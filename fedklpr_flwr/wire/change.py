@@ -56,7 +56,7 @@ def quantise_change(
         change = wanted - reference
     step = np.float32(min(share * root_mean_square(change), _LARGEST_STEP))
     symbols = np.zeros(wanted.size, np.int16)
-    if not _SMALLEST_STEP <= step:
+    if not step >= _SMALLEST_STEP:
         return symbols, np.float32(0)
     for start in range(0, wanted.size, BLOCK):
         part = change[start : start + BLOCK] / step

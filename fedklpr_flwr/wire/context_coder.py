@@ -168,7 +168,7 @@ def _pack_flags(
 
 
 def _pack_plain(symbols: np.ndarray, plain: np.ndarray) -> int:
-    """Write rests (Elias gamma code) and signs, the first bit lowest; returns bits, -1 = too many."""
+    """Write rests (Elias gamma code) and signs, the first bit lowest; -1 = too many bits."""
     bits = 0
     for symbol in symbols:
         size = abs(int(symbol))
@@ -246,7 +246,7 @@ def _unpack_flags(
 
 
 def _unpack_plain(symbols: np.ndarray, coded: np.ndarray) -> int:
-    """Read rests and signs from the end, in place; returns the bits, -1 where no sender wrote so."""
+    """Read rests and signs from the end, in place; the bits used, -1 = no sender wrote so."""
     most, bits = 8 * coded.size, 0
     for at in range(symbols.size):
         size = int(symbols[at])

@@ -176,7 +176,7 @@ def _check_record(record: np.void, spec: TensorSpec, is_change: bool) -> None:
     known_form = form == CHANGE if is_change else form in FORMS.values()
     if not known_form or (form not in (FLOAT32, CHANGE) and len(spec.shape) < 2):
         raise WireError(f"form of {spec.name} {spec.shape}: got {form}, which it cannot have")
-    unchecked = not is_change and not delta or not kept
+    unchecked = (not is_change and not delta) or not kept
     if delta > 1 or (delta and not kept) or (unchecked and record["reference_check"]):
         raise WireError(
             f"delta of {spec.name}: expected 1 with values and a reference check, or 0 without, "

@@ -16,6 +16,7 @@ from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
 from fedklpr_flwr.wire.dtypes import CHANGE, INT8, check_scales
 from fedklpr_flwr.wire.entropy import CONTEXT, open_section
 from fedklpr_flwr.wire.header import (
+    CHANGE_VERSION,
     FIRST_PLANE,
     HEADER,
     MASK,
@@ -45,11 +46,14 @@ class DecodedTensor(NamedTuple):
         mask: bool, the tensor's shape; None where every coordinate was sent.
         values: float32 (kept,), the kept coordinates in row-major order; where mask is None, the
             whole tensor in its shape.
+        symbols: int16 (kept,), of a change: the steps it was told in; else, and where nothing has
+            changed, None.
     """
 
     spec: TensorSpec
     mask: np.ndarray | None
     values: np.ndarray
+    symbols: np.ndarray | None = None
 
 
 class OpenedTensor(NamedTuple):
@@ -150,8 +154,10 @@ class Payload:
         spec, mask, opened = self.opened(name)
         check = int(self._table["reference_check"][position])
         values = opened.whole(None if mask is None else mask.reshape(-1), check)
+        symbols = opened.symbols if isinstance(opened, ChangedValues) else None
         self._forget_pages()
-        return DecodedTensor(spec, mask, values.reshape(spec.shape) if mask is None else values)
+        shaped = values.reshape(spec.shape) if mask is None else values
+        return DecodedTensor(spec, mask, shaped, symbols)
 
     def opened(self, name: str) -> OpenedTensor:
         """Open one tensor of a payload that was checked before, to decode it in blocks.
@@ -307,6 +313,15 @@ def carries(payload: bytes | bytearray | memoryview, layout: Layout) -> bool:
     if len(payload) < HEADER.size:
         return False
     return bool(HEADER.unpack_from(payload)[3] == layout_hash(layout))
+
+
+def is_change(payload: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a payload says that it is a change to a reference; nothing else is checked.
+
+    Args:
+        payload: the bytes.
+    """
+    return len(payload) >= HEADER.size and HEADER.unpack_from(payload)[1] == CHANGE_VERSION
 
 
 def _check_known_masks(
