@@ -14,7 +14,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
-from fedklpr_flwr.protocol.update_codec import quantise_downlink, whole_values
+from fedklpr_flwr.protocol.update_codec import quantise_downlink
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runs.resume import check_resumed
@@ -90,7 +90,7 @@ def open_state(settings: Settings, folder: RunFolder) -> ServerState:
         spec.name: np.ascontiguousarray(values[spec.name].numpy())
         for spec in shared_layout(settings)
     }
-    sent, residual = quantise_downlink(tensors, {}, whole_values(settings))
+    sent, residual = quantise_downlink(tensors, {}, settings.wire.whole)
     state = ServerState(uuid4().hex[:16], 0, tensors, sent, residual)
     folder.commit(state, [])
     return state

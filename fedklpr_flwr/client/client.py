@@ -13,7 +13,7 @@ from fedklpr_flwr.client.final_training import fine_tune
 from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.errors import MemoryStateError, WireError
+from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import (
     bring_to_device,
@@ -28,13 +28,11 @@ from fedklpr_flwr.model.personal_model import (
     shared_layout,
 )
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.change_steps import tells_changes
 from fedklpr_flwr.protocol.local_privacy import is_private
-from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task, payload_name
-from fedklpr_flwr.protocol.update_codec import decode_model, encode_update
+from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
+from fedklpr_flwr.protocol.update_codec import encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.clock import Clock
-from fedklpr_flwr.wire.payload import is_change
 
 Scalars = dict[str, Any]
 
@@ -150,7 +148,7 @@ class SiteClient:
         if memory is None and not task.full:
             return None
         known = None if memory is None or task.full else ArrayView(memory.masks)
-        found = self._model(folder, task, payload, known)
+        found = folder.model(task, payload, known, self._settings)
         if found is None:
             return None
         tensors, masks = found
@@ -168,40 +166,6 @@ class SiteClient:
         load_personal_model(network, mixed, memory.masks, memory.personal)
         bring_to_device(network, self._settings)
         return _Opened(network, memory, folder, tensors)
-
-    def _model(
-        self,
-        folder: MemoryFolder,
-        task: Task,
-        payload: bytes | memoryview,
-        known: ArrayView | None,
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
-        """The model that a task names or brings, and its masks; None where it is not here."""
-        if not tells_changes(self._settings):
-            content = payload or folder.received(task.model)
-            if not content:
-                return None
-            decoded = decode_model(content, known, self._settings, task.base_round)
-            if payload:
-                folder.store_received(payload)
-            return decoded
-        if not payload or is_change(payload):
-            # A change that came before, to a server that was stopped since, is not applied twice.
-            held = folder.reference(task.model)
-            if held is not None or not payload:
-                return None if held is None else (held, dict(known or {}))
-        reference = folder.reference(task.reference) if is_change(payload) else None
-        if reference is None and is_change(payload):
-            return None
-        asked = payload, known, self._settings, task.base_round
-        try:
-            tensors, masks = decode_model(*asked, reference=reference)
-        except WireError:
-            if reference is None:
-                raise
-            return None  # another reference, or other masks: the whole model will do
-        folder.store_reference(payload_name(payload), tensors)
-        return tensors, masks
 
     def _memory(
         self, folder: MemoryFolder, task: Task, network: ReidNetwork

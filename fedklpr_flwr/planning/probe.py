@@ -38,7 +38,6 @@ from fedklpr_flwr.planning.probe_features import (
     seconds_of,
 )
 from fedklpr_flwr.protocol.task import Task, payload_name
-from fedklpr_flwr.protocol.update_codec import whole_values
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
 FORWARD_BATCH = 128
@@ -240,7 +239,7 @@ class _Round:
             masks,
             layout=self._layout,
             known_masks=known,
-            values=whole_values(self._settings),
+            values=wire.whole,
             level=wire.level,
         )
         return len(payload)

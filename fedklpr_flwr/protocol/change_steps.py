@@ -10,6 +10,7 @@ whole model, and changes again from then on. Source: error feedback both ways, D
 et al. 2019).
 """
 
+import hashlib
 from collections.abc import Mapping, MutableMapping
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
 from fedklpr_flwr.wire.change_codec import ChangeWriter
-from fedklpr_flwr.wire.layout import Layout, TensorSpec
+from fedklpr_flwr.wire.layout import Layout, TensorSpec, layout_hash
 from fedklpr_flwr.wire.payload import open_payload
 
 Arrays = Mapping[str, np.ndarray]
@@ -46,6 +47,22 @@ def step_share(spec: TensorSpec, way: float, settings: Settings, round_number: i
     if round_number >= rounds:
         return way * step.last
     return way * (step.first if round_number <= step.first_share * rounds else 1.0)
+
+
+def model_name(tensors: Arrays, layout: Layout) -> str:
+    """Name a model by its numbers, so that who can make them itself need not be sent them.
+
+    Args:
+        tensors: float32 by name.
+        layout: the tensors that travel.
+
+    Returns:
+        The first 32 hex digits of the SHA-256 of the layout's hash and the tensors' bytes.
+    """
+    digest = hashlib.sha256(layout_hash(layout))
+    for spec in layout:
+        digest.update(np.ascontiguousarray(tensors[spec.name]).data)
+    return digest.hexdigest()[:32]
 
 
 def encode_change(

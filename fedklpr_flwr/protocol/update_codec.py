@@ -190,11 +190,6 @@ def uses_delta(settings: Settings) -> bool:
     return wire.delta and not settings.crr.rollback
 
 
-def whole_values(settings: Settings) -> str:
-    """The form in which a whole model goes down: changes begin from one that is told to the bit."""
-    return "float32" if tells_changes(settings) else settings.wire.values
-
-
 def quantise_downlink(
     merged: Arrays, residual: MutableMapping[str, np.ndarray], values: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -31,7 +31,6 @@ from fedklpr_flwr.model.personal_model import (
     shared_layout,
 )
 from fedklpr_flwr.model.site import Pictures, Site, open_site
-from fedklpr_flwr.protocol.update_codec import whole_values
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runs.run_folder import RunFolder, ServerState, read_state
 from fedklpr_flwr.system.paths import user_cache
@@ -93,7 +92,7 @@ class TrainedRun:
             masks,
             layout=layout,
             known_masks=masks,
-            values=whole_values(settings),
+            values=settings.wire.whole,
             level=settings.wire.level,
         )
         arrays, _ = decode_dense(payload, layout=layout, known_masks=masks)

@@ -8,11 +8,10 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.personal_model import shared_layout
-from fedklpr_flwr.protocol.change_steps import cut_change
+from fedklpr_flwr.protocol.change_steps import cut_change, model_name, tells_changes
 from fedklpr_flwr.protocol.local_privacy import is_private
 from fedklpr_flwr.protocol.records import message_bytes, task_content
 from fedklpr_flwr.protocol.task import Task, payload_name
-from fedklpr_flwr.protocol.update_codec import whole_values
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.round_collector import OpenRound
 from fedklpr_flwr.wire.codec import encode, open_payload
@@ -71,8 +70,12 @@ class Downlink:
             known = self.client(name)
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
-                payload, kept = self._payload(name, full)
-                known.delivered = payload_name(payload)
+                if self._names_initial(full):
+                    layout = shared_layout(self._settings)
+                    known.delivered, kept = model_name(self._state.sent, layout), 0
+                else:
+                    payload, kept = self._payload(name, full)
+                    known.delivered = payload_name(payload)
                 book.count_down(name, len(payload), kept)
             task = Task(
                 run=self._state.run,
@@ -98,6 +101,10 @@ class Downlink:
             self.client(name).releases += 1
         self._folder.note(self._state)
 
+    def _names_initial(self, full: bool) -> bool:
+        """Whether the model that goes down is the initial one, which each can make itself."""
+        return tells_changes(self._settings) and not full and self._state.round == 0
+
     def _can_build_on(self, name: str, layout: Layout) -> bool:
         """Whether a client was sent the model that the state's change builds on."""
         held, state = self.client(name).holds, self._state
@@ -122,7 +129,7 @@ class Downlink:
                     masks,
                     layout=layout,
                     known_masks=known,
-                    values=whole_values(self._settings),
+                    values=self._settings.wire.whole,
                     level=self._settings.wire.level,
                 )
             opened = open_payload(payload, layout=layout, known_masks=known)

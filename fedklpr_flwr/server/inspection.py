@@ -109,7 +109,7 @@ def _inspect_tensor(
     is_measured: bool,
     spec: TensorSpec,
 ) -> _Look:
-    _, mask, values, symbols = payload.tensor(spec.name)
+    (_, mask, values), symbols = payload.tensor_and_symbols(spec.name)
     _check_size(values, spec)
     before, change, whole = sent[spec.name], None, mask
     if spec.name in places:

@@ -31,8 +31,7 @@ from fedklpr_flwr.protocol.update_codec import (
 from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import spool_update
-from fedklpr_flwr.server.merge import Arrival, run_merge_round
-from fedklpr_flwr.server.next_model import hand_down, merge_base
+from fedklpr_flwr.server.merge import Arrival, hand_down, merge_base, run_merge_round
 from fedklpr_flwr.server.node_registry import Answer
 from fedklpr_flwr.wire.layout import Layout
 

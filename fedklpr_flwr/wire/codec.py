@@ -109,7 +109,7 @@ def decode_dense(
     with open_payload(
         payload, layout=layout, known_masks=known_masks, reference=reference
     ) as opened:
-        for spec, mask, values, _ in opened:
+        for spec, mask, values in opened:
             arrays[spec.name] = values
             if mask is not None:
                 arrays[spec.name] = _spread(values, mask)

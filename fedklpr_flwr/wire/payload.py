@@ -46,14 +46,11 @@ class DecodedTensor(NamedTuple):
         mask: bool, the tensor's shape; None where every coordinate was sent.
         values: float32 (kept,), the kept coordinates in row-major order; where mask is None, the
             whole tensor in its shape.
-        symbols: int16 (kept,), of a change: the steps it was told in; else, and where nothing has
-            changed, None.
     """
 
     spec: TensorSpec
     mask: np.ndarray | None
     values: np.ndarray
-    symbols: np.ndarray | None = None
 
 
 class OpenedTensor(NamedTuple):
@@ -150,6 +147,21 @@ class Payload:
         Raises:
             WireError: no such tensor, or bytes that do not hold it; refuse the payload.
         """
+        return self.tensor_and_symbols(name)[0]
+
+    def tensor_and_symbols(self, name: str) -> tuple[DecodedTensor, np.ndarray | None]:
+        """Decode one tensor; of a change also give the steps that it was told in.
+
+        Args:
+            name: a tensor of the layout.
+
+        Returns:
+            What `tensor` gives, and int16 (kept,), or None where nothing changed, or no change was
+            told.
+
+        Raises:
+            WireError: as for `tensor`.
+        """
         position = self._position_of(name)
         spec, mask, opened = self.opened(name)
         check = int(self._table["reference_check"][position])
@@ -157,7 +169,7 @@ class Payload:
         symbols = opened.symbols if isinstance(opened, ChangedValues) else None
         self._forget_pages()
         shaped = values.reshape(spec.shape) if mask is None else values
-        return DecodedTensor(spec, mask, shaped, symbols)
+        return DecodedTensor(spec, mask, shaped), symbols
 
     def opened(self, name: str) -> OpenedTensor:
         """Open one tensor of a payload that was checked before, to decode it in blocks.
@@ -250,8 +262,8 @@ class Payload:
         form, delta, kept = int(record["form"]), bool(record["delta"]), int(record["kept"])
         if form == CHANGE:
             told = self.change(spec.name, mask)
-            reference = self._reference_of(spec)
-            return ChangedValues(spec.name, *told, reference, kept, self._forget_pages)
+            base = self._reference_of(spec)
+            return ChangedValues(spec.name, *told, base, kept, self._forget_pages)
         steps = self._steps(position, mask) if form == INT8 else None
         planes = [
             self._section(position, FIRST_PLANE + number, kept * width, f"plane {number}")
