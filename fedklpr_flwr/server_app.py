@@ -90,7 +90,7 @@ def open_state(settings: Settings, folder: RunFolder) -> ServerState:
         spec.name: np.ascontiguousarray(values[spec.name].numpy())
         for spec in shared_layout(settings)
     }
-    sent, residual = quantise_downlink(tensors, {}, settings.wire.values)
+    sent, residual = quantise_downlink(tensors, {}, settings.wire.whole)
     state = ServerState(uuid4().hex[:16], 0, tensors, sent, residual)
     folder.commit(state, [])
     return state

@@ -30,7 +30,7 @@ from fedklpr_flwr.model.personal_model import (
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.local_privacy import is_private, without_withheld
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
-from fedklpr_flwr.protocol.update_codec import decode_model, encode_update
+from fedklpr_flwr.protocol.update_codec import encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.clock import Clock
 
@@ -87,6 +87,7 @@ class SiteClient:
                 memory.residual,
                 shared_layout(self._settings, task.round),
                 self._settings,
+                task.round,
             )
             folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
@@ -132,13 +133,13 @@ class SiteClient:
         keeps_parts = self._settings.method.personal_parts != "none"
         network = client_network(self._settings, self._site, pretrained=keeps_parts)
         memory = self._memory(folder, task, network)
-        content = payload or folder.received(task.model)
-        if not content or (memory is None and not task.full):
+        if memory is None and not task.full:
             return None
         known = None if memory is None or task.full else ArrayView(memory.masks)
-        tensors, masks = decode_model(content, known, self._settings, task.base_round)
-        if payload:
-            folder.store_received(payload)
+        found = folder.model(task, payload, known, self._settings)
+        if found is None:
+            return None
+        tensors, masks = found
         received = {name: torch.from_numpy(array) for name, array in tensors.items()}
         if memory is None:
             sent = {name: torch.from_numpy(mask) for name, mask in masks.items()}

@@ -3,6 +3,7 @@
     <root>/<run>/<client>/round-0007.safetensors   mask, recovery history, own tensors, labels,
                                                    residual
     <root>/<run>/<client>/received-<hash>.payload  the last model received, as it came
+    <root>/<run>/<client>/reference-<hash>.safetensors   the same as a model, where changes travel
     <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
     <root>/<run>/<client>/releases                 how many noised updates have left
     <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
@@ -13,6 +14,7 @@ that it prunes once. Every file is written under another name and moved into pla
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +27,17 @@ from safetensors.numpy import save
 
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.dataset_snapshot import note_pictures
-from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.client.initial_model import initial_model
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import MemoryStateError, WireError
 from fedklpr_flwr.model.device import host
 from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.task import payload_name
+from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.update_codec import decode_model
 from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.wire.payload import is_change
 
 _FORMAT = "fedklpr-memory-1"
 _FINAL = "final.safetensors"
@@ -120,6 +127,26 @@ class MemoryFolder:
                 other.unlink(missing_ok=True)
         return name
 
+    def store_reference(self, name: str, tensors: Mapping[str, np.ndarray]) -> None:
+        """Keep the model that a payload of that name brought, which changes are told to."""
+        check = _check_of(tensors)
+        path = self._reference(name)
+        write_atomically(path, save(dict(tensors), metadata={"check": check}))
+        for other in self.folder.glob("reference-*.safetensors"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+    def reference(self, name: str) -> dict[str, np.ndarray] | None:
+        """The model that a payload of that name brought; None if it is not held intact."""
+        path = self._reference(name)
+        if not path.exists():
+            return None
+        try:
+            metadata, arrays = _read_arrays(path)
+        except MemoryStateError:
+            return None
+        return arrays if metadata.get("check") == _check_of(arrays) else None
+
     def received(self, name: str) -> bytes | None:
         """The stored payload of that name, or None if this client does not hold it intact."""
         try:
@@ -127,6 +154,58 @@ class MemoryFolder:
         except OSError:
             return None
         return payload if payload_name(payload) == name else None
+
+    def model(
+        self,
+        task: Task,
+        payload: bytes | memoryview,
+        known: Mapping[str, np.ndarray] | None,
+        settings: Settings,
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
+        """The model that a task brings or names, and its masks; what was brought is kept.
+
+        Args:
+            task: what the server asks.
+            payload: the model, or a change to the one held; empty where the task only names it.
+            known: this client's masks; None where the payload brings its own.
+            settings: the run's settings.
+
+        Returns:
+            float32 tensors and bool masks, by name; None where the model is not here, or not the
+            one that a change builds on: the server must send all of it.
+
+        Raises:
+            WireError: a whole model that is damaged, or another network's.
+        """
+        if not tells_changes(settings):
+            content = payload or self.received(task.model)
+            if not content:
+                return None
+            decoded = decode_model(content, known, settings, task.base_round)
+            if payload:
+                self.store_received(payload)
+            return decoded
+        reference = None
+        if not payload or is_change(payload):
+            # A change that came before, to a server that was stopped since, is not applied twice.
+            held = self.reference(task.model)
+            if held is None and task.round == 0 and not payload:
+                held = initial_model(task.model, settings)
+                if held is not None:
+                    self.store_reference(task.model, held)
+            if held is not None or not payload:
+                return None if held is None else (held, dict(known or {}))
+            reference = self.reference(task.reference)
+            if reference is None:
+                return None
+        try:
+            decoded = decode_model(payload, known, settings, task.base_round, reference)
+        except WireError:
+            if reference is None:
+                raise
+            return None  # damaged, or told to another model: the whole one will do
+        self.store_reference(payload_name(payload), decoded[0])
+        return decoded
 
     def pictures_changed(self, site: Site, round_number: int) -> bool:
         """Whether the pictures are others than this client last worked with; see note_pictures."""
@@ -171,8 +250,19 @@ class MemoryFolder:
     def _record(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:04d}.safetensors"
 
+    def _reference(self, name: str) -> Path:
+        return self.folder / f"reference-{name}.safetensors"
+
     def _received(self, name: str) -> Path:
         return self.folder / f"received-{name}.payload"
+
+
+def _check_of(tensors: Mapping[str, np.ndarray]) -> str:
+    """A checksum of a model, which a file's own format does not have."""
+    check = 0
+    for name in sorted(tensors):
+        check = zlib.crc32(np.ascontiguousarray(tensors[name]).data, check)
+    return f"{check:08x}"
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

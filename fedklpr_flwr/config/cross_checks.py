@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.config.settings import Settings
@@ -170,6 +171,21 @@ def _klaw(settings: Settings) -> None:
         )
 
 
+def _changes(settings: Settings) -> None:
+    if settings.wire.values != "change":
+        return
+    if settings.crr.rollback:
+        raise SettingsError(
+            "wire.values=change with crr.rollback=true: a rollback revives weights whose changes "
+            "never came down; set crr.rollback=false, or wire.values=float32 or bfloat16"
+        )
+    if find_spec("numba") is None:
+        raise SettingsError(
+            "wire.values=change needs the package numba: install the extra `fast` (pip install "
+            "'fedklpr-flwr[fast]') on the server and every client, or set wire.values=bfloat16"
+        )
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -193,5 +209,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _scenario,
     _privacy,
     _klaw,
+    _changes,
     _names,
 )

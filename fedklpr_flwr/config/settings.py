@@ -9,6 +9,7 @@ wire never see these objects: they get plain values.
 from dataclasses import dataclass
 
 from fedklpr_flwr.config.fields import between, one_of
+from fedklpr_flwr.config.wire import Wire
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,15 +215,6 @@ class Data:
     def sites(self) -> tuple[Client, ...]:
         """The sites whose pictures are used: the clients, or those that one client joins."""
         return self.joined or self.clients
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wire:
-    """How an update travels."""
-
-    values: str = one_of("float32", "bfloat16", "float16", "int8")
-    level: str = one_of("fast", "tight")
-    delta: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -239,7 +239,7 @@ class _Round:
             masks,
             layout=self._layout,
             known_masks=known,
-            values=wire.values,
+            values=wire.whole,
             level=wire.level,
         )
         return len(payload)

@@ -18,6 +18,7 @@ class Task:
         mask_hash: the mask the server holds of this client, and cuts its payload by.
         model: the name (hash) of the payload that carries the model.
         full: True where the payload brings the mask itself, because the client lost it.
+        reference: the name of the payload that brought the model which this one is a change to.
         last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
     """
 
@@ -28,6 +29,7 @@ class Task:
     model: str
     full: bool
     last: bool = False
+    reference: str = ""
 
 
 def payload_name(payload: bytes | memoryview) -> str:

@@ -21,6 +21,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
 from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.change_steps import encode_change, tells_changes
 from fedklpr_flwr.system.open_files import allow_open_files
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout
@@ -54,6 +55,7 @@ def decode_model(
     known_masks: Arrays | None,
     settings: Settings,
     base_round: int,
+    reference: Arrays | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Decode the model that came down: all that ever travels, or only what is still shared.
 
@@ -62,6 +64,7 @@ def decode_model(
         known_masks: the masks this client holds; None where the payload brings its own.
         settings: the run's settings.
         base_round: the last round in which the client's update was merged.
+        reference: the model that this side holds and the payload is a change to.
 
     Returns:
         float32 tensors and bool masks, by name.
@@ -72,7 +75,7 @@ def decode_model(
     whole = shared_layout(settings)
     refuse_too_long(content, whole)
     layout = whole if carries(content, whole) else shared_layout(settings, base_round)
-    return decode_dense(content, layout=layout, known_masks=known_masks)
+    return decode_dense(content, layout=layout, known_masks=known_masks, reference=reference)
 
 
 def encode_update(
@@ -83,6 +86,7 @@ def encode_update(
     residual: Tensors,
     layout: Layout,
     settings: Settings,
+    round_number: int = 1,
 ) -> tuple[bytes, dict[str, torch.Tensor]]:
     """A client's update as bytes.
 
@@ -94,6 +98,7 @@ def encode_update(
         residual: what earlier updates cut off; empty where the form is lossless.
         layout: the tensors that travel.
         settings: the run's settings.
+        round_number: the round it answers.
 
     Returns:
         The payload, and the residual for next time (empty where the form is lossless).
@@ -101,6 +106,9 @@ def encode_update(
     values = settings.wire.values
     arrays: dict[str, np.ndarray] = {name: value.numpy() for name, value in tensors.items()}
     bits: dict[str, np.ndarray] = {name: mask.numpy() for name, mask in masks.items()}
+    if tells_changes(settings):
+        asked = known_masks, received, residual, layout, settings, round_number
+        return encode_change(arrays, bits, *asked)
     owed: dict[str, torch.Tensor] = {}
     if values != "float32":
         arrays, owed = _with_feedback(arrays, bits, residual, values)
@@ -139,7 +147,7 @@ def open_update(
         payload,
         layout=layout,
         known_masks=ArrayView(known_masks),
-        reference=sent if uses_delta(settings) else None,
+        reference=sent if uses_delta(settings) or tells_changes(settings) else None,
     )
 
 
@@ -177,7 +185,9 @@ def uses_delta(settings: Settings) -> bool:
     rollback may revive weights that the server's masked payload did not carry.
     """
     wire = settings.wire
-    return wire.delta and wire.values != "int8" and not settings.crr.rollback
+    if wire.values in ("int8", "change"):
+        return False
+    return wire.delta and not settings.crr.rollback
 
 
 def quantise_downlink(

@@ -89,6 +89,17 @@ def download_imagenet_weights(backbone: str) -> Path:
     return path
 
 
+def holds_imagenet_weights(backbone: str) -> bool:
+    """Tell whether torchvision's ImageNet weights of a backbone lie in torch's cache.
+
+    Args:
+        backbone: any; there are weights of IMAGENET_FILES only.
+    """
+    if backbone not in IMAGENET_FILES:
+        return False
+    return (Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[backbone][0]).exists()
+
+
 def _fetch(url: str, path: Path, sha256: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

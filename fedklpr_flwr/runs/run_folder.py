@@ -51,6 +51,7 @@ class ClientState:
         pruned: share of the prunable weights that its mask prunes.
         cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
         compared: the rounds in which they were compared.
+        holds: the name of the payload that brought it the model before: what a change builds on.
         releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
             it was sent, whatever came of them, or as many as it counted itself.
     """
@@ -63,6 +64,7 @@ class ClientState:
     cosine: float | None = None
     compared: int = 0
     releases: int = 0
+    holds: str = ""
 
     @property
     def agreement(self) -> Agreement | None:
@@ -81,6 +83,8 @@ class ServerState:
         sent: the same as it goes down; another only where the wire is lossy.
         residual: what went down owes the merged model; empty where the wire is lossless.
         clients: by client name.
+        change: with wire.values=change what brought the model before to `sent`, as a payload of
+            every coordinate; `tensors` then have all that was not told yet. Empty = nothing.
         pending: rows of that round's training that are not in run.jsonl yet.
     """
 
@@ -91,6 +95,7 @@ class ServerState:
     residual: dict[str, np.ndarray] = field(default_factory=dict)
     clients: dict[str, ClientState] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    change: bytes = b""
 
 
 class RunFolder:
@@ -167,7 +172,7 @@ class RunFolder:
         )
         write_atomically(self._next(book), _book(state))
         down = self.path / _DOWN
-        if state.residual:
+        if _owes(state):
             write_atomically(self._next(down), save(_joined(state)))
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
@@ -233,7 +238,7 @@ def read_state(path: Path) -> ServerState:
         check_record(record, path / _BOOK)
         tensors = load_file(path / _MODEL)
         # A downlink file may be left over from rounds of a lossy wire.
-        sent, residual = _load_downlink(path, tensors) if record["owes"] else (tensors, {})
+        down = _load_downlink(path, tensors) if record["owes"] else (tensors, {}, b"")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(
             f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
@@ -242,29 +247,34 @@ def read_state(path: Path) -> ServerState:
         run=record["run"],
         round=record["round"],
         tensors=tensors,
-        sent=sent,
-        residual=residual,
+        sent=down[0],
+        residual=down[1],
         clients={name: ClientState(**known) for name, known in record["clients"].items()},
         pending=record["pending"],
+        change=down[2],
     )
 
 
 def _load_downlink(
     path: Path, tensors: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """What went down after the last merge, and what it owes."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes]:
+    """What went down after the last merge, what it owes, and as which change."""
     both = load_file(path / _DOWN)
-    return (
-        {name: both[f"sent/{name}"] for name in tensors},
-        {name: both[f"residual/{name}"] for name in tensors},
-    )
+    change = both["change"].tobytes() if "change" in both else b""
+    owed = {} if change else {name: both[f"residual/{name}"] for name in tensors}
+    return {name: both[f"sent/{name}"] for name in tensors}, owed, change
 
 
 def _book(state: ServerState) -> bytes:
-    arrays = ("tensors", "sent", "residual")
+    arrays = ("tensors", "sent", "residual", "change")
     record = {key: value for key, value in vars(state).items() if key not in arrays}
     record["clients"] = {name: asdict(known) for name, known in state.clients.items()}
-    return json.dumps({**record, "owes": bool(state.residual), "version": VERSION}).encode()
+    return json.dumps({**record, "owes": _owes(state), "version": VERSION}).encode()
+
+
+def _owes(state: ServerState) -> bool:
+    """Whether what went down is not the merged model itself."""
+    return bool(state.residual or state.change)
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:
@@ -273,4 +283,6 @@ def _unwritable(path: Path, error: OSError) -> RunError:
 
 def _joined(state: ServerState) -> dict[str, np.ndarray]:
     sent = {f"sent/{name}": array for name, array in state.sent.items()}
-    return sent | {f"residual/{name}": array for name, array in state.residual.items()}
+    owed = {f"residual/{name}": array for name, array in state.residual.items()}
+    change = {"change": np.frombuffer(state.change, np.uint8)} if state.change else {}
+    return sent | owed | change

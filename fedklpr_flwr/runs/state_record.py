@@ -19,6 +19,7 @@ _CLIENT_SINCE = {
     "cosine": (int, float, NoneType),
     "compared": int,
     "releases": int,
+    "holds": str,
 }
 
 

@@ -92,7 +92,7 @@ class TrainedRun:
             masks,
             layout=layout,
             known_masks=masks,
-            values=settings.wire.values,
+            values=settings.wire.whole,
             level=settings.wire.level,
         )
         arrays, _ = decode_dense(payload, layout=layout, known_masks=masks)

@@ -8,6 +8,7 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.protocol.change_steps import cut_change, model_name, tells_changes
 from fedklpr_flwr.protocol.local_privacy import is_private
 from fedklpr_flwr.protocol.records import message_bytes, task_content
 from fedklpr_flwr.protocol.task import Task, payload_name
@@ -15,6 +16,7 @@ from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.round_collector import OpenRound
 from fedklpr_flwr.wire.codec import encode, open_payload
 from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.payload import is_change
 
 
 class Downlink:
@@ -31,7 +33,7 @@ class Downlink:
         prunable = [spec for spec in shared_layout(settings) if spec.prunable]
         self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
         self._full_hash = mask_hash(dict(self._everything))
-        self._newest: tuple[tuple[str, Layout, bool, int], bytes, int] | None = None
+        self._newest: tuple[tuple[str, Layout, bool, int, bool], bytes, int] | None = None
 
     def client(self, name: str) -> ClientState:
         """What is known of a client; one that is new starts with a full mask."""
@@ -68,8 +70,12 @@ class Downlink:
             known = self.client(name)
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
-                payload, kept = self._payload(name, full)
-                known.delivered = payload_name(payload)
+                if self._names_initial(full):
+                    layout = shared_layout(self._settings)
+                    known.delivered, kept = model_name(self._state.sent, layout), 0
+                else:
+                    payload, kept = self._payload(name, full)
+                    known.delivered = payload_name(payload)
                 book.count_down(name, len(payload), kept)
             task = Task(
                 run=self._state.run,
@@ -78,6 +84,7 @@ class Downlink:
                 mask_hash=known.mask_hash,
                 model=known.delivered,
                 full=full,
+                reference=known.holds if is_change(payload) else "",
                 last=phase == "evaluate" and book.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]
@@ -94,23 +101,37 @@ class Downlink:
             self.client(name).releases += 1
         self._folder.note(self._state)
 
+    def _names_initial(self, full: bool) -> bool:
+        """Whether the model that goes down is the initial one, which each can make itself."""
+        return tells_changes(self._settings) and not full and self._state.round == 0
+
+    def _can_build_on(self, name: str, layout: Layout) -> bool:
+        """Whether a client was sent the model that the state's change builds on."""
+        held, state = self.client(name).holds, self._state
+        return bool(held and state.change) and layout == shared_layout(self._settings, state.round)
+
     def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
         """A client's part of the model as bytes, and how many numbers it carries."""
         # A client has its own parts from the first round on that it was merged without them.
         has_own_since = 0 if full else self.client(name).base_round
         layout = shared_layout(self._settings, has_own_since)
-        key = (self.client(name).mask_hash, layout, full, self._state.round)
+        changed = not full and self._can_build_on(name, layout)
+        key = (self.client(name).mask_hash, layout, full, self._state.round, changed)
         if self._newest is None or self._newest[0] != key:
             masks = ArrayView(self.masks_of(name))
             known = None if full else masks
-            payload = encode(
-                {spec.name: self._state.sent[spec.name] for spec in layout},
-                masks,
-                layout=layout,
-                known_masks=known,
-                values=self._settings.wire.values,
-                level=self._settings.wire.level,
-            )
+            sent = {spec.name: self._state.sent[spec.name] for spec in layout}
+            if changed:
+                payload = cut_change(self._state.change, sent, masks, known, layout)
+            else:
+                payload = encode(
+                    sent,
+                    masks,
+                    layout=layout,
+                    known_masks=known,
+                    values=self._settings.wire.whole,
+                    level=self._settings.wire.level,
+                )
             opened = open_payload(payload, layout=layout, known_masks=known)
             kept = sum(opened.kept(spec.name) for spec in layout)
             self._newest = (key, payload, kept)

@@ -24,7 +24,7 @@ from fedklpr_flwr.server.robust.update_sketch import (
     sampled_change,
     sampled_places,
 )
-from fedklpr_flwr.wire.entropy_bound import bound_bytes
+from fedklpr_flwr.wire.entropy_bound import bound_bytes, change_bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
 from fedklpr_flwr.wire.payload import Payload
 
@@ -109,7 +109,7 @@ def _inspect_tensor(
     is_measured: bool,
     spec: TensorSpec,
 ) -> _Look:
-    _, mask, values = payload.tensor(spec.name)
+    (_, mask, values), symbols = payload.tensor_and_symbols(spec.name)
     _check_size(values, spec)
     before, change, whole = sent[spec.name], None, mask
     if spec.name in places:
@@ -119,7 +119,9 @@ def _inspect_tensor(
     return _Look(
         whole if spec.prunable else None,
         int(values.size),
-        bound_bytes(values, spec.size, mask is not None),
+        change_bound_bytes(symbols, values.size, spec.size, mask is not None)
+        if payload.is_change
+        else bound_bytes(values, spec.size, mask is not None),
         squared_distance(values, mask, before) if is_measured else 0.0,
         change,
     )

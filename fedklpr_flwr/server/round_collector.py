@@ -22,12 +22,11 @@ from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
     Arrays,
     dense_bytes,
-    quantise_downlink,
 )
 from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import spool_update
-from fedklpr_flwr.server.merge import Arrival, run_merge_round
+from fedklpr_flwr.server.merge import Arrival, hand_down, merge_base, run_merge_round
 from fedklpr_flwr.server.node_registry import Answer
 from fedklpr_flwr.wire.layout import Layout
 
@@ -207,9 +206,11 @@ class OpenRound:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
-        state.tensors, notes = run_merge_round(
-            state.tensors, state.sent, arrivals, self._layout, self._settings, before
+        base = merge_base(state, self._settings)
+        merged, notes = run_merge_round(
+            base, state.sent, arrivals, self._layout, self._settings, before
         )
+        del base  # a model, which nobody needs any more
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
@@ -229,6 +230,7 @@ class OpenRound:
             state.clients[client] = ClientState(
                 base_round=self.number,
                 mask_hash=self._hashes[client],
+                delivered=state.clients[client].delivered,
                 examples=arrival.report.examples,
                 pruned=arrival.report.pruned,
                 cosine=row.alignment,
@@ -236,12 +238,11 @@ class OpenRound:
                 releases=max(state.clients[client].releases, self._releases[client]),
             )
         for known in state.clients.values():
+            # What it was sent last a change may build on.
+            known.holds = known.delivered
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
-        state.sent = {}  # it has been used: with a lossy form it is a model of its own
-        state.sent, state.residual = quantise_downlink(
-            state.tensors, state.residual, self._settings.wire.values
-        )
+        hand_down(state, merged, self._layout, self._settings)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()

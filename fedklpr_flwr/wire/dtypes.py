@@ -5,6 +5,9 @@ import numpy as np
 from fedklpr_flwr.errors import WireError
 
 FLOAT32, BFLOAT16, FLOAT16, INT8 = 0, 1, 2, 3
+CHANGE = 4
+"""Steps from a reference (change.py); the form of every tensor of a payload, or of none."""
+
 FORMS = {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16, "int8": INT8}
 SYMBOL_DTYPES = {FLOAT32: np.uint32, BFLOAT16: np.uint16, FLOAT16: np.uint16, INT8: np.uint8}
 _LARGEST_BFLOAT16 = 0x7F7F

@@ -10,6 +10,9 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire import ans
 
 RAW, ZSTD, NARROW, ANS = 0, 1, 2, 3
+CONTEXT = 4
+"""Of the symbols of a change alone: context_coder.py opens it."""
+
 LEVELS = ("fast", "tight")
 
 # Exponents and mask bytes are nearly independent draws: matches are luck and cost more than they

@@ -27,6 +27,24 @@ def bound_bytes(kept: np.ndarray, size: int, masked: bool) -> float:
     return bits / 8
 
 
+def change_bound_bytes(symbols: np.ndarray | None, kept: int, size: int, masked: bool) -> float:
+    """The order-0 bound of one tensor of a change.
+
+    Args:
+        symbols: int16 (kept,); None = all are 0.
+        kept: how many numbers are sent.
+        size: N, the tensor's coordinates.
+        masked: whether a mask is told.
+
+    Returns:
+        [ N H(mask) + n H(symbol) ] / 8 bytes; the mask's part only where there is one.
+    """
+    bits = _entropy_bits(np.array([kept, size - kept])) if masked else 0.0
+    if symbols is not None:
+        bits += _entropy_bits(np.bincount(symbols.view(np.uint16)))
+    return bits / 8
+
+
 def entropy_bound_bytes(
     tensors: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
 ) -> float:

@@ -9,13 +9,13 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.byte_planes import MOST_PLANES, plane_widths
-from fedklpr_flwr.wire.dtypes import FLOAT32, FORMS
+from fedklpr_flwr.wire.dtypes import CHANGE, FLOAT32, FORMS
 from fedklpr_flwr.wire.entropy import RAW, open_section, pack_section
 from fedklpr_flwr.wire.layout import HASH_BYTES, Layout, TensorSpec, layout_hash
 from fedklpr_flwr.wire.masks import DENSE, EXPLICIT, KNOWN, SHRUNK
 
 MAGIC = b"FKLW"
-VERSION = 1
+VERSION, CHANGE_VERSION = 1, 2
 NO_HASH = bytes(HASH_BYTES)
 # magic, version, tensors, layout hash, known-mask hash, table length, table coding, body length
 HEADER = struct.Struct("<4sHI16s16sIBQ")
@@ -43,11 +43,13 @@ class Front:
         table: RECORD (tensors,), checked against the layout.
         known_mask_hash: the masks that the sender assumes this side holds, or zeros.
         body: where the sections start, in bytes from the payload's start.
+        is_change: the tensors are told as changes to a reference: version 2.
     """
 
     table: np.ndarray
     known_mask_hash: bytes
     body: int
+    is_change: bool
 
 
 def uses_known_masks(table: np.ndarray) -> bool:
@@ -60,6 +62,8 @@ def seal(
     sections: Sequence[bytes | memoryview],
     layout: Layout,
     known_mask_hash: bytes,
+    *,
+    version: int = VERSION,
 ) -> bytes:
     """Put header, table, sections and checksum together.
 
@@ -68,6 +72,7 @@ def seal(
         sections: the coded sections, tensor after tensor.
         layout: the tensors in payload order.
         known_mask_hash: 16 bytes, zeros where no mask is told by what is known.
+        version: VERSION, or CHANGE_VERSION where all tensors are changes.
 
     Returns:
         The payload.
@@ -75,7 +80,7 @@ def seal(
     coding, packed_table = pack_section(table.view(np.uint8), "fast")
     header = HEADER.pack(
         MAGIC,
-        VERSION,
+        version,
         len(layout),
         layout_hash(layout),
         known_mask_hash,
@@ -112,8 +117,11 @@ def open_front(data: memoryview, layout: Layout) -> Front:
     )
     if magic != MAGIC:
         raise WireError(f"magic: expected {MAGIC!r}, got {magic!r}; this is not a payload")
-    if version != VERSION:
-        raise WireError(f"version: this side reads version {VERSION}, got {version}; update it")
+    if version not in (VERSION, CHANGE_VERSION):
+        raise WireError(
+            f"version: this side reads versions {VERSION} and {CHANGE_VERSION}, got {version}; "
+            "update it"
+        )
     _check_checksum(data)
     expected = layout_hash(layout)
     if count != len(layout) or layout_name != expected:
@@ -129,10 +137,10 @@ def open_front(data: memoryview, layout: Layout) -> Front:
         )
     plain_bytes = len(layout) * RECORD.itemsize
     table = open_section(coding, data[HEADER.size : start], plain_bytes, "table").view(RECORD)
-    _check_table(table, layout, body)
+    _check_table(table, layout, body, version == CHANGE_VERSION)
     if uses_known_masks(table) != (known_name != NO_HASH):
         raise WireError(f"mask hash: given without need or missing, got {known_name.hex()}")
-    return Front(table, known_name, start)
+    return Front(table, known_name, start, version == CHANGE_VERSION)
 
 
 def _check_checksum(data: memoryview) -> None:
@@ -145,19 +153,19 @@ def _check_checksum(data: memoryview) -> None:
         )
 
 
-def _check_table(table: np.ndarray, layout: Layout, body: int) -> None:
+def _check_table(table: np.ndarray, layout: Layout, body: int, is_change: bool) -> None:
     total = int(table["lengths"].sum(dtype=np.uint64))
     if total != body:
         raise WireError(f"lengths: the sections make {total} bytes, the header says {body}")
     for spec, record in zip(layout, table, strict=True):
-        _check_record(record, spec)
+        _check_record(record, spec, is_change)
     rounded = [len(spec.shape) >= 2 for spec in layout]
     forms = np.unique(table["form"][rounded])
     if forms.size > 1:
         raise WireError(f"form: tensors of two axes or more share one, got {forms.tolist()}")
 
 
-def _check_record(record: np.void, spec: TensorSpec) -> None:
+def _check_record(record: np.void, spec: TensorSpec, is_change: bool) -> None:
     mode, form, delta = int(record["mask_mode"]), int(record["form"]), int(record["delta"])
     kept = int(record["kept"])
     if mode > SHRUNK or (mode != DENSE and not spec.prunable):
@@ -165,16 +173,20 @@ def _check_record(record: np.void, spec: TensorSpec) -> None:
             f"mask mode of {spec.name}: expected {DENSE} to {SHRUNK if spec.prunable else DENSE}, "
             f"got {mode}"
         )
-    if form not in FORMS.values() or (form != FLOAT32 and len(spec.shape) < 2):
+    known_form = form == CHANGE if is_change else form in FORMS.values()
+    if not known_form or (form not in (FLOAT32, CHANGE) and len(spec.shape) < 2):
         raise WireError(f"form of {spec.name} {spec.shape}: got {form}, which it cannot have")
-    if delta > 1 or (delta and not kept) or (not delta and record["reference_check"]):
+    unchecked = (not is_change and not delta) or not kept
+    if delta > 1 or (delta and not kept) or (unchecked and record["reference_check"]):
         raise WireError(
             f"delta of {spec.name}: expected 1 with values and a reference check, or 0 without, "
             f"got {delta}, {kept} values and the check {int(record['reference_check']):08x}"
         )
     if kept > spec.size or (mode == DENSE and kept != spec.size):
         raise WireError(f"kept of {spec.name}: the tensor has {spec.size} numbers, got {kept}")
-    unused = list(range(FIRST_PLANE + len(plane_widths(form, bool(delta))), SECTIONS))
-    unused += [MASK] * (mode not in (EXPLICIT, SHRUNK)) + [SCALES] * (form != FORMS["int8"])
+    planes = delta if is_change else len(plane_widths(form, bool(delta)))
+    scaled = delta if is_change else form == FORMS["int8"]
+    unused = list(range(FIRST_PLANE + planes, SECTIONS))
+    unused += [MASK] * (mode not in (EXPLICIT, SHRUNK)) + [SCALES] * (not scaled)
     if record["lengths"][unused].any() or (record["codings"][unused] != RAW).any():
         raise WireError(f"sections of {spec.name}: those that its form lacks must be empty")

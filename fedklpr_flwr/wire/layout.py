@@ -42,6 +42,11 @@ class TensorSpec:
         """The number of output channels: the first axis, or 1 where there is none."""
         return self.shape[0] if self.shape else 1
 
+    @property
+    def row(self) -> int:
+        """The number of coordinates of an output channel, at least 1."""
+        return max(1, self.size // max(1, self.channels))
+
 
 Layout = tuple[TensorSpec, ...]
 

@@ -11,9 +11,12 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.byte_planes import plane_widths
-from fedklpr_flwr.wire.dtypes import INT8, check_scales
-from fedklpr_flwr.wire.entropy import open_section
+from fedklpr_flwr.wire.change import ChangedValues, check_step
+from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
+from fedklpr_flwr.wire.dtypes import CHANGE, INT8, check_scales
+from fedklpr_flwr.wire.entropy import CONTEXT, open_section
 from fedklpr_flwr.wire.header import (
+    CHANGE_VERSION,
     FIRST_PLANE,
     HEADER,
     MASK,
@@ -61,7 +64,7 @@ class OpenedTensor(NamedTuple):
 
     spec: TensorSpec
     mask: np.ndarray | None
-    values: KeptValues
+    values: KeptValues | ChangedValues
 
 
 class Payload:
@@ -86,6 +89,7 @@ class Payload:
         self._data = data
         self._known_masks = known_masks
         self._reference = reference
+        self.is_change = front.is_change
         self._table = front.table.copy()  # it may lie in the file, which close() lets go of
         self._position = {spec.name: position for position, spec in enumerate(layout)}
         lengths = front.table["lengths"].astype(np.int64)
@@ -143,12 +147,29 @@ class Payload:
         Raises:
             WireError: no such tensor, or bytes that do not hold it; refuse the payload.
         """
+        return self.tensor_and_symbols(name)[0]
+
+    def tensor_and_symbols(self, name: str) -> tuple[DecodedTensor, np.ndarray | None]:
+        """Decode one tensor; of a change also give the steps that it was told in.
+
+        Args:
+            name: a tensor of the layout.
+
+        Returns:
+            What `tensor` gives, and int16 (kept,), or None where nothing changed, or no change was
+            told.
+
+        Raises:
+            WireError: as for `tensor`.
+        """
         position = self._position_of(name)
         spec, mask, opened = self.opened(name)
         check = int(self._table["reference_check"][position])
         values = opened.whole(None if mask is None else mask.reshape(-1), check)
+        symbols = opened.symbols if isinstance(opened, ChangedValues) else None
         self._forget_pages()
-        return DecodedTensor(spec, mask, values.reshape(spec.shape) if mask is None else values)
+        shaped = values.reshape(spec.shape) if mask is None else values
+        return DecodedTensor(spec, mask, shaped), symbols
 
     def opened(self, name: str) -> OpenedTensor:
         """Open one tensor of a payload that was checked before, to decode it in blocks.
@@ -205,9 +226,44 @@ class Payload:
             )
         return mask
 
-    def _values(self, position: int, mask: np.ndarray | None) -> KeptValues:
+    def change(self, name: str, mask: np.ndarray | None) -> tuple[np.ndarray | None, np.float32]:
+        """Decode one tensor of a change as it was told, without a reference.
+
+        Args:
+            name: a tensor of the layout.
+            mask: bool (tensor's size,), what `tensor` gives; None where all are kept.
+
+        Returns:
+            int16 symbols (kept,), and what a symbol of 1 is; None and 0 where nothing has changed.
+
+        Raises:
+            WireError: no such tensor, a step of 0 or NaN, or bytes that do not hold it.
+        """
+        position = self._position_of(name)
+        spec, record = self.layout[position], self._table[position]
+        if not record["delta"]:
+            return None, np.float32(0)
+        step = self._section(position, SCALES, 4, "step").view("<f4")[0]
+        check_step(step, name)
+        kept, field = int(record["kept"]), f"symbols of {name}"
+        if record["codings"][FIRST_PLANE] == CONTEXT:
+            end = int(self._ends[position, FIRST_PLANE])
+            data = self._data[end - int(record["lengths"][FIRST_PLANE]) : end]
+            if len(data) >= 2 * kept:
+                raise WireError(f"{field}: expected under {2 * kept} bytes, got {len(data)}")
+            return unpack_symbols(data, kept, mask, spec.row, field), step
+        symbols = self._section(position, FIRST_PLANE, 2 * kept, "symbols").view("<i2")
+        if symbols.min() < -LARGEST:
+            raise WireError(f"{field}: expected none below {-LARGEST}, got {symbols.min()}")
+        return symbols, step
+
+    def _values(self, position: int, mask: np.ndarray | None) -> KeptValues | ChangedValues:
         spec, record = self.layout[position], self._table[position]
         form, delta, kept = int(record["form"]), bool(record["delta"]), int(record["kept"])
+        if form == CHANGE:
+            told = self.change(spec.name, mask)
+            base = self._reference_of(spec)
+            return ChangedValues(spec.name, *told, base, kept, self._forget_pages)
         steps = self._steps(position, mask) if form == INT8 else None
         planes = [
             self._section(position, FIRST_PLANE + number, kept * width, f"plane {number}")
@@ -269,6 +325,15 @@ def carries(payload: bytes | bytearray | memoryview, layout: Layout) -> bool:
     if len(payload) < HEADER.size:
         return False
     return bool(HEADER.unpack_from(payload)[3] == layout_hash(layout))
+
+
+def is_change(payload: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a payload says that it is a change to a reference; nothing else is checked.
+
+    Args:
+        payload: the bytes.
+    """
+    return len(payload) >= HEADER.size and HEADER.unpack_from(payload)[1] == CHANGE_VERSION
 
 
 def _check_known_masks(

@@ -20,7 +20,9 @@ def largest_payload(layout: Layout) -> int:
 
 
 def _largest_tensor(spec: TensorSpec) -> int:
-    """A bit a coordinate where it may be pruned, and all its values kept, as float32 or int8."""
+    """A bit a coordinate where it may be pruned, and all its values kept, in the longest form."""
     mask = -(-spec.size // 8) if spec.prunable else 0
     int8 = spec.size + 4 * spec.channels if len(spec.shape) >= 2 else 0
-    return mask + max(4 * spec.size, int8)  # int8 is larger where an axis is 0, or two are 1
+    change = 2 * spec.size + 4 if spec.size else 0
+    # int8 is larger where an axis is 0, or two are 1; a change where there is one number.
+    return mask + max(4 * spec.size, int8, change)

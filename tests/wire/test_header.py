@@ -86,7 +86,8 @@ def test_every_flipped_bit_is_refused_by_the_checksum():
     ("changes", "field"),
     [
         ({"magic": b"PK\x03\x04"}, "magic"),
-        ({"version": 2}, "version"),
+        ({"version": 3}, "version"),
+        ({"version": 2}, "form"),
         ({"count": 3}, "layout"),
         ({"layout": bytes(16)}, "layout"),
         ({"masks": b"m" * 16}, "mask hash"),

@@ -1,0 +1,183 @@
+"""A tensor as a quantised change to a reference that both sides hold.
+
+    step = share x rms(wanted - reference)
+    symbol = sign(d) floor(|d| + 1/3),  d = (wanted - reference) / step
+    arrived = reference + symbol step,  owed = wanted - arrived
+
+A change of less than two thirds of a step is none (the dead zone): most of the bytes would go into
+small changes, and what is cut off is not lost but owed: the sender adds it to what it wants the
+next time (error feedback: Seide et al. 2014; Karimireddy et al. 2019).
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.context_coder import LARGEST
+from fedklpr_flwr.wire.dtypes import check_finite
+from fedklpr_flwr.wire.lazy_values import BLOCK
+
+_ROUNDED_UP = np.float32(1 / 3)  # half a step would be plain rounding
+_SMALLEST_STEP = float(np.finfo(np.float32).tiny)
+_LARGEST_STEP = float(np.finfo(np.float32).max) / LARGEST
+
+
+def root_mean_square(numbers: np.ndarray) -> float:
+    """Give the root of the mean square, added up in float64, block by block; 0 of no numbers.
+
+    Args:
+        numbers: float32 (n,).
+    """
+    total = 0.0
+    for start in range(0, numbers.size, BLOCK):
+        total += float(np.square(numbers[start : start + BLOCK], dtype=np.float64).sum())
+    return float(np.sqrt(total / max(1, numbers.size)))
+
+
+def quantise_change(
+    wanted: np.ndarray, reference: np.ndarray, share: float, *, positive: bool = False
+) -> tuple[np.ndarray, np.float32]:
+    """Quantise a tensor's change to a reference.
+
+    Args:
+        wanted: float32 (k,), finite.
+        reference: float32 (k,), finite.
+        share: the step in units of the change's root mean square, > 0; towards 0 nothing is cut
+            off but what 32,767 steps do not reach.
+        positive: a variance: what arrives is then never below a quarter of the reference, as no
+            variance may become 0 by rounding.
+
+    Returns:
+        int16 symbols (k,) and the step; no change at all has the step 0 and symbols of 0.
+    """
+    with np.errstate(over="ignore"):
+        change = wanted - reference
+    step = np.float32(min(share * root_mean_square(change), _LARGEST_STEP))
+    symbols = np.zeros(wanted.size, np.int16)
+    if not step >= _SMALLEST_STEP:
+        return symbols, np.float32(0)
+    for start in range(0, wanted.size, BLOCK):
+        part = change[start : start + BLOCK] / step
+        steps = np.copysign(np.floor(np.abs(part) + _ROUNDED_UP), part)
+        if positive:
+            # Towards 0, so that the quarter itself is not passed.
+            lowest = np.trunc(np.float32(-0.75) * reference[start : start + BLOCK] / step)
+            steps = np.maximum(steps, lowest)
+        symbols[start : start + BLOCK] = np.clip(steps, -LARGEST, LARGEST)
+    return symbols, step if symbols.any() else np.float32(0)
+
+
+def apply_change(reference: np.ndarray, symbols: np.ndarray, step: np.float32) -> np.ndarray:
+    """Give what arrives: reference + symbol x step, float32, rounded after each operation.
+
+    Args:
+        reference: float32 (n,).
+        symbols: int16 (n,).
+        step: float32.
+
+    Returns:
+        float32 (n,), equal to the bit on every machine.
+    """
+    # Two operations of numpy: one fused one would round once and give other last bits.
+    arrived: np.ndarray = symbols.astype(np.float32)
+    arrived *= step
+    arrived += reference
+    return arrived
+
+
+def check_step(step: np.float32, field: str) -> None:
+    """Refuse a step that no sender writes.
+
+    Args:
+        step: float32, from the network.
+        field: the tensor's name, for the error.
+
+    Raises:
+        WireError: it is not a number, not above 0, or 32,767 steps are no float32.
+    """
+    if not _SMALLEST_STEP <= float(step) <= _LARGEST_STEP:
+        raise WireError(
+            f"step of {field}: expected {_SMALLEST_STEP:.3g} to {_LARGEST_STEP:.3g}, got "
+            f"{float(step):.3g}"
+        )
+
+
+class ChangedValues:
+    """The kept values of one tensor that came as a change, float32, in index order.
+
+    Args:
+        name: the tensor's name, for errors.
+        symbols: int16 (k,); None = nothing has changed.
+        step: what a symbol of 1 is.
+        reference: float32 (tensor's size,).
+        count: k.
+        release: called when nobody will ask any more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        symbols: np.ndarray | None,
+        step: np.float32,
+        reference: np.ndarray,
+        count: int,
+        release: Callable[[], None],
+    ) -> None:
+        self.size = count
+        self.release = release
+        self.symbols, self.step = symbols, step
+        self._name, self._reference = name, reference
+
+    def block(self, first: int, start: int, places: np.ndarray | slice) -> np.ndarray:
+        """Give some of the values; see KeptValues."""
+        base = self._reference[start:][places]
+        if self.symbols is None:
+            return base
+        return apply_change(base, self.symbols[first : first + base.size], self.step)
+
+    def add_block(
+        self,
+        first: int,
+        start: int,
+        numerator: np.ndarray,
+        code: np.ndarray,
+        held: np.ndarray,
+        counted: np.ndarray,
+        weight: np.float32,
+    ) -> int:
+        """There is no compiled loop for this form: -1; see KeptValues."""
+        return -1
+
+    def whole(self, mask: np.ndarray | None, check: int) -> np.ndarray:
+        """Give all values, checked.
+
+        Args:
+            mask: bool (tensor's size,), or None where all are kept.
+            check: CRC-32 of the values as the sender expects them to arrive.
+
+        Returns:
+            float32 (k,), finite.
+
+        Raises:
+            WireError: NaN or infinity, or other values than the sender's: another reference.
+        """
+        values = np.empty(self.size, np.float32)
+        coordinates, first = self.size if mask is None else mask.size, 0
+        for start in range(0, coordinates, BLOCK):
+            stop = min(start + BLOCK, coordinates)
+            places: np.ndarray | slice = slice(0, stop - start)
+            if mask is not None:
+                places = np.flatnonzero(mask[start:stop])
+            block = self.block(first, start, places)
+            values[first : first + block.size] = block
+            first += block.size
+        check_finite(values, self._name)
+        found = zlib.crc32(values.data) if values.size else 0
+        if found != check:
+            raise WireError(
+                f"reference of {self._name}: with the sender's the values have the check "
+                f"{check:08x}, with this side's {found:08x}; ask for the whole model"
+            )
+        return values

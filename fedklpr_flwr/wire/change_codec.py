@@ -1,0 +1,138 @@
+"""A model as one payload of changes to a reference: version 2 of docs/wire-format.md."""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.change import apply_change, quantise_change
+from fedklpr_flwr.wire.context_coder import pack_symbols
+from fedklpr_flwr.wire.dtypes import CHANGE, check_finite
+from fedklpr_flwr.wire.entropy import CONTEXT, RAW, pack_section
+from fedklpr_flwr.wire.header import (
+    CHANGE_VERSION,
+    FIRST_PLANE,
+    MASK,
+    NO_HASH,
+    RECORD,
+    SCALES,
+    SECTIONS,
+    seal,
+    uses_known_masks,
+)
+from fedklpr_flwr.wire.layout import Layout, TensorSpec, flat_array
+from fedklpr_flwr.wire.masks import describe_mask, flat_mask, known_mask, mask_hash
+from fedklpr_flwr.wire.payload import Payload
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class ChangeWriter:
+    """Writes one payload, tensor by tensor in the layout's order, so that no model is held.
+
+    Args:
+        masks: name -> bool array of the tensor's shape, True = kept; absent = all kept.
+        known_masks: the masks that the other side holds; None: it holds none.
+        layout: the tensors that travel.
+    """
+
+    def __init__(self, masks: Arrays, known_masks: Arrays | None, layout: Layout) -> None:
+        self._masks, self._known_masks, self._layout = masks, known_masks, layout
+        self._table = np.zeros(len(layout), RECORD)
+        self._pieces: list[bytes | memoryview] = []
+        self._written = 0
+
+    def add(
+        self, spec: TensorSpec, wanted: np.ndarray, reference: np.ndarray, share: float
+    ) -> np.ndarray:
+        """Write a tensor's change.
+
+        Args:
+            spec: the tensor whose turn it is.
+            wanted: float32 of its shape: what should arrive, finite where kept.
+            reference: the same, what both sides hold.
+            share: the step in units of the change's root mean square.
+
+        Returns:
+            float32 of its shape: what arrives, 0 where pruned; the difference is owed.
+
+        Raises:
+            WireError: an array that does not fit, NaN or infinity, or numba is not installed.
+        """
+        mask = flat_mask(self._masks, spec)
+        target = _kept(flat_array({spec.name: wanted}, spec), mask)
+        base = _kept(flat_array({spec.name: reference}, spec), mask)
+        check_finite(target, spec.name)
+        check_finite(base, f"the reference of {spec.name}")
+        positive = spec.name.endswith("running_var")
+        symbols, step = quantise_change(target, base, share, positive=positive)
+        arrived = base if step == 0 else apply_change(base, symbols, step)
+        check_finite(arrived, f"the change of {spec.name}")
+        self._write(spec, mask, symbols, step, arrived)
+        whole = np.zeros(spec.size, np.float32)
+        whole[slice(None) if mask is None else np.flatnonzero(mask)] = arrived
+        return whole.reshape(spec.shape)
+
+    def cut(self, spec: TensorSpec, change: Payload, arrived: np.ndarray) -> None:
+        """Write that part of another payload's change that the mask keeps.
+
+        Args:
+            spec: the tensor whose turn it is.
+            change: a payload of changes with every coordinate.
+            arrived: float32 of the tensor's shape: what arrives with it.
+
+        Raises:
+            WireError: the payload does not hold it, or numba is not installed.
+        """
+        mask = flat_mask(self._masks, spec)
+        symbols, step = change.change(spec.name, None)
+        if symbols is None:
+            symbols = np.zeros(spec.size, np.int16)
+        values = _kept(flat_array({spec.name: arrived}, spec), mask)
+        self._write(spec, mask, _kept(symbols, mask), step, values)
+
+    def seal(self) -> bytes:
+        """Give the payload, once every tensor of the layout is written."""
+        if self._written != len(self._layout):
+            raise WireError(
+                f"tensors: expected the layout's {len(self._layout)}, got {self._written}"
+            )
+        known = NO_HASH
+        if uses_known_masks(self._table):
+            known = mask_hash(self._known_masks or {}, self._layout)
+        return seal(self._table, self._pieces, self._layout, known, version=CHANGE_VERSION)
+
+    def _write(
+        self,
+        spec: TensorSpec,
+        mask: np.ndarray | None,
+        symbols: np.ndarray,
+        step: np.float32,
+        arrived: np.ndarray,
+    ) -> None:
+        record = self._table[self._written]
+        if self._layout[self._written] != spec:
+            raise WireError(
+                f"tensors: it is the turn of {self._layout[self._written].name}, got {spec.name}"
+            )
+        mode, told = describe_mask(mask, known_mask(self._known_masks, spec))
+        sections: list[tuple[int, bytes | memoryview]] = [(RAW, b"")] * SECTIONS
+        sections[MASK] = pack_section(told, "fast")
+        changed = bool(symbols.any())
+        if changed:
+            sections[SCALES] = (RAW, np.array([step], "<f4").tobytes())
+            coded = pack_symbols(symbols, None if mode == 0 else mask, spec.row)
+            plain = (RAW, symbols.astype("<i2").tobytes())
+            sections[FIRST_PLANE] = plain if coded is None else (CONTEXT, coded)
+        record["mask_mode"], record["form"], record["delta"] = mode, CHANGE, changed
+        record["codings"] = [coding for coding, _ in sections]
+        record["kept"] = symbols.size
+        record["reference_check"] = zlib.crc32(arrived.data) if arrived.size else 0
+        record["lengths"] = [len(coded) for _, coded in sections]
+        self._pieces += [coded for _, coded in sections]
+        self._written += 1
+
+
+def _kept(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    return values if mask is None else values[np.flatnonzero(mask)]
