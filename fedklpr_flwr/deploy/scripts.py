@@ -138,7 +138,14 @@ def node_config(sites: Sites, site: SitePlace) -> str:
     """What the client app of one box is told: who it is, and where its pictures lie."""
     said = {"client": site.name, "data": site.data, "root": site.root}
     said["state-dir"] = f"{sites.work_of(site)}/memory"
-    return "".join(f"{key} = {toml_text(value)}\n" for key, value in said.items() if value)
+    lines = [f"{key} = {toml_text(value)}" for key, value in said.items() if value]
+    if not site.policy.identities:
+        lines.append("policy-identities = false")
+    if not site.policy.scores:
+        lines.append("policy-scores = false")
+    if site.policy.digits is not None:
+        lines.append(f"policy-digits = {site.policy.digits}")
+    return "\n".join(lines) + "\n"
 
 
 def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:

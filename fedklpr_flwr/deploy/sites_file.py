@@ -50,6 +50,21 @@ class ServerPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolicyPlace:
+    """What a box's owner holds back, see client/site_policy.py.
+
+    Attributes:
+        identities: whether it trains with its folders' names of persons.
+        scores: whether it tells accuracies.
+        digits: significant digits of its figures; None = all.
+    """
+
+    identities: bool = True
+    scores: bool = True
+    digits: int | None = between(1, 15, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SitePlace:
     """One box.
 
@@ -63,6 +78,7 @@ class SitePlace:
         cache: its decoded pictures alone.
         venv: the Python environment that fedklpr is installed in.
         user: whom its service runs as.
+        policy: what it holds back.
     """
 
     name: str
@@ -74,6 +90,7 @@ class SitePlace:
     cache: str | None = None
     venv: str = "/opt/fedklpr/.venv"
     user: str = "fedklpr"
+    policy: PolicyPlace = PolicyPlace()
 
 
 @dataclass(frozen=True, kw_only=True)

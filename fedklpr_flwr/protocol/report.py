@@ -1,5 +1,6 @@
 """ClientUpdate: what a client says in a round, and nothing of what it keeps at home."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -16,6 +17,13 @@ CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
 
 _LARGEST = 1e12
 """No figure of a report is larger: sums and means over clients stay finite."""
+
+_MOST_PICTURES = 10**9
+_LONGEST_PHASE = 1e7
+"""Seconds: a phase of four months."""
+
+_MOST_PHASES = 32
+_PHASE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class TrainingReport:
                 f"a report's field 'seconds' must be a mapping, it is {seconds!r:.100}"
             )
         return cls(
-            examples=_count(values, "examples"),
+            examples=_count(values, "examples", _MOST_PICTURES),
             divergence=_number(values, "divergence", 0),
             cosine_distance=_number(values, "cosine_distance", 0, 2 + 1e-6),
             pruned=_number(values, "pruned", 0, 1),
@@ -101,7 +109,7 @@ class TrainingReport:
             crr=_crr_word(values["crr"]),
             loss=_number(values, "loss"),
             kl_loss=_number(values, "kl_loss"),
-            seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
+            seconds=_phases(seconds),
             **read_scores(values, CLUSTER_FIGURES),
         )
 
@@ -145,13 +153,25 @@ def read_scores(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, fl
     }
 
 
-def read_count(values: Mapping[str, Any], name: str) -> int:
+def read_count(values: Mapping[str, Any], name: str, most: float = _LARGEST) -> int:
     """Reads a whole number that came over the network; 0 where it is not said.
 
     Raises:
-        MergeError: it is not a whole number >= 0.
+        MergeError: it is not a whole number from 0 to `most`.
     """
-    return _count({name: 0, **values}, name)
+    return _count({name: 0, **values}, name, most)
+
+
+def _phases(seconds: Mapping[str, Any]) -> dict[str, float]:
+    """Wall seconds by phase, few and with names that any terminal and page may show."""
+    unfit = [name for name in seconds if not _PHASE.fullmatch(str(name))]
+    if unfit or len(seconds) > _MOST_PHASES:
+        found = repr(unfit[0])[:100] if unfit else f"{len(seconds)} of them"
+        raise MergeError(
+            f"a report's field 'seconds' must name at most {_MOST_PHASES} phases, each by 1 to 32 "
+            f"small letters, digits and '_', it has {found}: it is left out"
+        )
+    return {phase: float(_number(seconds, phase, 0, _LONGEST_PHASE)) for phase in seconds}
 
 
 def _number(
@@ -167,8 +187,8 @@ def _number(
     return value
 
 
-def _count(values: Mapping[str, Any], name: str) -> int:
-    value = _number(values, name, 0)
+def _count(values: Mapping[str, Any], name: str, most: float = _LARGEST) -> int:
+    value = _number(values, name, 0, most)
     if not isinstance(value, int):
         raise MergeError(
             f"a client's report must have a whole number in {name!r}, it has {value!r}: it is left "

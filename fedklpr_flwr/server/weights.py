@@ -18,7 +18,14 @@ from fedklpr_flwr.algorithm.weighting import (
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.protocol.report import TrainingReport
 from fedklpr_flwr.server.robust.direction_trust import Agreement, running_cosines, trust
-from fedklpr_flwr.server.robust.norm_bound import Lengths, bounded, damaged, norm_bound, shortening
+from fedklpr_flwr.server.robust.norm_bound import (
+    Lengths,
+    bounded,
+    damaged,
+    furthest,
+    norm_bound,
+    shortening,
+)
 from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share
 from fedklpr_flwr.wire.layout import Layout
 
@@ -34,6 +41,7 @@ class MergeNotes:
         shortened: the factors of updates that stood out, see defence.py; empty for all others.
         trust: by client, see alignment.py; empty where it is not asked.
         agreements: of those that were compared; likewise.
+        furthest: whose update nothing bounds though it stands out, and how many times.
     """
 
     klaw: Mapping[str, float]
@@ -42,6 +50,7 @@ class MergeNotes:
     shortened: Mapping[str, Lengths] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
     agreements: Mapping[str, Agreement] = field(default_factory=dict)
+    furthest: tuple[str, float] | None = None
 
     @property
     def left_out(self) -> set[str]:
@@ -101,6 +110,7 @@ def weigh_round(
         shortened=shortened,
         trust=trusted,
         agreements=agreements,
+        furthest=furthest({c: of for c, of in lengths.items() if c not in shortened}),
     )
 
 
@@ -118,13 +128,14 @@ def weigh(
     """
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
+
+    def held_back(figures: Sequence[float]) -> np.ndarray:
+        """A figure that each client reports of itself, and its weight is made of."""
+        shortened = [client in stands_out for client in clients]
+        return bounded(figures, active, norm_bound(settings), shortened)
+
     klaw = divergence_weights(
-        bounded(
-            [report.divergence for report in reports],
-            active,
-            norm_bound(settings),
-            [client in stands_out for client in clients],
-        ),
+        held_back([report.divergence for report in reports]),
         settings.klaw.direction,
         active=active,
     )
@@ -138,9 +149,11 @@ def weigh(
         "klpwa": lambda: combined_weights(klaw, praw, settings.klpwa.combine),
         "klaw": lambda: klaw,
         "praw": lambda: praw,
-        "data_size": lambda: data_size_weights([r.examples for r in reports], active=active),
+        "data_size": lambda: data_size_weights(
+            held_back([r.examples for r in reports]), active=active
+        ),
         "cosine_distance": lambda: cosine_weights(
-            [r.cosine_distance for r in reports], active=active
+            held_back([r.cosine_distance for r in reports]), active=active
         ),
         "uniform": lambda: uniform_weights(len(reports), active=active),
     }
