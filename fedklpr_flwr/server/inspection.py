@@ -41,7 +41,7 @@ the only bound on a length that needs no median, so the only one of two clients.
 _GROWTH_WEIGHT, _GROWTH_OTHER = 1e2, 1e4
 """Times the largest number of a tensor as it was sent, or 1 where that is less, that no round of
 training reaches. Adam moves a weight by its learning rate a step; a variance that begins at 1 may
-find thousands in its pictures. ImageNet's MobileNetV2 has weights up to 4.9, statistics up to 77."""
+find thousands in its pictures. ImageNet's MobileNetV2 has weights up to 4.9, others up to 77."""
 
 
 @dataclass(frozen=True)
