@@ -70,11 +70,12 @@ class Hostile:
 
 
 REAL = ("deployment=true", "federation.rounds=4", "federation.evaluate_seconds=1")
+WAIT = "federation.wait_seconds=10"
 
 
 def federation_of(names, app, grid, sites, folder):
     """A run of real boxes in this process: each says who it is and where its pictures lie."""
-    words = (*tiny_overrides(sites, names), *REAL, "defence.quarantine=3")
+    words = (*tiny_overrides(sites, names), *REAL, WAIT, "defence.quarantine=3")
     nodes = [
         {"client": name, "root": str(sites / name), "state-dir": str(folder / "memory" / name)}
         for name in names

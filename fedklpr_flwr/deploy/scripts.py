@@ -74,7 +74,7 @@ _SERVICE = """\
 #   chown -R root:{user} {place}; chmod -R u=rwX,g=rX,o= {place}
 {made}#   install -o root -m 644 {place}/{unit} /etc/systemd/system/
 #   systemctl daemon-reload; systemctl enable --now {unit}
-# The copy and the folder are root's: whoever runs as {user} changes neither what is started nor as whom.
+# The copy and the folder are root's: the user {user} changes neither what is started nor as whom.
 [Unit]
 Description=FedKLPR {what} of {federation}
 Wants=network-online.target
@@ -97,7 +97,7 @@ WantedBy=multi-user.target
 """
 
 _HARDENING = """\
-# It runs code that came over the network: it writes its own folder, reads its pictures, and no more.
+# It runs code of the network's: it writes its own folder, reads its pictures, and no more.
 UMask=0077
 NoNewPrivileges=yes
 ProtectSystem=strict
