@@ -8,6 +8,7 @@ Flower's simulation calls this in an actor, a SuperNode in a new process for eve
 `fedklpr simulate` in the process itself; all three do the same arithmetic.
 """
 
+import shlex
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from logging import ERROR, INFO, WARNING
@@ -23,8 +24,10 @@ from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
 from fedklpr_flwr.client.client import SiteClient
+from fedklpr_flwr.client.site_policy import SitePolicy, site_settings
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.config.compose import load_settings
+from fedklpr_flwr.config.run_config import refuse_lookups
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.model.site import Site, open_site
@@ -38,6 +41,7 @@ from fedklpr_flwr.protocol.records import (
 )
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
+from fedklpr_flwr.protocol.update_front import with_front
 from fedklpr_flwr.system.paths import user_cache
 
 app = ClientApp()
@@ -55,7 +59,9 @@ class ReidClient(NumPyClient):
 
     def fit(self, parameters: Arrays, config: Scalars) -> tuple[Arrays, int, Scalars]:
         """Train one round; returns the update's payload, the number of pictures, and scalars."""
-        payload, said = self._site.train(Task(**config), parameters[0].data)
+        task = Task(**config)
+        payload, said = self._site.train(task, parameters[0].data)
+        payload = payload and with_front(payload, task.run, task.round)
         return [np.frombuffer(payload, np.uint8)], int(said.get("examples", 0)), said
 
     def evaluate(self, parameters: Arrays, config: Scalars) -> tuple[float, int, Scalars]:
@@ -102,7 +108,7 @@ def client_of(context: Context) -> ReidClient:
         SettingsError: it speaks for none.
         DataError: its pictures cannot be read.
     """
-    settings = load_settings(context.run_config)
+    settings = settings_of(context)
     torch.set_num_threads(settings.training.threads)
     identity = identify(context, settings)
     if identity is None:
@@ -110,6 +116,20 @@ def client_of(context: Context) -> ReidClient:
     return ReidClient(
         SiteClient(_site(identity, settings), settings, _memory_root(context, settings))
     )
+
+
+def settings_of(context: Context) -> Settings:
+    """The settings as this node obeys them: a real site's owner has the last word.
+
+    Raises:
+        SettingsError: they cannot be read, or ask what this site does not do.
+    """
+    run_config, node = context.run_config, context.node_config
+    if "client" not in node:
+        return load_settings(run_config)
+    if not run_config.get("settings"):
+        refuse_lookups(shlex.split(str(run_config.get("overrides") or "")))
+    return site_settings(load_settings(run_config), SitePolicy.of_node(node))
 
 
 @lru_cache(maxsize=64)
@@ -131,7 +151,7 @@ def _warn_once(sentence: str) -> None:
 def _memory_root(context: Context, settings: Settings) -> Path:
     if "state-dir" in context.node_config:
         return Path(str(context.node_config["state-dir"]))
-    if settings.run.memory:
+    if settings.run.memory:  # never at a real site, see site_settings
         return Path(settings.run.memory)
     if folder := settings.resume or settings.run.dir:
         return Path(folder) / "memory"
@@ -164,9 +184,12 @@ def _is_real_site(context: Context) -> bool:
 @app.query()
 @_discreet
 def query(message: Message, context: Context) -> Message:
-    """Say which client speaks here; an empty name where there is none."""
-    identity = identify(context, load_settings(context.run_config))
-    return _reply(message, [], {"client": identity.name if identity else ""})
+    """Say which client speaks here, an empty name where there is none; and a site's own policy."""
+    identity = identify(context, settings_of(context))
+    said = {"client": identity.name if identity else ""}
+    if policy := SitePolicy.of_node(context.node_config).words():
+        said["policy"] = policy
+    return _reply(message, [], said)
 
 
 @app.train()
@@ -181,7 +204,7 @@ def train(message: Message, context: Context) -> Message:
     else:
         told = "round %d: training is over, %d bytes to send"
         _tell(context, told, task["round"], arrays[0].size)
-    return _reply(message, arrays, said)
+    return _reply(message, arrays, SitePolicy.of_node(context.node_config).limited(said))
 
 
 @app.evaluate()
@@ -189,12 +212,12 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Receive and score the merged model."""
     _, _, said = client_of(context).evaluate(_parameters(message), _task(message))
-    return _reply(message, [], said)
+    return _reply(message, [], SitePolicy.of_node(context.node_config).limited(said))
 
 
 def _tell(context: Context, sentence: str, *values: object) -> None:
     """Log what goes on, at a real site; in a simulation the server's log says enough."""
-    if load_settings(context.run_config).deployment:
+    if _is_real_site(context):
         log(INFO, sentence, *values)
 
 

@@ -26,6 +26,7 @@ from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink
 from fedklpr_flwr.server.node_registry import Answer, Roster, exchange
 from fedklpr_flwr.server.quarantine import Quarantine
+from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import OpenRound
 from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import counted
@@ -98,7 +99,7 @@ class FedKlprStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Take the last replies in, merge the round, commit it."""
-        use = self._book.update_taker(self.downlink.masks_of, self.state.sent)
+        use = self._book.update_taker(self.downlink.masks_of, self.state)
         for reply in replies:
             self._book.take(self._answer(reply), use)
         with self._book.phase("merge"):
@@ -149,7 +150,8 @@ class FedKlprStrategy(Strategy):
         for server_round in range(self.state.round + 1, rounds + 1):
             self.roster.refresh(grid, self.settings.federation.wait_seconds)
             layout = shared_layout(self.settings, server_round)
-            self._book = OpenRound(server_round, self.settings, layout, self.folder)
+            before = self._book.spoilt
+            self._book = OpenRound(server_round, self.settings, layout, self.folder, spoilt=before)
             with self._book.phase("train"):
                 self._train(grid)
             self.aggregate_train(server_round, ())
@@ -184,12 +186,14 @@ class FedKlprStrategy(Strategy):
         resumed = self.settings.deployment and self.state.round > 0
         fewest = chosen.min_clients if resumed else None
         self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest)
+        if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
+            log(WARNING, "%s", note)
 
     def _train(self, grid: Grid) -> None:
         """Every chosen client's update, with a second try where the round is too thin."""
         book, needed = self._book, self.settings.federation.min_clients
         chosen = self._choose(book.number)
-        use = book.update_taker(self.downlink.masks_of, self.state.sent)
+        use = book.update_taker(self.downlink.masks_of, self.state)
         self._ask(grid, "train", chosen, use)
         if len(book.arrivals) < needed:
             missing = [client for client in chosen if client not in book.arrivals]
@@ -211,15 +215,19 @@ class FedKlprStrategy(Strategy):
                 f"Round {self.state.round} is kept; go on from it with "
                 f"{resume_word(self.folder.path)}"
             )
-        for client in self._quarantine.note(chosen, book.arrivals):
+        self._say_held(self._quarantine.note_training(chosen, book.arrivals))
+
+    def _say_held(self, clients: Iterable[str]) -> None:
+        for client in clients:
             rounds = counted(self._quarantine.rounds or 0, "round")
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
-            log(WARNING, told, book.number, client, rounds, resume_word(self.folder.path))
+            log(WARNING, told, self._book.number, client, rounds, resume_word(self.folder.path))
 
     def _evaluate(self, grid: Grid) -> None:
         book, here = self._book, self._admitted()
         with book.phase("evaluate"):
             self._ask(grid, "evaluate", here, book.take_scores)
+        self._say_held(self._quarantine.note_evaluation(here, book.scored))
         if not book.scored:
             failures = f"({book.failures(here) or 'nobody is there'})"
             if book.number == 0:
@@ -241,11 +249,14 @@ class FedKlprStrategy(Strategy):
 
         Who then still asks for them cannot be helped, and has failed.
         """
-        book, nodes = self._book, self.roster.nodes
+        book, nodes, chosen = self._book, self.roster.nodes, self.settings.federation
+        seconds = chosen.round_seconds
+        if phase == "evaluate":
+            seconds = min(seconds, chosen.evaluate_seconds)
         here = [client for client in clients if client in nodes]
         for full in (False, True):
             messages = self.downlink.messages(phase, book, nodes, here, full=full)
-            answers = exchange(grid, messages, self.settings.federation.round_seconds)
+            answers = exchange(grid, messages, seconds)
             here = [answer.client for answer in answers if book.take(answer, use)]
             if not here:
                 return

@@ -21,10 +21,11 @@ from tiny_federation import (
 
 from fedklpr_flwr import client_app
 from fedklpr_flwr.config.compose import load_settings
-from fedklpr_flwr.errors import MemoryStateError, RunError
+from fedklpr_flwr.errors import MemoryStateError, RunError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.personal_model import shared_layout
-from fedklpr_flwr.protocol.records import PAYLOAD, REPORT, payload_record, read_payload
+from fedklpr_flwr.protocol.records import PAYLOAD, REPORT, TASK, payload_record, read_payload
+from fedklpr_flwr.protocol.update_front import FRONT, with_front
 from fedklpr_flwr.server import incoming_updates as spool
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.codec import encode
@@ -46,11 +47,20 @@ def federate(federate_in, tmp_path):
 
 
 def after(damage):
-    """The real client answers, and `damage(reply, layout, settings)` spoils its answer."""
+    """The real client answers, and `damage(reply, layout, settings)` spoils its answer.
+
+    A payload that it puts in the place of the update's gets the right front, as a liar's would.
+    """
 
     def what(message, context, app):
         reply, settings = app(message, context), load_settings(context.run_config)
+        honest = reply.content[PAYLOAD]
         damage(reply.content, shared_layout(settings))
+        if reply.content[PAYLOAD] is not honest:
+            with contextlib.suppress(WireError):
+                task, payload = message.content[TASK], bytes(read_payload(reply.content))
+                front = with_front(payload, str(task["run"]), int(task["round"]))
+                reply.content[PAYLOAD] = payload_record(front)
         return reply
 
     return what
@@ -84,7 +94,7 @@ def with_a_mask_of_the_wrong_shape(content, layout: Layout):
 
 
 def with_a_truncated_payload(content, layout: Layout):
-    content[PAYLOAD] = payload_record(read_payload(content)[:-100])
+    content[PAYLOAD] = payload_record(read_payload(content)[FRONT.size : -100])
 
 
 def with_a_payload_far_too_long(content, layout: Layout):
@@ -585,3 +595,121 @@ def test_who_fails_too_often_in_a_row_is_named_and_asked_no_more(federate, flowe
     assert (last.bytes_message_down, run.row(3, None).failed) == (0, "birch")
     assert "birch has failed 2 rounds in a row and is asked no more" in flower_log.text
     assert run.row(3, "ash").status == "merged"
+
+
+# ------------------------------------------------------------ what real boxes may not do
+
+REAL = ("deployment=true", "federation.evaluate_seconds=1")
+
+
+class BirchEvaluatesNever(InProcessGrid):
+    """birch trains, and never answers an evaluation."""
+
+    asked = 0
+
+    def push_messages(self, messages):
+        for message in messages:
+            if message.metadata.message_type == "evaluate" and message.metadata.dst_node_id == 3:
+                type(self).asked += 1
+                yield "lost"
+            else:
+                yield from super().push_messages([message])
+
+
+def test_a_box_that_trains_and_never_answers_an_evaluation_is_asked_no_more(federate, flower_log):
+    BirchEvaluatesNever.asked = 0
+    words = (*REAL, ALONE, "federation.rounds=4", "defence.quarantine=2")
+    run = federate(*words, grid=BirchEvaluatesNever)
+    assert "birch has failed 2 rounds in a row and is asked no more" in flower_log.text
+    assert BirchEvaluatesNever.asked == 2, "in the rounds 0 and 1"
+    assert [run.row(number, "birch").status for number in (1, 2)] == ["merged", "absent"]
+    assert run.row(1, "birch").failed == "no answer within 1 s"
+    assert run.row(4, "ash").status == "merged"
+
+
+def test_of_two_boxes_it_is_said_at_the_start_that_nothing_is_bounded(federate, flower_log):
+    federate("deployment=true", ONE_ROUND)
+    assert "2 clients have no median" in flower_log.text
+
+
+def test_with_two_boxes_numbers_that_no_training_reaches_are_refused_where_they_come_from(federate):
+    def poison(content, layout: Layout):
+        tensors = {s.name: np.full(s.shape, 3e4 if len(s.shape) > 1 else 1e9) for s in layout}
+        tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
+        content[PAYLOAD] = payload_record(encode(tensors, {}, layout=layout))
+
+    words = ("deployment=true", ALONE, "federation.rounds=2", "wire.delta=false")
+    run = federate(*words, app=interfering(after(poison), client="birch"))
+    assert [run.row(number, "ash").status for number in (1, 2)] == ["merged", "merged"]
+    assert "expected none beyond" in run.row(1, "birch").failed
+
+
+def test_who_spoilt_the_model_is_named_where_an_honest_box_fails_by_it(federate, flower_log):
+    def push(content, layout: Layout):
+        by_axes = {True: 0.3, False: 1.0}
+        tensors = {s.name: np.full(s.shape, by_axes[len(s.shape) > 1]) for s in layout}
+        tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
+        content[PAYLOAD] = payload_record(encode(tensors, {}, layout=layout))
+
+    def app(message, context):
+        of_birch = interfering(after(push), client="birch", round=1)
+        of_ash = interfering(after(with_huge_weights), client="ash", round=2)
+        return (of_birch if client_name(context) == "birch" else of_ash)(message, context)
+
+    words = ("deployment=true", ALONE, "federation.rounds=2", "wire.delta=false")
+    run = federate(*words, app=app)
+    assert "birch's update of round 1 was" in flower_log.text
+    assert run.row(2, "ash").failed.startswith("it was sent a model that may be spoilt (birch's")
+
+
+def test_figures_that_a_box_makes_up_are_refused_and_shown_in_printable_words(federate, flower_log):
+    lie = after(saying(**{"seconds.\x1b]0;owned\x07": 1.0}))
+    run = federate(ALONE, ONE_ROUND, app=interfering(lie, client="birch"))
+    assert "'seconds'" in run.row(1, "birch").failed
+    assert "\x1b" not in flower_log.text
+
+
+def raises_escapes(message, context, app):
+    raise RuntimeError("\x1b]0;owned\x07 [red]")
+
+
+def test_a_boxs_words_reach_the_terminal_without_control_characters(federate, flower_log):
+    run = federate(ALONE, ONE_ROUND, app=interfering(raises_escapes, client="birch"))
+    assert run.row(1, "birch").failed == "RuntimeError: ?]0;owned? [red]"
+    assert "\x1b" not in flower_log.text
+
+
+def test_releases_beyond_what_the_server_can_have_asked_for_are_refused(federate):
+    words = ("privacy=local_dp", "method.aggregation_weights=uniform", ALONE, ONE_ROUND)
+    lie = interfering(after(saying(releases=10**12)), client="birch")
+    assert "'releases'" in federate(*words, app=lie).row(1, "birch").failed
+
+
+@pytest.mark.parametrize("delta", ["true", "false"])
+def test_an_update_that_is_sent_again_in_a_later_round_is_refused(delta, federate):
+    kept = []
+
+    def replay(message, context, app):
+        reply = app(message, context)
+        kept.append(reply.content[PAYLOAD])
+        reply.content[PAYLOAD] = kept[0]
+        return reply
+
+    words = (ALONE, "federation.rounds=2", f"wire.delta={delta}")
+    run = federate(*words, app=interfering(replay, client="birch"))
+    assert run.row(1, "birch").status == "merged"
+    row = run.row(2, "birch")
+    assert (row.status, row.weight) == ("failed", 0.0)
+    assert "the update is of round 1, this is round 2" in row.failed
+    assert run.row(2, "ash").status == "merged"
+
+
+def test_an_update_of_another_run_is_refused(federate):
+    def of_another_run(message, context, app):
+        reply = app(message, context)
+        payload = bytes(read_payload(reply.content))[FRONT.size :]
+        reply.content[PAYLOAD] = payload_record(with_front(payload, "another", 1))
+        return reply
+
+    run = federate(ALONE, ONE_ROUND, app=interfering(of_another_run, client="birch"))
+    assert "the update is of the run" in run.row(1, "birch").failed

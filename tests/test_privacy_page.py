@@ -17,6 +17,7 @@ from fedklpr_flwr.model.personal_model import shared_layout
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED
 from fedklpr_flwr.protocol.records import message_bytes, payload_record, read_payload
 from fedklpr_flwr.protocol.redacted_errors import told_of
+from fedklpr_flwr.protocol.update_front import FRONT
 from fedklpr_flwr.wire.payload import carries
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")
@@ -112,7 +113,8 @@ def test_a_reply_is_the_payload_the_listed_scalars_and_nothing_else(
         assert isinstance(reply.content["report"], ConfigRecord)
         payload = read_payload(reply.content)
         assert bool(payload) == (message == "train"), "only an update carries numbers"
-        assert not payload or carries(payload, shared_layout(tiny_settings(*PRUNES)))
+        behind = payload[FRONT.size :]
+        assert not payload or carries(behind, shared_layout(tiny_settings(*PRUNES)))
         told |= set(reply.content["report"])
         assert len(payload) < message_bytes(reply) < len(payload) + HEADERS
     named = {re.sub(r"^seconds\..*", "seconds.*", key) for key in told}
@@ -164,7 +166,11 @@ def test_a_site_that_cannot_write_says_why_and_not_where(tmp_path, sites):
     [
         (WireError("a payload is 3 bytes short"), "WireError: a payload is 3 bytes short"),
         (
-            SettingsError("root=/srv/anna is no folder"),
+            SettingsError("wire.level=hunter2: expected one of fast, tight"),
+            "SettingsError: the settings do not fit this site (wire.level)",
+        ),
+        (
+            SettingsError("{'password': 'hunter2'}: expected a whole number"),
             "SettingsError: the settings do not fit this site",
         ),
         (RuntimeError("/srv/anna/p1.png"), "RuntimeError: its task failed"),
@@ -177,3 +183,42 @@ def test_what_is_about_the_servers_own_words_is_told_where_it_names_no_path(erro
 def test_a_real_site_says_nothing_about_true_persons(replies):
     said = {key for reply in replies["train"] for key in reply.content["report"]}
     assert said & {"cluster_precision", "cluster_recall", "camera_split"} == set()
+
+
+def hello_at(overrides, **node):
+    """A real site's answer to a server that sends overrides."""
+    context = Context(
+        1,
+        2,
+        {"client": "gate", "data": "drawn:street", **node},
+        RecordDict(),
+        {"experiment": "smoke", "overrides": shlex.quote(overrides)},
+    )
+    InProcessGrid(client_app.app, {}, [])
+    return client_app.app(Message(RecordDict(), 2, "query"), context)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "wire.level=${oc.env:FEDKLPR_SECRET,fast}",
+        "+model@seed={folder}",
+        "model={folder}/secret",
+        "hydra.searchpath=[file://{folder}]",
+    ],
+)
+def test_a_server_reads_neither_a_sites_environment_nor_its_files(override, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDKLPR_SECRET", "hunter2")
+    (tmp_path / "secret.yaml").write_text("password: hunter2")
+    reply = hello_at(override.replace("{folder}", str(tmp_path)))
+    assert reply.error.reason.startswith("SettingsError: the settings do not fit this site")
+    assert "hunter2" not in reply.error.reason
+
+
+def test_a_site_says_its_policy_at_hello_and_keeps_to_it():
+    node = {"policy-scores": False, "policy-digits": 3}
+    said = dict(hello_at("seed=1", **node).content["report"])
+    assert said == {"client": "gate", "policy": "no scores, figures of 3 digits"}
+    refused = hello_at("labels.source=identities", **{"policy-identities": False})
+    assert "(labels.source)" in refused.error.reason
+    assert "`policy`" in PAGE

@@ -24,6 +24,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
 from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.update_front import FRONT
 from fedklpr_flwr.wire.codec import decode_dense
 
 STATUSES = {"merged", "failed", "late", "absent"}
@@ -244,7 +245,7 @@ def test_one_client_alone_gets_its_own_model_back(federate):
 
     def keep(message, context, app):
         reply = app(message, context)
-        sent["payload"] = read_payload(reply.content)
+        sent["payload"] = read_payload(reply.content)[FRONT.size :]
         return reply
 
     lossless = ("wire.delta=false", ALONE, ONE_ROUND)

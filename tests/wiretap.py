@@ -6,13 +6,16 @@ from tiny_federation import Finished, client_name, interfering
 
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.update_front import FRONT
 
 TRIO = ("ash", "birch", "cedar")
 PAIR = TRIO[:2]
 
 
 class Wiretap:
-    """Every payload, up and down, by (phase, round, client); give `app` to a federation.
+    """Every payload, up and down, by (phase, round, client), updates without their front.
+
+    Give `app` to a federation.
 
     Args:
         app: what answers behind it; the real ClientApp unless something interferes.
@@ -29,7 +32,8 @@ class Wiretap:
         self.down[key] = read_payload(message.content)
         reply = (self._behind or app)(message, context)
         if not reply.has_error():
-            self.up[key] = read_payload(reply.content)
+            sent = read_payload(reply.content)
+            self.up[key] = sent[FRONT.size :] if key[0] == "train" else sent
         return reply
 
     def updates(self):

@@ -8,6 +8,7 @@ import typer
 from fedklpr_flwr.deploy.check import (
     Finding,
     Kind,
+    certificate_end,
     check_folder,
     check_pictures,
 )
@@ -67,10 +68,15 @@ def renew(folder: Deployment) -> None:
         raise SettingsError(f"{folder} is no folder that fedklpr deploy init wrote")
     found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
     source = (folder / SITES_FILE).read_bytes()
-    before = _site_files(folder)
+    before, until = _site_files(folder), certificate_end(folder / "office" / "server.crt")
     make_folder(found, source, folder, kept=secrets, replace=True)
     names = {site.name for site in found.sites}
     print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")
+    if until is not None:
+        print(
+            f"boxes go on believing the key before until {until:%Y-%m-%d}: if it was stolen, "
+            "fedklpr deploy init --force makes all keys anew"
+        )
     if new := sorted(names - secrets.nodes.keys()):
         print(f"new: {', '.join(new)}: carry their folders, below sites/, to their boxes")
     after = _site_files(folder)

@@ -6,6 +6,7 @@ has one meaning everywhere. Flower's run config carries two strings, `experiment
 
 import dataclasses
 import difflib
+import json
 import math
 import shlex
 import types
@@ -47,14 +48,29 @@ def load_settings(run_config: Mapping[str, Any]) -> Settings:
 
     Args:
         run_config: `experiment` (a name of conf/experiment) and `overrides` (Hydra overrides, one
-            string with shell quoting).
+            string with shell quoting); or `settings`, all of them composed and resolved as JSON,
+            which `fedklpr run --superlink` sends and which then alone counts.
 
     Raises:
         SettingsError: one sentence that names the key, the value and what is allowed.
     """
+    if resolved := str(run_config.get("settings") or ""):
+        return _resolved_settings(resolved)
     experiment = str(run_config.get("experiment") or "drawn")
     overrides = str(run_config.get("overrides") or "")
     return compose_settings(experiment, tuple(shlex.split(overrides)))
+
+
+@lru_cache(maxsize=16)
+def _resolved_settings(text: str) -> Settings:
+    """Checked settings of what `resolved_text` wrote."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"the run's settings are no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError("the run's settings are no group of keys")
+    return settings_from(values)
 
 
 @lru_cache(maxsize=16)

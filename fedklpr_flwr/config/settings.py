@@ -227,6 +227,7 @@ class Federation:
     start_clients: int | None = between(1)
     wait_seconds: float = between(0.0)
     round_seconds: float = between(1.0)
+    evaluate_seconds: float = between(1.0, default=1800.0)
 
 
 @dataclass(frozen=True, kw_only=True)

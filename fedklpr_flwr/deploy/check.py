@@ -72,6 +72,14 @@ def check_folder(folder: Path, now: datetime | None = None) -> list[Finding]:
     return findings
 
 
+def certificate_end(path: Path) -> datetime | None:
+    """Tell until when a certificate holds; None where there is none that can be read."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+
+
 def check_pictures(folder: Path) -> list[Finding]:
     """Look whether the pictures of a site's folder are on this machine.
 
@@ -168,10 +176,13 @@ def _belongs(path: Path, certificate: x509.Certificate, name: str) -> Iterator[F
 
 
 def _modes(path: Path, folder: Path) -> Iterator[Finding]:
-    """A key is its owner's alone, and so is the folder it lies in."""
+    """A key is its owner's alone, and so is the folder it lies in; root's may be its group's."""
     for place, wanted in ((path, 0o600), (path.parent, 0o700)):
-        mode = place.stat().st_mode & 0o777
-        if mode & 0o077:
+        found = place.stat()
+        mode = found.st_mode & 0o777
+        # A service reads what is root's through its own group, and cannot change it.
+        by_group = 0o050 if found.st_uid == 0 and found.st_gid != 0 else 0
+        if mode & 0o077 & ~by_group:
             yield Finding(
                 Kind.FAULT,
                 f"{place} can be opened by others (mode {mode:04o}): chmod {wanted:o} {place}",

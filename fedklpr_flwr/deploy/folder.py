@@ -76,7 +76,7 @@ def make_folder(
     """
     if out.exists() or out.is_symlink():
         _check_replaceable(out, replace)
-    files = _files(sites, source, out.absolute(), kept or Secrets(make_authority(sites.federation)))
+    files = _files(sites, source, kept or Secrets(make_authority(sites.federation)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
@@ -140,7 +140,7 @@ def _check_replaceable(out: Path, replace: bool) -> None:
             )
 
 
-def _files(sites: Sites, source: bytes, out: Path, secrets: Secrets) -> dict[str, _File]:
+def _files(sites: Sites, source: bytes, secrets: Secrets) -> dict[str, _File]:
     nodes = {
         site.name: secrets.nodes.get(site.name) or make_node_key(f"{sites.federation}/{site.name}")
         for site in sites.sites
@@ -150,7 +150,7 @@ def _files(sites: Sites, source: bytes, out: Path, secrets: Secrets) -> dict[str
         SITES_FILE: _File(source, PUBLIC),
         "authority/ca.key": _File(secrets.authority.key, PRIVATE),
         "office/ca.crt": authority,
-        **_office(sites, out, secrets.authority),
+        **_office(sites, secrets.authority),
     }
     for site in sites.sites:
         key, own = nodes[site.name], f"sites/{site.name}"
@@ -162,11 +162,12 @@ def _files(sites: Sites, source: bytes, out: Path, secrets: Secrets) -> dict[str
     return files
 
 
-def _office(sites: Sites, out: Path, authority: Signed) -> dict[str, _File]:
+def _office(sites: Sites, authority: Signed) -> dict[str, _File]:
     server = sites.server
     own = () if server.listen in ("0.0.0.0", "::") else (server.listen,)
     signed = sign_server(authority, sites.federation, (*server.hosts, *own), server.days)
-    connection = scripts.connection(sites, str(out / "office/ca.crt"))
+    # As it will lie: there it is root's, and nobody else could mend the path.
+    connection = scripts.connection(sites, f"{sites.place_of(server)}/ca.crt")
     return {
         "office/server.crt": _File(signed.certificate, PUBLIC),
         "office/server.key": _File(signed.key, PRIVATE),

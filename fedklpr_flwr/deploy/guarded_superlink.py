@@ -3,7 +3,7 @@
 Flower serves three interfaces on one port: Fleet for SuperNodes, which are known by their keys;
 Control, by which apps are started and keys registered; Runtime for the server app. The last two ask
 nobody who they are: whoever reaches the port could run code on the server and on every box. Here
-they answer this machine alone.
+they answer this machine alone, and what a stranger may take of Fleet is limited (request_limits).
 
     python -m fedklpr_flwr.deploy.guarded_superlink ARGUMENTS OF flower-superlink
 """
@@ -11,20 +11,27 @@ they answer this machine alone.
 import ipaddress
 import json
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from functools import partial
 
+import uvicorn
 from flwr.superlink import extensions
 from flwr.superlink.cli import flower_superlink
 from starlette.middleware import Middleware
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Scope]]
-Send = Callable[[Scope], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from fedklpr_flwr.deploy.request_limits import (
+    FOR_BOXES,
+    App,
+    ImpatientProtocol,
+    Receive,
+    RequestLimits,
+    Scope,
+    Send,
+)
 
-FOR_BOXES = "/v1/fleet/"
-"""The paths that other machines may ask for."""
+_UNGUARDED = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
+"""Switches of Flower's that open an interface on a port of its own, past this guard."""
+
+_CONNECTIONS = 1000
 
 _REFUSAL = (
     "This SuperLink answers other machines on its Fleet interface alone: run flwr and fedklpr on "
@@ -80,10 +87,19 @@ def main() -> None:
             "this version of Flower has no place for the guard of its Control interface "
             "(flwr.superlink.extensions.get_middleware): install flwr 1.41"
         )
+    for name in _UNGUARDED:
+        if os.environ.get(name, "").strip():
+            raise SystemExit(
+                f"{name}={os.environ[name]!r:.20} opens a port of Flower's that this guard does "
+                f"not see: start again without it (unset {name})"
+            )
     # uvicorn would believe whoever this names where a request says it comes from.
     os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"
     theirs = extensions.get_middleware
-    extensions.get_middleware = lambda: (Middleware(OfficeOnly), *theirs())
+    guards = Middleware(OfficeOnly), Middleware(RequestLimits)
+    extensions.get_middleware = lambda: (*guards, *theirs())
+    # Flower hands uvicorn neither a protocol nor a limit.
+    uvicorn.run = partial(uvicorn.run, http=ImpatientProtocol, limit_concurrency=_CONNECTIONS)
     flower_superlink()
 
 

@@ -70,8 +70,11 @@ exit 1
 
 _SERVICE = """\
 # As root, on its own machine, with this folder at {place}:
-#   useradd --system --no-create-home {user}; chown -R {user}: {place}
-{made}#   systemctl enable --now {place}/{unit}
+#   useradd --system --no-create-home {user}
+#   chown -R root:{user} {place}; chmod -R u=rwX,g=rX,o= {place}
+{made}#   install -o root -m 644 {place}/{unit} /etc/systemd/system/
+#   systemctl daemon-reload; systemctl enable --now {unit}
+# The copy and the folder are root's: the user {user} changes neither what is started nor as whom.
 [Unit]
 Description=FedKLPR {what} of {federation}
 Wants=network-online.target
@@ -87,11 +90,46 @@ ExecStart={place}/start.sh
 RestartSec=20
 TimeoutStartSec=180
 TimeoutStopSec=30
-NoNewPrivileges=yes
 {state}
+{hardening}
 [Install]
 WantedBy=multi-user.target
 """
+
+_HARDENING = """\
+# It runs code of the network's: it writes its own folder, reads its pictures, and no more.
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={work}
+{pictures}ProtectHome={home}
+PrivateTmp=yes
+{devices}PrivateUsers=yes
+ProtectHostname=yes
+ProtectClock=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectProc=invisible
+CapabilityBoundingSet=
+AmbientCapabilities=
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RemoveIPC=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+# Looks for a processor's features and pins threads to cores; torch and its OpenMP do both.
+SystemCallFilter=sched_setaffinity sched_setscheduler set_mempolicy mbind setpriority ioprio_set
+SystemCallErrorNumber=EPERM
+MemoryMax={memory}
+TasksMax=4096
+"""
+# MemoryDenyWriteExecute is left out: torch's and numba's compiled loops write code and run it.
 
 _STATE = "/var/lib/"
 _STATE_LINES = "StateDirectory={}\nStateDirectoryMode=0700\n"
@@ -138,7 +176,14 @@ def node_config(sites: Sites, site: SitePlace) -> str:
     """What the client app of one box is told: who it is, and where its pictures lie."""
     said = {"client": site.name, "data": site.data, "root": site.root}
     said["state-dir"] = f"{sites.work_of(site)}/memory"
-    return "".join(f"{key} = {toml_text(value)}\n" for key, value in said.items() if value)
+    lines = [f"{key} = {toml_text(value)}" for key, value in said.items() if value]
+    if not site.policy.identities:
+        lines.append("policy-identities = false")
+    if not site.policy.scores:
+        lines.append("policy-scores = false")
+    if site.policy.digits is not None:
+        lines.append(f"policy-digits = {site.policy.digits}")
+    return "\n".join(lines) + "\n"
 
 
 def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:
@@ -163,7 +208,34 @@ def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
         else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
         state=_STATE_LINES.format(work.removeprefix(_STATE)) if by_systemd else "",
         made="" if by_systemd else f"#   install -d -m 700 -o {part.user} {work}\n",
+        hardening=_hardening(part, work),
     )
+
+
+def _hardening(part: ServerPlace | SitePlace, work: str) -> str:
+    """What a service may not do; a folder of people's homes that it needs is left readable."""
+    needed, pictures, devices = [work, part.venv], "", "PrivateDevices=yes\n"
+    if isinstance(part, SitePlace):
+        needed += [path for path in (part.root, part.cache) if path]
+        if part.root:
+            pictures = f'ReadOnlyPaths="-{_escaped(part.root)}"\n'
+        if part.cache:
+            pictures += f"ReadWritePaths={part.cache}\n"
+        if part.gpu:
+            devices = ""  # a GPU's files in /dev must be there
+    at_home = any(path.startswith(("/home/", "/root/", "/run/user/")) for path in needed)
+    return _HARDENING.format(
+        work=work,
+        pictures=pictures,
+        devices=devices,
+        home="read-only" if at_home else "yes",
+        memory=part.memory,
+    )
+
+
+def _escaped(path: str) -> str:
+    """A path within double quotes, as systemd reads it."""
+    return path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
 
 
 def _begin(what: str, sites: Sites, part: ServerPlace | SitePlace) -> str:

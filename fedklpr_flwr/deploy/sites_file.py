@@ -20,6 +20,7 @@ from fedklpr_flwr.errors import DataError, SettingsError
 _FEDERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _PLACE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9.@+_-]+)+")
+_MEMORY = re.compile(r"[1-9][0-9]{0,12}[KMGT%]?|infinity")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _TAKEN = ("default",)
 
@@ -36,6 +37,7 @@ class ServerPlace:
         work: what it writes.
         venv: the Python environment that fedklpr is installed in.
         user: whom its service runs as.
+        memory: the most its service may use, as systemd reads it.
         days: how long its certificate holds.
     """
 
@@ -46,7 +48,23 @@ class ServerPlace:
     work: str | None = None
     venv: str = "/opt/fedklpr/.venv"
     user: str = "fedklpr"
-    days: int = between(1, 3650, default=825)
+    memory: str = "75%"
+    days: int = between(1, 3650, default=180)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyPlace:
+    """What a box's owner holds back, see client/site_policy.py.
+
+    Attributes:
+        identities: whether it trains with its folders' names of persons.
+        scores: whether it tells accuracies.
+        digits: significant digits of its figures; None = all.
+    """
+
+    identities: bool = True
+    scores: bool = True
+    digits: int | None = between(1, 15, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +81,9 @@ class SitePlace:
         cache: its decoded pictures alone.
         venv: the Python environment that fedklpr is installed in.
         user: whom its service runs as.
+        memory: the most its service may use, as systemd reads it.
+        gpu: whether its service sees the machine's devices.
+        policy: what it holds back.
     """
 
     name: str
@@ -74,6 +95,9 @@ class SitePlace:
     cache: str | None = None
     venv: str = "/opt/fedklpr/.venv"
     user: str = "fedklpr"
+    memory: str = "75%"
+    gpu: bool = False
+    policy: PolicyPlace = PolicyPlace()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,5 +252,10 @@ def _check_places(owner: str, part: ServerPlace | SitePlace) -> None:
                 f"{owner}: {key}={value!r:.200}: expected an absolute path of letters, digits, "
                 "'.', '_', '-', '@' and '+', without '..' and without '/' at its end"
             )
+    if not _MEMORY.fullmatch(part.memory):
+        raise SettingsError(
+            f"{owner}: memory={part.memory!r:.100}: expected a share of the machine's or a size as "
+            "systemd has it: 75%, 6G, infinity"
+        )
     if not _USER.fullmatch(part.user):
         raise SettingsError(f"{owner}: user={part.user!r:.100}: expected a name of a Linux user")

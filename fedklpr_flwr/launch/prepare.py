@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.run_config import resolved_text
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import override, resume_word, split_arguments
@@ -86,6 +87,8 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
         commits = _commits(folder, resumed=settings.resume is not None)
         kept = {**run_config, "commits": commits, **({} if simulated else {_REAL: True})}
+        if not simulated:  # real sites compose nothing: they are sent what it comes to
+            run_config["settings"] = resolved_text(settings)
         write_atomically(folder / RUN_CONFIG, json.dumps(kept, indent=1).encode())
     except BaseException:
         lock.close()

@@ -4,6 +4,7 @@ An error's text may name a picture's file, and files may be named after people.
 """
 
 import os
+import re
 from collections.abc import Iterator
 
 from fedklpr_flwr.errors import (
@@ -15,8 +16,12 @@ from fedklpr_flwr.errors import (
     WireError,
 )
 
-_OF_THE_SERVER = (SettingsError, WireError, MergeError)
-"""Errors about what the server sent or set: it may read what it wrote, where no path is in it."""
+_OF_THE_SERVER = (WireError, MergeError)
+"""Errors about what the server sent: it may read what it wrote, where no path is in it."""
+
+_KEY = re.compile(r"([a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}){0,2})=")
+"""How an error about a setting begins. Its key is told, never its value: composed on this machine
+it could be anything that lies on it."""
 
 _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (DataError, "its pictures cannot be used"),
@@ -42,6 +47,8 @@ def told_of(error: BaseException) -> str:
     if not isinstance(error, _OF_THE_SERVER) or "/" in said or "\\" in said:
         fitting = (words for kind, words in _SENTENCES if isinstance(error, kind))
         said = next(fitting, "its task failed") + "".join(_system_words(error))
+        key = _KEY.match(str(error)) if isinstance(error, SettingsError) else None
+        said += f" ({key[1]})" if key else ""
     return f"{type(error).__name__}: {said}; its own log says more"
 
 

@@ -1,5 +1,6 @@
 """ClientUpdate: what a client says in a round, and nothing of what it keeps at home."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -8,6 +9,12 @@ from torch import Tensor
 
 from fedklpr_flwr.errors import MergeError
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED, Figure
+
+_LONGEST_PHASE = 1e7
+"""Seconds: a phase of four months."""
+
+_MOST_PHASES = 32
+_PHASE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +139,26 @@ def read_scores(
     }
 
 
-def read_count(values: Mapping[str, Any], name: str) -> int:
+def read_count(values: Mapping[str, Any], name: str, most: float = LARGEST) -> int:
     """Reads a whole number that came over the network; 0 where it is not said.
 
     Raises:
-        MergeError: it is not a whole number >= 0.
+        MergeError: it is not a whole number from 0 to `most`.
     """
-    return int(_checked(FIGURES[name], values.get(name, 0)))
+    value = int(_checked(FIGURES[name], values.get(name, 0)))
+    return int(_number(name, value, 0, most))
+
+
+def _phases(seconds: Mapping[str, Any]) -> dict[str, float]:
+    """Wall seconds by phase, few and with names that any terminal and page may show."""
+    unfit = [name for name in seconds if not _PHASE.fullmatch(str(name))]
+    if unfit or len(seconds) > _MOST_PHASES:
+        found = repr(unfit[0])[:100] if unfit else f"{len(seconds)} of them"
+        raise MergeError(
+            f"a report's field 'seconds' must name at most {_MOST_PHASES} phases, each by 1 to 32 "
+            f"small letters, digits and '_', it has {found}: it is left out"
+        )
+    return {str(name): _number(str(name), of, 0, _LONGEST_PHASE) for name, of in seconds.items()}
 
 
 def _checked(figure: Figure, value: Any) -> Any:
@@ -147,14 +167,14 @@ def _checked(figure: Figure, value: Any) -> Any:
         case "number":
             return float(_number(figure.name, value, figure.low, figure.high))
         case "count":
-            if isinstance(_number(figure.name, value, 0), int):
+            if isinstance(_number(figure.name, value, 0, figure.high), int):
                 return value
         case "truth" if isinstance(value, bool):
             return value
         case "word" if value in CRR_WORDS:
             return value
         case "seconds" if isinstance(value, Mapping):
-            return {str(phase): _number(phase, spent, figure.low) for phase, spent in value.items()}
+            return _phases(value)
     wanted = f"one of {CRR_WORDS}" if figure.kind == "word" else WANTED[figure.kind]
     raise MergeError(
         f"a client's report must have {wanted} in {figure.name!r}, it has "

@@ -21,6 +21,7 @@ _NOT_THE_METHODS = (
     "data.cache",
     "federation.wait_seconds",
     "federation.round_seconds",
+    "federation.evaluate_seconds",
 )
 _WORTH_A_NOTE = (
     "experiment_name",

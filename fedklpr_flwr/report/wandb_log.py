@@ -39,8 +39,18 @@ class WandbLog:
                 resume="allow",
                 dir=str(folder),
                 mode="online" if mode == "online" and wandb.login(prompt=False) else "offline",
-                config=dict(config),
-                settings=wandb.Settings(console="off", silent=True),
+                config=without_places(config),
+                settings=wandb.Settings(
+                    console="off",
+                    silent=True,
+                    # Who runs it, where, by which command and from which checkout is not W&B's.
+                    host="withheld",
+                    disable_git=True,
+                    disable_code=True,
+                    x_disable_meta=True,
+                    x_disable_machine_info=True,
+                    x_disable_stats=True,
+                ),
             )
         except Exception as error:
             self._give_up(error)
@@ -66,6 +76,13 @@ class WandbLog:
     def _give_up(self, error: Exception) -> None:
         self._run = None
         logging.getLogger("flwr").warning("W&B is left alone from now on: %s", error)
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave the folders of this machine out of a run's settings."""
+    kept = {key: value for key, value in config.items() if key not in ("run", "resume")}
+    data = {key: of for key, of in kept.get("data", {}).items() if key not in ("root", "cache")}
+    return {**kept, "data": data}
 
 
 def curves(rows: Sequence[Row]) -> dict[str, float]:

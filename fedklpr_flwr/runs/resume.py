@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "federation.start_clients",
     "federation.wait_seconds",
     "federation.round_seconds",
+    "federation.evaluate_seconds",
     "report",
     "run",
     "resume",

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.protocol.update_codec import Arrays, refuse_too_long
+from fedklpr_flwr.protocol.update_front import without_front
 from fedklpr_flwr.runs.run_folder import RunFolder
 from fedklpr_flwr.server.inspection import Inspection, inspect_update
 from fedklpr_flwr.server.robust.update_sketch import Change
@@ -29,35 +30,38 @@ class SpooledUpdate:
 
 
 def spool_update(
-    content: bytes | memoryview,
+    content: memoryview,
     folder: RunFolder,
     round_number: int,
     client: str,
     *,
     layout: Layout,
     known_masks: Masks,
+    run: str,
     sent: Arrays,
     settings: Settings,
 ) -> SpooledUpdate:
     """Keep an update, and check all of it, before it may be merged.
 
     Args:
-        content: the payload as it came.
+        content: the payload as it came, behind its front.
         folder: the run's.
         round_number: the open round.
         client: who sent it.
         layout: the tensors that travel.
         known_masks: the masks it builds on.
+        run: the run's key.
         sent: the model that went down before it.
         settings: the run's settings.
 
     Raises:
-        WireError: it may not be merged, see `inspect_update`.
+        WireError: it is of another run or round, or may not be merged, see `inspect_update`.
         RunError: the server's disk is full.
     """
-    refuse_too_long(content, layout)
+    payload = without_front(content, run, round_number)
+    refuse_too_long(payload, layout)
     path = folder.payload_file(round_number, client)
-    write_atomically(path, content)
+    write_atomically(path, payload)
     found = inspect_update(path, layout, known_masks, sent, settings)
     write_atomically(folder.next_mask_file(client), masks_to_bytes(found.masks))
     change = found.change and found.change.spool(path.with_suffix(".change"))

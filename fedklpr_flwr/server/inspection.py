@@ -34,6 +34,15 @@ LARGEST_WEIGHT = 3e4
 LARGEST_OTHER = 1e9
 """No bias or batch-norm statistic is: its square, and any mean, is far from float32's end."""
 
+_FARTHEST = 10.0
+"""Times the length of the model's own weights that no round moves them, where updates are bounded:
+the only bound on a length that needs no median, so the only one of two clients."""
+
+_GROWTH_WEIGHT, _GROWTH_OTHER = 1e2, 1e4
+"""Times the largest number of a tensor as it was sent, or 1 where that is less, that no round of
+training reaches. Adam moves a weight by its learning rate a step; a variance that begins at 1 may
+find thousands in its pictures. ImageNet's MobileNetV2 has weights up to 4.9, others up to 77."""
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -80,6 +89,7 @@ def inspect_update(
     squares = [0.0, 0.0]
     for spec, look in zip(layout, looks, strict=True):
         squares[len(spec.shape) < 2] += look.apart
+    _check_distance(squares[0], sum(look.own for look in looks))
     changes = [look.change for look in looks if look.change is not None]
     return Inspection(
         masks,
@@ -99,6 +109,7 @@ class _Look(NamedTuple):
     kept: int
     bound: float
     apart: float
+    own: float
     change: SampledChange | None
 
 
@@ -110,8 +121,8 @@ def _inspect_tensor(
     spec: TensorSpec,
 ) -> _Look:
     (_, mask, values), symbols = payload.tensor_and_symbols(spec.name)
-    _check_size(values, spec)
     before, change, whole = sent[spec.name], None, mask
+    _check_size(values, spec, before)
     if spec.name in places:
         change = sampled_change(places[spec.name], values, mask, before)
     if mask is None and spec.prunable:
@@ -123,13 +134,36 @@ def _inspect_tensor(
         if payload.is_change
         else bound_bytes(values, spec.size, mask is not None),
         squared_distance(values, mask, before) if is_measured else 0.0,
+        _squared_length(before) if is_measured and len(spec.shape) >= 2 else 0.0,
         change,
     )
 
 
-def _check_size(values: np.ndarray, spec: TensorSpec) -> None:
+def _squared_length(values: np.ndarray) -> float:
+    flat = values.reshape(-1).astype(np.float64)
+    return float(flat @ flat)
+
+
+def _check_distance(apart: float, own: float) -> None:
+    """Refuse weights that lie farther from the model than any training takes them.
+
+    Args:
+        apart: |theta_k - sent|^2 of the weights; 0 where it was not measured.
+        own: |sent|^2 of the same.
+    """
+    if apart > _FARTHEST**2 * own:
+        raise WireError(
+            f"length of the weights' change: expected at most {_FARTHEST:g} times the model's own "
+            f"{own**0.5:.3g}, got {apart**0.5:.3g}; the update is damaged, or its training went "
+            "astray"
+        )
+
+
+def _check_size(values: np.ndarray, spec: TensorSpec, sent: np.ndarray) -> None:
     """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
-    largest = LARGEST_WEIGHT if len(spec.shape) >= 2 else LARGEST_OTHER
+    is_weight = len(spec.shape) >= 2
+    growth, most = (_GROWTH_WEIGHT, LARGEST_WEIGHT) if is_weight else (_GROWTH_OTHER, LARGEST_OTHER)
+    largest = min(most, growth * max(1.0, float(np.abs(sent).max(initial=0.0))))
     found = float(np.abs(values).max(initial=0.0))
     if found > largest:
         raise WireError(

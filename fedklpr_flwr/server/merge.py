@@ -129,5 +129,4 @@ def hand_down(
     before, state.tensors = dict(state.tensors), {}
     state.tensors = with_debt(merged, before, sent)
     del before
-    down = change_downlink(state.tensors, sent, layout, settings, state.round)
-    state.change, state.sent = down
+    state.change, state.sent = change_downlink(state.tensors, sent, layout, settings, state.round)

@@ -1,9 +1,9 @@
 """Send messages to clients by name, and yield the answers as they arrive."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from logging import WARNING
+from logging import INFO, WARNING
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common.logger import log
@@ -13,6 +13,7 @@ from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
+from fedklpr_flwr.wording import printable
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _answer(client: str, left: float, reply: Message) -> Answer:
 def _last_line(reason: str) -> str:
     """The line of a traceback that says what happened."""
     lines = [line.strip() for line in reason.strip().splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "unknown error"
+    return printable(lines[-1][:500]) if lines else "unknown error"
 
 
 @dataclass
@@ -121,10 +122,12 @@ class Roster:
 
         A node without a client (more nodes than sites in a simulation) answers with an empty name
         and is left alone. One whose answer is no name is logged, and asked again the next time.
-        Where two nodes claim one name the later one has it, a box that was restarted, and that is
-        logged too.
+        A node speaks for the name that its key was registered under, where it was registered under
+        one, and nobody else does. Where two nodes that were not claim one name the later one has
+        it, a box that was restarted, and that is logged too.
         """
-        present = set(grid.get_node_ids())
+        registered = {node.node_id: node.name for node in grid.get_nodes()}
+        present = set(registered)
         self.asked = {node: name for node, name in self.asked.items() if node in present}
         self.faults = {node: why for node, why in self.faults.items() if node in present}
         hello = [
@@ -134,7 +137,10 @@ class Roster:
         for answer in exchange(grid, hello, deadline_seconds):
             node = int(answer.client)
             try:
-                self._enter(node, _name_in(answer))
+                name = _name_in(answer)
+                _check_registered(node, name, registered)
+                self._enter(node, name)
+                _say_policy(name, answer)
             except FedKlprError as error:
                 self._fault(node, str(error)[:500])
         self.nodes = {name: node for node, name in self.asked.items() if name}
@@ -155,7 +161,7 @@ class Roster:
     def _fault(self, node: int, why: str) -> None:
         """Say, once, why a node speaks for nobody."""
         if self.faults.get(node) != why:
-            log(WARNING, "node %d did not say which client it is: %s", node, why)
+            log(WARNING, "node %d speaks for nobody: %s", node, why)
         self.faults[node] = why
 
     def wait_for(
@@ -204,6 +210,30 @@ def _name_in(answer: Answer) -> str:
     if name != "" and not is_client_name(name):
         raise WireError(f"it gives the name {name!r:.100}, a client's name has {CLIENT_NAME_RULE}")
     return str(name)
+
+
+def _check_registered(node: int, name: str, registered: Mapping[int, str]) -> None:
+    """Refuse a name that is another's.
+
+    Raises:
+        RunError: this node's key was registered under another name, or the name is that of a key
+            that is not this node's.
+    """
+    own = registered[node]
+    if name and own and own != name:
+        raise RunError(
+            f"its key was registered as {own!r:.100} and it says it is {name}: refused; look at "
+            f"the node.toml of {own!r:.100}, or at who has its key"
+        )
+    if name and not own and name in registered.values():
+        raise RunError(f"it says it is {name}, which is registered with another key: refused")
+
+
+def _say_policy(name: str, answer: Answer) -> None:
+    """Log what a site's owner holds back, as it says once."""
+    said = read_report(answer.reply.content).get("policy") if answer.reply else None
+    if isinstance(said, str):
+        log(INFO, "%s has a policy of its own: %s", name, printable(said[:200]))
 
 
 def _hello(run: str) -> RecordDict:

@@ -20,7 +20,6 @@ from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_repo
 from fedklpr_flwr.protocol.report import TrainingReport, read_count, read_scores
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
-    Arrays,
     dense_bytes,
 )
 from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
@@ -44,6 +43,8 @@ class OpenRound:
         layout: the tensors that travel in this round.
         folder: where replies wait for the merge.
         rows: rows so far, where the round was merged before the server was stopped.
+        spoilt: who may have spoilt the model that this round begins with, in words; empty = nobody.
+            After `merge` it is told of the model that was made.
     """
 
     def __init__(
@@ -53,8 +54,11 @@ class OpenRound:
         layout: Layout,
         folder: RunFolder,
         rows: list[dict[str, Any]] | None = None,
+        *,
+        spoilt: str = "",
     ) -> None:
         self.number = number
+        self.spoilt = spoilt
         self.arrivals: dict[str, Arrival] = {}
         self.scored: set[str] = set()
         self._settings, self._layout, self._folder = settings, layout, folder
@@ -63,6 +67,8 @@ class OpenRound:
         self._hashes: dict[str, str] = {}
         self._releases: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
+        # Each round asks twice at most; a client may have counted rounds that the server lost.
+        self._most_releases = 2 * max(number, settings.federation.rounds)
 
     def row(self, client: str) -> Row:
         """The client's line of this round."""
@@ -117,7 +123,10 @@ class OpenRound:
             use(answer.client, answer.reply, said)
             if said.get("seconds") and answer.seconds is not None and self._settings.deployment:
                 row.seconds["send"] = max(0.0, answer.seconds - sum(row.seconds.values()))
-        except (WireError, MergeError) as error:
+        except WireError as error:
+            # A client that trains a spoilt model is not to blame for what comes out.
+            self.fail(answer.client, f"{self.spoilt}{error}")
+        except MergeError as error:
             self.fail(answer.client, str(error))
         return False
 
@@ -139,7 +148,7 @@ class OpenRound:
         return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
 
     def update_taker(
-        self, masks_of: Callable[[str], Masks], sent: Arrays
+        self, masks_of: Callable[[str], Masks], state: ServerState
     ) -> Callable[[str, Message, dict[str, Any]], None]:
         """A `use` for `take`: spool one update, and check all of it before it may be merged."""
 
@@ -147,7 +156,7 @@ class OpenRound:
             row, payload = self.row(client), read_payload(reply.content)
             row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
             report = TrainingReport.from_dict(said)
-            releases = read_count(said, "releases")
+            releases = read_count(said, "releases", self._most_releases)
             known = masks_of(client)
             spooled = spool_update(
                 payload,
@@ -156,7 +165,8 @@ class OpenRound:
                 client,
                 layout=self._layout,
                 known_masks=known,
-                sent=sent,
+                run=state.run,
+                sent=state.sent,
                 settings=self._settings,
             )
             found = spooled.found
@@ -237,6 +247,7 @@ class OpenRound:
                 compared=compared.rounds if compared else 0,
                 releases=max(state.clients[client].releases, self._releases[client]),
             )
+        self._note_furthest(notes.furthest)
         for known in state.clients.values():
             # What it was sent last a change may build on.
             known.holds = known.delivered
@@ -246,6 +257,19 @@ class OpenRound:
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
+
+    def _note_furthest(self, found: tuple[str, float] | None) -> None:
+        """Name whose update is so much longer than all others' that it may have spoilt the model.
+
+        Two updates have no median to be bounded by: it is merged, and the next to fail would be
+        the honest one that goes on from it.
+        """
+        if found is not None:
+            told = f"{found[0]}'s update of round {self.number} was {found[1]:.3g} times as long"
+            log(WARNING, "%s as anybody else's: what goes wrong from here may begin there", told)
+            self.spoilt = f"it was sent a model that may be spoilt ({told} as others'); "
+        elif len(self.arrivals) > 1:
+            self.spoilt = ""
 
     def close(self, known: Mapping[str, ClientState]) -> list[Row]:
         """The round's finished rows, its own line last."""

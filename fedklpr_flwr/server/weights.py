@@ -27,7 +27,14 @@ from fedklpr_flwr.server.robust.direction_trust import (
     trust,
     typical_cosine,
 )
-from fedklpr_flwr.server.robust.norm_bound import Lengths, bounded, damaged, norm_bound, shortening
+from fedklpr_flwr.server.robust.norm_bound import (
+    Lengths,
+    bounded,
+    damaged,
+    furthest,
+    norm_bound,
+    shortening,
+)
 from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share, compares_directions
 from fedklpr_flwr.wire.layout import Layout
 
@@ -43,6 +50,7 @@ class MergeNotes:
         shortened: the factors of updates that stood out, see defence.py; empty for all others.
         trust: by client, see alignment.py; empty where it is not asked.
         agreements: of those that were compared; likewise.
+        furthest: whose update nothing bounds though it stands out, and how many times.
     """
 
     klaw: Mapping[str, float]
@@ -51,6 +59,7 @@ class MergeNotes:
     shortened: Mapping[str, Lengths] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
     agreements: Mapping[str, Agreement] = field(default_factory=dict)
+    furthest: tuple[str, float] | None = None
 
     @property
     def left_out(self) -> set[str]:
@@ -92,6 +101,8 @@ class Asked:
         klaw: float64, the shares by divergence.
         praw: float64, the shares by pruning.
         settings: the run's settings.
+        held_back: bounds a figure (K,) that each client reports of itself, where
+            `defence.norm_bound` asks for it.
     """
 
     reports: Sequence[TrainingReport]
@@ -99,6 +110,7 @@ class Asked:
     klaw: Weights
     praw: Weights
     settings: Settings
+    held_back: Callable[[Sequence[float]], np.ndarray]
 
 
 def _klpwa(asked: Asked) -> Weights:
@@ -106,11 +118,12 @@ def _klpwa(asked: Asked) -> Weights:
 
 
 def _data_size(asked: Asked) -> Weights:
-    return data_size_weights([report.examples for report in asked.reports], active=asked.active)
+    counted = asked.held_back([report.examples for report in asked.reports])
+    return data_size_weights(counted, active=asked.active)
 
 
 def _cosine_distance(asked: Asked) -> Weights:
-    moved = [report.cosine_distance for report in asked.reports]
+    moved = asked.held_back([report.cosine_distance for report in asked.reports])
     return cosine_weights(moved, active=asked.active)
 
 
@@ -158,6 +171,7 @@ def weigh_round(
         shortened=shortened,
         trust=trusted,
         agreements=agreements,
+        furthest=furthest({c: of for c, of in lengths.items() if c not in shortened}),
     )
 
 
@@ -177,14 +191,19 @@ def weigh(
     """
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
-    klaw = _klaw(clients, reports, settings, stands_out, agreements or {}, active)
+
+    def held_back(figures: Sequence[float]) -> np.ndarray:
+        shortened = [client in stands_out for client in clients]
+        return bounded(figures, active, norm_bound(settings), shortened)
+
+    klaw = _klaw(clients, reports, settings, held_back, agreements or {}, active)
     praw = pruning_weights(
         [report.pruned for report in reports],
         settings.praw.formula,
         prunable=max(prunable, 1),
         active=active,
     )
-    asked = Asked(reports, active, klaw, praw, settings)
+    asked = Asked(reports, active, klaw, praw, settings, held_back)
     weight = AGGREGATION_WEIGHTS[settings.method.aggregation_weights](asked)
     if factors:
         weight = weight * np.array([factors.get(client, 1.0) for client in clients])
@@ -205,7 +224,7 @@ def _klaw(
     clients: Sequence[str],
     reports: Sequence[TrainingReport],
     settings: Settings,
-    stands_out: Collection[str],
+    held_back: Callable[[Sequence[float]], np.ndarray],
     agreements: Mapping[str, Agreement],
     active: np.ndarray,
 ) -> Weights:
@@ -216,10 +235,8 @@ def _klaw(
         klaw = agreement_weights(cosines, typical_cosine(agreements), active=active)
     else:
         said = [r.divergence / (max(r.steps, 1) if chosen.per_step else 1) for r in reports]
-        marks = [client in stands_out for client in clients]
-        calm = bounded(said, active, norm_bound(settings), marks)
-        klaw = divergence_weights(calm, chosen.direction, active=active)
-    trained = [report.trained for report in reports]
+        klaw = divergence_weights(held_back(said), chosen.direction, active=active)
+    trained = held_back([report.trained for report in reports])
     if chosen.data_power:
         klaw = scaled_by_data(klaw, trained, chosen.data_power)
     if chosen.bound is not None:

@@ -20,6 +20,7 @@ from flwr.cli.supernode.register import try_load_public_key
 from flwr.common.config import parse_config_args
 from typer.testing import CliRunner
 
+from fedklpr_flwr.client.site_policy import SitePolicy
 from fedklpr_flwr.client_app import identify
 from fedklpr_flwr.commands.__main__ import cli
 from fedklpr_flwr.config.compose import compose_settings
@@ -149,7 +150,7 @@ def test_where_systemd_makes_no_folder_to_work_in_the_service_says_how(tmp_path)
     assert "StateDirectory=fedklpr/harbour/gate-3\n" in gate
     assert "install -d" not in gate
     assert "StateDirectory" not in hall
-    assert "#   install -d -m 700 -o fedklpr /data/hall\n#   systemctl enable" in hall
+    assert "#   install -d -m 700 -o fedklpr /data/hall\n#   install -o root" in hall
 
 
 def test_services_of_two_federations_on_one_machine_have_names_of_their_own(tmp_path):
@@ -170,6 +171,84 @@ def test_services_never_give_up_and_retry_within_a_crashed_boxs_minute(made):
         assert {"Restart=always", "RestartSec=20", "StartLimitIntervalSec=0"} <= {*lines}
         service = lines.index("[Service]")
         assert lines.index("StartLimitIntervalSec=0") < service < lines.index("RestartSec=20")
+
+
+def test_whoever_a_service_runs_as_owns_neither_its_unit_nor_its_folder(made):
+    for path in made.rglob("*.service"):
+        commands = [line for line in path.read_text().splitlines() if line.startswith("#   ")]
+        (owner,) = [line for line in commands if "chown" in line]
+        assert "chown -R root:fedklpr /etc/fedklpr/harbour/" in owner
+        assert "chmod -R u=rwX,g=rX,o=" in owner
+        assert any("install -o root -m 644 /etc/fedklpr/harbour/" in line for line in commands)
+        (enabled,) = [line for line in commands if "enable" in line]
+        assert enabled.endswith(f"enable --now {path.name}"), "a path would only be linked"
+
+
+HARDENED = {
+    *("NoNewPrivileges=yes", "UMask=0077", "ProtectSystem=strict", "ProtectHome=yes"),
+    *("PrivateTmp=yes", "PrivateUsers=yes", "CapabilityBoundingSet=", "AmbientCapabilities="),
+    *("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "RestrictNamespaces=yes"),
+    *("RestrictSUIDSGID=yes", "SystemCallFilter=@system-service", "MemoryMax=75%"),
+    *("SystemCallArchitectures=native", "ProtectProc=invisible", "LockPersonality=yes"),
+}
+
+
+def test_a_service_writes_its_own_folder_reads_its_pictures_and_no_more(tmp_path):
+    text = TWO.replace("port: 9095", "gpu: true, memory: 6G, cache: /home/anna/cache")
+    (tmp_path / "SITES.yaml").write_text(text)
+    deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
+    units = {p.name: set(p.read_text().splitlines()) for p in tmp_path.rglob("*.service")}
+    office, gate = (
+        units["fedklpr-harbour-superlink.service"],
+        units["fedklpr-harbour.gate-3.service"],
+    )
+    hall = units["fedklpr-harbour.hall.service"]
+    assert HARDENED | {"PrivateDevices=yes"} <= office
+    assert HARDENED | {"PrivateDevices=yes", 'ReadOnlyPaths="-/srv/gate 3"'} <= gate
+    assert "ReadWritePaths=/var/lib/fedklpr/harbour/gate-3" in gate
+    assert {"MemoryMax=6G", "ProtectHome=read-only", "ReadWritePaths=/home/anna/cache"} <= hall
+    assert "PrivateDevices=yes" not in hall
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_calls_no_service_exposed(made):
+    for path in made.rglob("*.service"):
+        command = ["systemd-analyze", "security", "--offline=true", "--no-pager", path]
+        done = subprocess.run(command, capture_output=True, text=True)
+        found = re.search(r"exposure level for .*?: ([0-9.]+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        assert float(found[1]) <= 3.5
+
+
+def test_keys_that_are_roots_may_be_read_by_their_own_group_and_nobody_else(made, tmp_path):
+    site = made / "sites" / "gate-3"
+    if os.getuid() != 0:
+        pytest.skip("only root gives a file to a group")
+    for path in (site, site / "supernode.key"):
+        os.chown(path, 0, 65534)
+        path.chmod(0o750 if path.is_dir() else 0o640)
+    kinds = [finding.kind for finding in check_folder(site)]
+    assert Kind.FAULT not in kinds
+    (site / "supernode.key").chmod(0o644)
+    assert Kind.FAULT in [finding.kind for finding in check_folder(site)]
+
+
+def test_what_a_box_holds_back_stands_in_its_node_toml(tmp_path):
+    policy = "policy: {scores: false, digits: 3, identities: false}"
+    (tmp_path / "SITES.yaml").write_text(TWO.replace("port: 9095", policy))
+    deploy("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out")
+    config = parse_config_args([str(tmp_path / "out/sites/hall/node.toml")])
+    told = SitePolicy(identities=False, scores=False, digits=3)
+    assert SitePolicy.of_node(config) == told
+    silent = parse_config_args([str(tmp_path / "out/sites/gate-3/node.toml")])
+    assert SitePolicy.of_node(silent) == SitePolicy()
+
+
+def test_renewing_says_until_when_the_key_before_is_believed(made):
+    said = deploy("renew", made).output
+    assert re.search(
+        r"go on believing the key before until \d{4}-\d\d-\d\d: if it was stolen", said
+    )
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
@@ -387,7 +466,7 @@ def faults(folder, now=None):
 def test_a_fresh_deployment_has_no_fault(made):
     done = deploy("check", made)
     assert done.exit_code == 0
-    assert "office/server.crt holds for 824 days" in done.stdout
+    assert "office/server.crt holds for 179 days" in done.stdout
     for folder in ("office", "sites/gate-3", "sites/hall"):
         assert deploy("check", made / folder).exit_code == 0
 
@@ -396,9 +475,9 @@ def test_a_fresh_deployment_has_no_fault(made):
     ("days", "kind", "told"),
     [
         (-2, Kind.FAULT, "set its clock"),
-        (794, Kind.GOOD, "holds for 30 days"),
-        (796, Kind.SOON, "expires in 28 days"),
-        (826, Kind.FAULT, "expired on"),
+        (149, Kind.GOOD, "holds for 30 days"),
+        (151, Kind.SOON, "expires in 28 days"),
+        (181, Kind.FAULT, "expired on"),
     ],
 )
 def test_a_certificate_is_judged_by_its_days(days, kind, told, made):

@@ -1,13 +1,18 @@
 """Claims about the SuperLink's guard: boxes reach the Fleet interface, this machine all of them."""
 
 import asyncio
+import inspect
 import os
 
 import pytest
+import uvicorn
+from flwr.common import constant
 from flwr.superlink import extensions
+from flwr.superlink.cli import flower_superlink
 
 from fedklpr_flwr.deploy import guarded_superlink
 from fedklpr_flwr.deploy.guarded_superlink import OfficeOnly, may_ask
+from fedklpr_flwr.deploy.request_limits import ImpatientProtocol, RequestLimits
 
 OFFICE, BOX = "192.0.2.7", "198.51.100.4"
 
@@ -69,11 +74,30 @@ def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_fro
     found = {}
 
     def look():
-        found["first"] = extensions.get_middleware()[0].cls
+        found["first"] = [middleware.cls for middleware in extensions.get_middleware()]
+        found["protocol"] = uvicorn.run.keywords["http"]
         found["believed"] = os.environ["FORWARDED_ALLOW_IPS"]
 
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     monkeypatch.setattr(extensions, "get_middleware", lambda: ())
     monkeypatch.setattr(guarded_superlink, "flower_superlink", look)
+    monkeypatch.setattr(uvicorn, "run", uvicorn.run)  # put back afterwards
     guarded_superlink.main()
-    assert found == {"first": OfficeOnly, "believed": "127.0.0.1"}
+    first = [OfficeOnly, RequestLimits]
+    assert found == {"first": first, "believed": "127.0.0.1", "protocol": ImpatientProtocol}
+
+
+@pytest.mark.parametrize("name", ["FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API"])
+def test_a_switch_that_opens_a_port_past_the_guard_is_refused(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(guarded_superlink, "flower_superlink", lambda: pytest.fail("it started"))
+    with pytest.raises(SystemExit, match=f"{name}='1' opens a port"):
+        guarded_superlink.main()
+
+
+def test_flower_serves_by_the_function_that_is_given_the_limits():
+    """Private names of Flower's: a version that has others must be looked at."""
+    module = inspect.getmodule(flower_superlink)
+    assert "uvicorn.run(" in inspect.getsource(module)
+    assert guarded_superlink._UNGUARDED[0] == constant.FLWR_INTERNAL_GRPC_CONTROL_API
+    assert guarded_superlink._UNGUARDED[1] == constant.FLWR_INTERNAL_GRPC_FLEET_API

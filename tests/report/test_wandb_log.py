@@ -1,6 +1,7 @@
 """W&B in offline mode, read back from the file the real library wrote."""
 
 import json
+import socket
 import struct
 import time
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_a_fault_of_wandb_never_reaches_the_run(tmp_path, caplog):
     log.log(rows(1))
     log.close()
     assert "left alone" in caplog.text
+
+
+@pytest.mark.slow
+def test_neither_the_machine_nor_its_folders_nor_the_checkout_are_told(tmp_path):
+    settings = {"run": {"dir": "/srv/hidden-run"}, "data": {"root": "/srv/hidden", "scenario": "x"}}
+    log = WandbLog("offline", tmp_path, settings, "run-key")
+    log.log(rows(0))
+    log.close()
+    (begun,) = found(tmp_path, "run")
+    assert begun.host in ("", "withheld")
+    config = {item.key: json.loads(item.value_json) for item in begun.config.update}
+    assert config["data"] == {"scenario": "x"}
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    told = path.read_bytes()
+    words = (socket.gethostname(), "/srv/hidden", "git@", "--strict-markers")
+    assert [word for word in words if word.encode() in told] == []
 
 
 def test_off_makes_no_file(tmp_path):

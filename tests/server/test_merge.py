@@ -140,6 +140,26 @@ def test_a_cap_holds_back_a_client_that_reports_a_huge_divergence(tiny_settings)
     assert weigh("abc", reports, LAYOUT, tiny_settings("deployment=true")).weight == capped.weight
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ("data_size", {"examples": 10**9}),
+        ("cosine_distance", {"cosine_distance": 2.0}),
+        ("klaw", {"divergence": 1e12}),
+    ],
+)
+def test_no_figure_that_a_client_reports_counts_for_more_than_three_medians(
+    weights, said, tiny_settings
+):
+    ordinary = replace(REPORT, cosine_distance=0.01)
+    reports = [*[ordinary] * 9, replace(ordinary, **said)]
+    chosen = f"method.aggregation_weights={weights}"
+    free = weigh("abcdefghij", reports, LAYOUT, tiny_settings(chosen))
+    assert free.weight["j"] > 0.9
+    held = weigh("abcdefghij", reports, LAYOUT, tiny_settings(chosen, "deployment=true"))
+    assert held.weight["j"] == pytest.approx(3 / 12)
+
+
 def test_an_inspection_says_what_a_payload_really_holds(arrive, tiny_settings):
     mask = mask_of(1, 1, 0, 1, 0, 1)
     arrival = arrive("a", model(0), mask, pruned=0.0)
@@ -157,8 +177,10 @@ def test_an_update_pruned_beyond_the_target_is_refused(arrive, tiny_settings):
         inspect_update(arrival.payload, LAYOUT, FULL, BEFORE, tiny_settings("pruning.target=0.5"))
 
 
-@pytest.mark.parametrize(("name", "largest"), [("conv", 3e4), ("bias", 1e9)])
-def test_an_update_of_huge_finite_numbers_is_refused(name, largest, arrive, tiny_settings):
+@pytest.mark.parametrize(("name", "largest"), [("conv", 100 * 9), ("bias", 10_000 * 9)])
+def test_an_update_of_numbers_that_no_training_reaches_is_refused(
+    name, largest, arrive, tiny_settings
+):
     """As damaged exponents give them: finite, and enough to spoil the merged model."""
 
     def inspect(value):
@@ -171,6 +193,20 @@ def test_an_update_of_huge_finite_numbers_is_refused(name, largest, arrive, tiny
     for value in (-1.01 * largest, 3e38):
         with pytest.raises(WireError, match=f"values of {name}: expected none beyond"):
             inspect(value)
+
+
+def test_where_updates_are_bounded_no_update_is_ten_times_as_long_as_the_model(
+    arrive, tiny_settings
+):
+    moved = {"conv": BEFORE["conv"] - np.float32(9 * 10.1), "bias": BEFORE["bias"]}
+    payload = arrive("a", moved).payload
+    inspect_update(payload, LAYOUT, FULL, BEFORE, tiny_settings())
+    with pytest.raises(WireError, match="expected at most 10 times the model's own 22, got 223"):
+        inspect_update(payload, LAYOUT, FULL, BEFORE, tiny_settings("deployment=true"))
+    near = {"conv": BEFORE["conv"] - np.float32(9 * 9.9), "bias": BEFORE["bias"]}
+    inspect_update(
+        arrive("b", near).payload, LAYOUT, FULL, BEFORE, tiny_settings("deployment=true")
+    )
 
 
 def test_a_variance_below_zero_is_refused(tmp_path, tiny_settings):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.superlink.grid import HttpGrid
 
 from fedklpr_flwr.errors import RunError
@@ -294,7 +295,7 @@ def test_a_node_whose_hello_is_wrong_is_named_and_nobody_else_is_kept(hello, flo
     grid = grid_of("a", "b", app=app)
     roster.refresh(grid, 5.0)
     assert roster.nodes == {"a": 2}
-    assert "node 3 did not say which client it is" in flower_log.text
+    assert "node 3 speaks for nobody" in flower_log.text
     assert reason in flower_log.text
     flower_log.clear()
     roster.refresh(grid, 5.0)
@@ -316,3 +317,49 @@ def test_a_node_that_mends_its_hello_is_counted():
     broken[0] = False
     roster.refresh(grid, 5.0)
     assert (roster.nodes, roster.faults) == ({"a": 2}, {})
+
+
+# --------------------------------------------------------------- names of registered keys
+
+
+class RegisteredGrid(InProcessGrid):
+    """A SuperLink that knows under which name each node's key was registered."""
+
+    names: tuple[str, ...] = ()
+
+    def get_nodes(self):
+        ids = self.get_node_ids()
+        return [NodeInfo(node_id=n, name=s) for n, s in zip(ids, self.names, strict=True)]
+
+
+def test_a_node_speaks_for_the_name_it_was_registered_under_and_no_other(flower_log):
+    grid = RegisteredGrid(say_name, {}, [{"client": name} for name in ("gate", "gate", "yard")])
+    grid.names = ("gate", "hall", "yard")
+    roster = Roster.empty("run-1")
+    roster.refresh(grid, 5.0)
+    assert roster.nodes == {"gate": 2, "yard": 4}
+    assert "registered as 'hall' and it says it is gate: refused" in flower_log.text
+    with pytest.raises(RunError, match="node 3 is there and not counted: its key was registered"):
+        roster.wait_for(grid, 3, 0.0, only)
+
+
+def test_a_node_without_a_registered_name_takes_none_that_is(flower_log):
+    grid = RegisteredGrid(say_name, {}, [{"client": "gate"}, {"client": "gate"}])
+    grid.names = ("gate", "")
+    roster = Roster.empty("run-1")
+    roster.refresh(grid, 5.0)
+    assert roster.nodes == {"gate": 2}
+    assert "gate, which is registered with another key: refused" in flower_log.text
+
+
+def test_a_sites_own_policy_is_logged_once_and_printable(flower_log):
+    def careful(message, context):
+        said = {"client": "gate", "policy": "no scores\x1b[2J"}
+        return Message(RecordDict({REPORT: report_record(said)}), reply_to=message)
+
+    roster, grid = Roster.empty("run-1"), grid_of("a", app=careful)
+    roster.refresh(grid, 5.0)
+    assert "gate has a policy of its own: no scores?[2J" in flower_log.text
+    flower_log.clear()
+    roster.refresh(grid, 5.0)
+    assert flower_log.text == ""

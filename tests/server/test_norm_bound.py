@@ -8,9 +8,11 @@ from fedklpr_flwr.server.robust.norm_bound import (
     ShortenedValues,
     bounded,
     damaged,
+    furthest,
     norm_bound,
     shortening,
     squared_distance,
+    unbounded_note,
 )
 
 
@@ -85,3 +87,18 @@ def test_real_boxes_are_bounded_unless_they_say_how(tiny_settings):
     assert norm_bound(tiny_settings()) is None
     assert norm_bound(tiny_settings("deployment=true")) == 3.0
     assert norm_bound(tiny_settings("defence.norm_bound=5", "deployment=true")) == 5.0
+
+
+def test_who_moves_ten_times_as_far_as_all_others_is_found_by_weights_or_by_the_rest():
+    assert furthest({"a": (1.0, 1.0), "b": (9.9, 9.9)}) is None
+    assert furthest({"a": (1.0, 1.0), "b": (12.0, 1.0)}) == ("b", 12.0)
+    assert furthest({"a": (1.0, 500.0), "b": (12.0, 1.0)}) == ("a", 500.0)
+    assert furthest({"a": (99.0, 1.0)}) is None, "alone nobody stands out"
+    assert furthest({"a": (0.0, 0.0), "b": (0.0, 0.0)}) is None, "lengths that were not measured"
+
+
+def test_two_real_boxes_are_told_that_nothing_is_bounded(tiny_settings):
+    real = tiny_settings("deployment=true")
+    assert "2 clients have no median" in unbounded_note(real, 2)
+    assert unbounded_note(real, 3) is None
+    assert unbounded_note(tiny_settings(), 2) is None

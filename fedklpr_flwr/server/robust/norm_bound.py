@@ -2,11 +2,12 @@
 
     theta_k <- sent + min(1, bound * median_j |theta_j - sent| / |theta_k - sent|) (theta_k - sent)
 
-and no divergence counts for more than `bound` times the round's median; that of an update which
-stands out counts as the median at most, so that length and weight do not multiply. An update beyond
-ten times the bound is damage, whatever it says, and is left out. Lengths are taken over the
-held coordinates, for weights (two axes or more) and for the rest apart, so that a statistic of
-thousands does not hide the weights. Source: norm bounding, Sun et al. 2019; the median is ours.
+and no figure that a weight is made of (divergence, pictures, cosine distance) counts for more than
+`bound` times the round's median; that of an update which stands out counts as the median at most,
+so that length and weight do not multiply. An update beyond ten times the bound is damage, whatever
+it says, and is left out. Lengths are taken over the held coordinates, for weights (two axes or
+more) and for the rest apart, so that a statistic of thousands does not hide the weights. Source:
+norm bounding, Sun et al. 2019; the median is ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,21 @@ def norm_bound(settings: Settings) -> float | None:
     return settings.defence.norm_bound or (3.0 if settings.deployment else None)
 
 
+def unbounded_note(settings: Settings, clients: int) -> str | None:
+    """Say what a bound cannot do with so few clients; None where it is off or can.
+
+    Args:
+        settings: the run's settings.
+        clients: those that are here.
+    """
+    if norm_bound(settings) is None or clients >= FEWEST:
+        return None
+    return (
+        f"{clients} clients have no median: no update, divergence or number of pictures is bounded "
+        f"(defence.norm_bound needs {FEWEST}), and one of them may spoil the model"
+    )
+
+
 def shortening(lengths: Mapping[str, Lengths], bound: float | None) -> dict[str, Lengths]:
     """The factors by which updates are shortened, of those clients that stand out.
 
@@ -71,25 +87,46 @@ def damaged(shortened: Mapping[str, Lengths]) -> set[str]:
 
 
 def bounded(
-    divergences: Sequence[float],
+    figures: Sequence[float],
     active: NDArray[np.bool_],
     bound: float | None,
     stands_out: Sequence[bool],
 ) -> NDArray[np.float64]:
-    """Divergences that no client can make too much of: each reports its own.
+    """Bound figures that no client may make too much of, since each reports its own.
 
     Args:
-        divergences: of all clients.
+        figures: divergences, numbers of pictures or cosine distances, of all clients, >= 0.
         active: those whose median counts.
         bound: the multiple of the median that counts; None = any.
         stands_out: those whose update is shortened; theirs count as the median at most.
     """
-    values = np.asarray(divergences, np.float64)
+    values = np.asarray(figures, np.float64)
     if bound is None or np.count_nonzero(active) < FEWEST:
         return values
     return np.minimum(
         values, np.where(np.asarray(stands_out), 1.0, bound) * np.median(values[active])
     )
+
+
+def furthest(lengths: Mapping[str, Lengths]) -> tuple[str, float] | None:
+    """Find who moved the model so far beyond all others that what goes wrong next began there.
+
+    Args:
+        lengths: of the updates that were merged, by client.
+
+    Returns:
+        The client, and how many times as long its update is as the next longest, of the weights
+        or of the rest, whichever is more; None where nobody stands out ten times, or moves alone.
+    """
+    found: tuple[str, float] | None = None
+    for part in (0, 1):
+        ordered = sorted(lengths, key=lambda client: lengths[client][part], reverse=True)
+        if len(ordered) < 2 or lengths[ordered[1]][part] <= 0.0:
+            continue
+        times = lengths[ordered[0]][part] / lengths[ordered[1]][part]
+        if times >= DAMAGE and (found is None or times > found[1]):
+            found = ordered[0], times
+    return found
 
 
 @dataclass(frozen=True)
