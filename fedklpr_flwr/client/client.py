@@ -28,7 +28,7 @@ from fedklpr_flwr.model.personal_model import (
     shared_layout,
 )
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.local_privacy import is_private
+from fedklpr_flwr.protocol.local_privacy import is_private, withheld
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
 from fedklpr_flwr.protocol.update_codec import decode_model, encode_update
 from fedklpr_flwr.reid.network import ReidNetwork
@@ -93,10 +93,11 @@ class SiteClient:
             )
             folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
+        report = result.update.report
         said: Scalars = {
             "status": "ok",
-            **result.update.report.to_dict(),
-            "seconds": {**result.update.report.seconds, **clock.seconds},
+            **(withheld(report) if is_private(self._settings) else report).to_dict(),
+            "seconds": {**report.seconds, **clock.seconds},
             "pictures_changed": changed,
         }
         if result.scores is not None:
