@@ -141,6 +141,7 @@ class SiteClient:
     def _open(self, task: Task, payload: bytes | memoryview) -> _Opened | None:
         """The model this task starts from, or None where the model or the memory is not here."""
         folder = MemoryFolder(self._memory_root, task.run, self._site.name)
+        folder.remove_leftovers()
         # A client that receives every tensor spares itself reading the initial weights.
         keeps_parts = self._settings.method.personal_parts != "none"
         network = client_network(self._settings, self._site, pretrained=keeps_parts)

@@ -33,6 +33,9 @@ def report(
     serve: Annotated[
         bool, typer.Option("--serve", help="show it in a browser, also while the run goes on")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="open the folders that somebody else's run names")
+    ] = False,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help=f"of --serve; default: {_PORT}")
     ] = None,
@@ -46,7 +49,7 @@ def report(
     """
     pictures = _pictures(overrides or [])
     _check(site, data, root)
-    look = Look(pictures, site, data, root, queries, seed)
+    look = Look(pictures, site, data, root, queries, seed, trust)
     if serve:
         if out is not None:
             raise SettingsError("--serve writes no file: leave --out out, or --serve")

@@ -24,6 +24,7 @@ from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import float_state, state_on_host
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wire.codec import decode_dense, encode
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
@@ -104,7 +105,7 @@ def read_sparse(path: Path) -> tuple[Architecture, ReidNetwork, dict[str, torch.
     """
     try:
         with safe_open(str(path), framework="np") as file:
-            architecture = _architecture(json.loads(file.metadata()[_KEY]))
+            architecture = _architecture(parse_json(file.metadata()[_KEY]))
             payload = file.get_tensor("payload").tobytes()
         network = build_network(
             architecture.backbone,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from fedklpr_flwr.errors import (
+    BrokenModel,
     DataError,
     MemoryStateError,
     MergeError,
@@ -21,6 +22,7 @@ _OF_THE_SERVER = (SettingsError, WireError, MergeError)
 _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (DataError, "its pictures cannot be used"),
     (MemoryStateError, "what it keeps on its disk is damaged"),
+    (BrokenModel, "its model draws features that are not finite"),
     (WeightsError, "its initial weights cannot be used"),
     (SettingsError, "the settings do not fit this site"),
     (WireError, "what it was sent cannot be read"),
