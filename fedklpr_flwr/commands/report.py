@@ -12,7 +12,6 @@ from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
-from fedklpr_flwr.system.loopback import LOOPBACK
 
 _PORT = 8765
 
@@ -103,7 +102,7 @@ def _tracked(sites: Iterable[SiteSeen], count: int) -> Iterable[SiteSeen]:
 def _serve(run: Path, look: Look, port: int) -> None:
     read_told_run(run)  # what is no run folder is told here, not in the browser
     server = page_server(LivePage(run, look), port)
-    print(f"http://{LOOPBACK}:{server.server_port}/ shows {run}; Ctrl-C ends it", flush=True)
+    print(f"{server.address} shows {run}; Ctrl-C ends it", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
