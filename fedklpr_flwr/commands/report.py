@@ -12,6 +12,7 @@ from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
+from fedklpr_flwr.system.plain_text import printable
 
 _PORT = 8765
 
@@ -60,7 +61,7 @@ def report(
     path = out or run / "report.html"
     write_page(page, path)
     for remark in read_told_run(run).remarks:
-        print(f"partial: {remark}")
+        print(f"partial: {printable(remark)}")
     if unproven(look):
         print(f"note: {unproven(look)}")
     print(f"report in {path} ({len(page) / 1e6:.1f} MB{_people(page)})")

@@ -85,6 +85,10 @@ def write_sparse(
     return len(payload)
 
 
+_DAMAGED = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged file raises; AttributeError for types that numpy lacks (float8)."""
+
+
 def is_sparse(path: Path) -> bool:
     """Whether a file is one that `write_sparse` wrote."""
     try:
@@ -114,7 +118,7 @@ def read_sparse(path: Path) -> tuple[Architecture, ReidNetwork, dict[str, torch.
             stem_relu=architecture.stem_relu,
         )
         arrays, masks = decode_dense(payload, layout=_layout(network))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, WireError) as error:
+    except (*_DAMAGED, WireError) as error:
         raise WeightsError(f"{path} is no model that fedklpr export wrote: {error}") from error
     state = float_state(network)
     with torch.no_grad():
