@@ -5,6 +5,7 @@
     |-- DataError           a picture folder that cannot be read as a re-ID data set
     |   `-- UnreadablePicture   a picture file that cannot be decoded
     |-- WeightsError        initial weights that do not fit the network
+    |   `-- BrokenModel         a model whose features are not finite
     |-- WireError           bytes from the network that are not a valid update
     |-- MergeError          updates that cannot be merged
     |-- MemoryStateError    what a client keeps on disk is lost, stale or damaged
@@ -43,6 +44,10 @@ class UnreadablePicture(DataError):
 
 class WeightsError(FedKlprError):
     """Initial weights that do not fit the network."""
+
+
+class BrokenModel(WeightsError):
+    """A model whose features are not finite: it can neither be scored nor trained on."""
 
 
 class WireError(FedKlprError):

@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
-from fedklpr_flwr.config.compose import load_settings, settings_to_dict, write_settings
+from fedklpr_flwr.config.compose import load_settings, settings_to_dict
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.launch.command_line import resume_word
@@ -17,6 +17,7 @@ from fedklpr_flwr.model.personal_model import float_state, initial_network, shar
 from fedklpr_flwr.protocol.update_codec import quantise_downlink
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
+from fedklpr_flwr.runs.own_runs import write_own_settings
 from fedklpr_flwr.runs.resume import check_resumed
 from fedklpr_flwr.runs.rows import keep_finished_rounds
 from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
@@ -69,7 +70,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder, overrides:
         folder: the open run folder.
         overrides: what the settings were composed with, for commands that are shown.
     """
-    write_settings(settings, folder.path / "config.yaml")
+    write_own_settings(settings, folder.path)
     state = open_state(settings, folder)
     written = keep_finished_rounds(folder.rows_file, state.round)
     curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings), state.run)

@@ -91,10 +91,11 @@ class SiteClient:
             )
             folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
+        report = result.update.report
         said: Scalars = {
             "status": "ok",
-            **result.update.report.to_dict(),
-            "seconds": {**result.update.report.seconds, **clock.seconds},
+            **(withheld(report) if is_private(self._settings) else report).to_dict(),
+            "seconds": {**report.seconds, **clock.seconds},
             "pictures_changed": changed,
         }
         if result.scores is not None:
@@ -129,6 +130,7 @@ class SiteClient:
     def _open(self, task: Task, payload: bytes | memoryview) -> _Opened | None:
         """The model this task starts from, or None where the model or the memory is not here."""
         folder = MemoryFolder(self._memory_root, task.run, self._site.name)
+        folder.remove_leftovers()
         # A client that receives every tensor spares itself reading the initial weights.
         keeps_parts = self._settings.method.personal_parts != "none"
         network = client_network(self._settings, self._site, pretrained=keeps_parts)

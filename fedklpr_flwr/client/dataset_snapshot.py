@@ -16,6 +16,7 @@ from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_cache import pictures_fingerprint
 from fedklpr_flwr.model.site import Site, Source
 from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 
 _FORMAT = 1
 
@@ -58,7 +59,7 @@ def note_pictures(folder: Path, site: Site, round_number: int) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """The record, or nothing where there is none that can be read: it is then begun anew."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     known = isinstance(record, dict) and record.get("format") == _FORMAT

@@ -14,6 +14,7 @@ import torch
 
 from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.divergence_probe import Knowledge
+from fedklpr_flwr.client.local_dp import add_noise
 from fedklpr_flwr.client.plan import round_plan
 from fedklpr_flwr.client.pruning import ClientPruning
 from fedklpr_flwr.client.state_store import ClientMemory
@@ -26,7 +27,6 @@ from fedklpr_flwr.model.personal_model import (
     state_on_host,
 )
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.local_privacy import add_noise, is_private
 from fedklpr_flwr.protocol.report import ClientUpdate, TrainingReport
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores
@@ -72,7 +72,8 @@ def run_local_round(
     pruning = ClientPruning(network, home, memory, settings, round_number, initial)
     with clock.phase("prune"):
         pruning.before_training()
-    received = _leaving(network, settings, copied=True) if is_private(settings) else None
+    noised = settings.privacy.kind == "local_dp"
+    received = _leaving(network, settings, copied=True) if noised else None
     with clock.phase("measure"):
         knowledge = Knowledge(network, home, settings)
     training = LocalTraining(network, home, heldout, pruning, plan, clock, memory.labels)

@@ -36,7 +36,8 @@ from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.change_steps import tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.protocol.update_codec import decode_model
-from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wire.payload import is_change
 
 _FORMAT = "fedklpr-memory-1"
@@ -91,6 +92,10 @@ class MemoryFolder:
         self.folder = root / run / client
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes of this client left half-written; for its own work alone."""
+        remove_leftovers(self.folder)
+
     def read(self, round_number: int) -> ClientMemory | None:
         """The record that round wrote, or None where there is none.
 
@@ -105,7 +110,10 @@ class MemoryFolder:
             raise MemoryStateError(
                 f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
             )
-        return _from_arrays(arrays, json.loads(metadata["record"]))
+        try:
+            return _from_arrays(arrays, parse_json(metadata["record"]))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _damaged(path, error) from error
 
     def write(self, memory: ClientMemory, *, keep: int) -> None:
         """Store a record, and forget all others but the one of round `keep`."""
@@ -271,8 +279,12 @@ def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
             return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise MemoryStateError(f"{path} is damaged: {error}; delete it to start anew") from error
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:  # float8 has no array
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> MemoryStateError:
+    return MemoryStateError(f"{path} is damaged: {error}; delete it to start anew")
 
 
 def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -299,7 +311,7 @@ def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, A
 
 
 def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> ClientMemory:
-    shapes: dict[str, list[int]] = record["shapes"]
+    shapes: dict[str, list[int]] = dict(record["shapes"])
     earlier = _section(arrays, "earlier/")
     return ClientMemory(
         round=record["round"],

@@ -21,6 +21,7 @@ from fedklpr_flwr.commands import (
     simulate,
 )
 from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.system.plain_text import printable
 
 DEBUG = "FEDKLPR_DEBUG"
 """The environment variable that stands for --debug."""
@@ -98,7 +99,7 @@ def main() -> None:
     except Exception as error:
         if any(_DEBUG):
             raise
-        print(f"fedklpr: {sentence(error)}", file=sys.stderr)
+        print(f"fedklpr: {printable(sentence(error))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.comparison import Comparison, Group, compare_folders
@@ -19,6 +20,7 @@ from fedklpr_flwr.report.comparison_text import (
     tables,
     write_tables,
 )
+from fedklpr_flwr.system.plain_text import printable
 
 
 def compare(
@@ -59,15 +61,16 @@ def _show(comparison: Comparison, ours: Group) -> None:
     if len(comparison.groups) > 1:
         print(RULE)
     for remark in remarks_of(comparison):
-        print(f"- {remark}")
+        print(f"- {printable(remark)}")
 
 
 def _rich(found: TextTable) -> Table:
-    table = Table(title=found.title, title_justify="left")
+    # Text and no markup: names come from others' run folders.
+    table = Table(title=Text(found.title), title_justify="left")
     for number, heading in enumerate(found.headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        table.add_column(Text(heading), justify="right" if number else "left", no_wrap=True)
     for line in found.lines:
-        table.add_row(*line)
+        table.add_row(*map(Text, line))
     return table
 
 

@@ -18,6 +18,7 @@ from fedklpr_flwr.deploy.folder import (
     make_folder,
     read_secrets,
 )
+from fedklpr_flwr.deploy.memories import old_memories, remove_memory
 from fedklpr_flwr.deploy.reach import tls_fault
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites
@@ -120,6 +121,36 @@ def register(
     """
     for site, node in register_keys(office).items():
         print(f"{site}: {'was registered before' if node == 'known' else f'node {node}'}")
+
+
+@cli.command("clean")
+def clean(
+    memories: Annotated[Path, typer.Argument(help="state-dir of this box's node.toml")],
+    days: Annotated[
+        float, typer.Option(min=0.0, help="memories in which nothing was written for so long")
+    ] = 90.0,
+    remove: Annotated[bool, typer.Option("--remove", help="remove them, not only list them")] = (
+        False
+    ),
+) -> None:
+    """List what runs that ended long ago left on this box, and remove it with --remove.
+
+    Masks, personal parts and models tell of the people on a site's pictures. A run that is removed
+    can be resumed, but its client begins without what only it knew.
+
+    Example: fedklpr deploy clean /var/lib/fedklpr/street-cameras/gate-3/memory --days 30 --remove
+    """
+    found = old_memories(memories, days)
+    for memory in found:
+        if remove:
+            remove_memory(memory)
+        word = "removed " if remove else ""
+        age, size = f"{memory.days:.0f} days old", f"{memory.size / 1e6:.1f} MB"
+        print(f"{word}{memory.folder}: {age}, {size}")
+    if not found:
+        print(f"nothing in {memories} is {days:g} days old")
+    elif not remove:
+        print("add --remove to remove them")
 
 
 def _reached(server: str, authority: Path) -> list[Finding]:

@@ -71,6 +71,9 @@ def evaluate(
     flip: Annotated[
         bool, typer.Option("--flip", help="mean of each picture's and its mirror image's feature")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="open the folders that somebody else's run names")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Search every site with its own model: the merged one through its mask, with its own parts.
@@ -86,7 +89,7 @@ def evaluate(
     if run.is_file():
         title, results = _with_a_file(run, asked)
     else:
-        trained = open_run(run)
+        trained = open_run(run, trust=trust)
         results = _on_set(trained, asked) if data else _on_own_sites(trained, asked)
         title = _title(trained, asked)
     if all(result.scores is None for result in results):

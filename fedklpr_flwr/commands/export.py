@@ -47,6 +47,9 @@ def export(
         Path | None,
         typer.Option(help="a folder of pictures to check it on; default: the run's own"),
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="open the folders that somebody else's run names")
+    ] = False,
     licence: Annotated[str, typer.Option(help="of the weights, for the card")] = "",
 ) -> None:
     """Write a model for others: ONNX, TorchScript, or a sparse file as small as on the wire.
@@ -56,7 +59,7 @@ def export(
 
     Example: fedklpr export runs/latest --format onnx
     """
-    model = open_model(run, client)
+    model = open_model(run, client, trust=trust)
     path = out or _usual_path(run, kind, client)
     if run.is_file() and path.resolve() == run.resolve():
         raise SettingsError(f"{path} is the model itself: name another file by --out")

@@ -12,7 +12,7 @@ from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
-from fedklpr_flwr.system.loopback import LOOPBACK
+from fedklpr_flwr.system.plain_text import printable
 
 _PORT = 8765
 
@@ -33,6 +33,9 @@ def report(
     serve: Annotated[
         bool, typer.Option("--serve", help="show it in a browser, also while the run goes on")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="open the folders that somebody else's run names")
+    ] = False,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help=f"of --serve; default: {_PORT}")
     ] = None,
@@ -46,7 +49,7 @@ def report(
     """
     pictures = _pictures(overrides or [])
     _check(site, data, root)
-    look = Look(pictures, site, data, root, queries, seed)
+    look = Look(pictures, site, data, root, queries, seed, trust)
     if serve:
         if out is not None:
             raise SettingsError("--serve writes no file: leave --out out, or --serve")
@@ -58,7 +61,7 @@ def report(
     path = out or run / "report.html"
     write_page(page, path)
     for remark in read_told_run(run).remarks:
-        print(f"partial: {remark}")
+        print(f"partial: {printable(remark)}")
     if unproven(look):
         print(f"note: {unproven(look)}")
     print(f"report in {path} ({len(page) / 1e6:.1f} MB{_people(page)})")
@@ -100,7 +103,7 @@ def _tracked(sites: Iterable[SiteSeen], count: int) -> Iterable[SiteSeen]:
 def _serve(run: Path, look: Look, port: int) -> None:
     read_told_run(run)  # what is no run folder is told here, not in the browser
     server = page_server(LivePage(run, look), port)
-    print(f"http://{LOOPBACK}:{server.server_port}/ shows {run}; Ctrl-C ends it", flush=True)
+    print(f"{server.address} shows {run}; Ctrl-C ends it", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

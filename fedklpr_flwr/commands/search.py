@@ -48,6 +48,9 @@ def search(
     keep: Annotated[
         bool, typer.Option("--keep/--forget", help="keep the gallery's features for the next time")
     ] = True,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="open the folders that somebody else's run names")
+    ] = False,
     serve: Annotated[
         bool, typer.Option("--serve", help="a page in this machine's browser to drop pictures on")
     ] = False,
@@ -63,7 +66,7 @@ def search(
     Example: fedklpr search --model runs/latest --gallery /srv/gate-3 --query who.jpg
     """
     _check(query, sheet, as_json, serve, port)
-    opened = open_model(model, client)
+    opened = open_model(model, client, trust=trust)
     if opened.remark:
         _note(opened.remark)
     with counting("looking at the gallery") as told:

@@ -22,6 +22,8 @@ from fedklpr_flwr.config.experiment_guard import check_method
 from fedklpr_flwr.config.partition import spread_clients
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.plain_text import check_plain_yaml
 
 T = TypeVar("T")
 
@@ -145,9 +147,8 @@ def write_settings(settings: Settings, path: Path) -> None:
     """Write a run's settings as YAML that reads back to the same settings."""
     from omegaconf import OmegaConf
 
-    path.write_text(
-        OmegaConf.to_yaml(OmegaConf.create(settings_to_dict(settings))), encoding="utf-8"
-    )
+    text = OmegaConf.to_yaml(OmegaConf.create(settings_to_dict(settings)))
+    write_atomically(path, text.encode())
 
 
 def read_settings(path: Path) -> Settings:
@@ -161,7 +162,9 @@ def read_settings(path: Path) -> Settings:
     from yaml import YAMLError
 
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
+        check_plain_yaml(path.read_text(encoding="utf-8"))
+        # Unresolved: what somebody else wrote asks nothing of this machine's environment.
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -63,7 +63,7 @@ def load_pictures(
     found = _open_cached(file, len(images), skip_unreadable)
     if found is None:
         try:
-            cache.mkdir(parents=True, exist_ok=True)
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_cache(file, decoded, (len(images), 3, height, width))
         except OSError as error:
             raise DataError(
@@ -211,7 +211,7 @@ def _write_cache(
     kept: list[int] = []
     try:
         # Plain writes: on a full disk a memory-mapped file kills the process instead.
-        with partial.open("xb") as stream:
+        with open(partial, "xb", opener=_private) as stream:
             _write_header(stream, shape)
             for index, picture in decoded:
                 stream.write(picture.data)
@@ -231,9 +231,14 @@ def _write_cache(
 def _replace_with_array(file: Path, array: NDArray[np.int64]) -> None:
     """Save a small array under a name at once."""
     partial = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    with partial.open("xb") as stream:
+    with open(partial, "xb", opener=_private) as stream:
         np.save(stream, array)
     os.replace(partial, file)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file of people's pictures for its user alone."""
+    return os.open(path, flags, 0o600)
 
 
 def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:

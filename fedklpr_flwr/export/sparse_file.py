@@ -24,6 +24,7 @@ from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import float_state, state_on_host
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wire.codec import decode_dense, encode
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
@@ -84,6 +85,10 @@ def write_sparse(
     return len(payload)
 
 
+_DAMAGED = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged file raises; AttributeError for types that numpy lacks (float8)."""
+
+
 def is_sparse(path: Path) -> bool:
     """Whether a file is one that `write_sparse` wrote."""
     try:
@@ -104,7 +109,7 @@ def read_sparse(path: Path) -> tuple[Architecture, ReidNetwork, dict[str, torch.
     """
     try:
         with safe_open(str(path), framework="np") as file:
-            architecture = _architecture(json.loads(file.metadata()[_KEY]))
+            architecture = _architecture(parse_json(file.metadata()[_KEY]))
             payload = file.get_tensor("payload").tobytes()
         network = build_network(
             architecture.backbone,
@@ -113,7 +118,7 @@ def read_sparse(path: Path) -> tuple[Architecture, ReidNetwork, dict[str, torch.
             stem_relu=architecture.stem_relu,
         )
         arrays, masks = decode_dense(payload, layout=_layout(network))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, WireError) as error:
+    except (*_DAMAGED, WireError) as error:
         raise WeightsError(f"{path} is no model that fedklpr export wrote: {error}") from error
     state = float_state(network)
     with torch.no_grad():

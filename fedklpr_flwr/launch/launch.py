@@ -29,7 +29,7 @@ from fedklpr_flwr.launch.processes import (
 from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_folder import STATUS
-from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -86,10 +86,8 @@ def launch(
     env["FLWR_HOME"] = str(home)
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{port}"\n'
-        "insecure = true\n"
-    )
+    text = f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{port}"\n'
+    write_atomically(home / "config.toml", f"{text}insecure = true\n".encode())
     count = nodes or len(prepared.settings.data.clients)
     federation = ["--federation-config", federation_words(prepared.settings, count)]
     server = _start_superlink(port, home, env)
@@ -145,7 +143,7 @@ def _start_superlink(port: int, home: Path, env: dict[str, str]) -> subprocess.P
         "--log-file",
         str(home / "superlink.log"),
     ]
-    with (home / "superlink.out").open("wb") as output:
+    with open_unlinked(home / "superlink.out", append=False) as output:
         return subprocess.Popen(
             command,
             env=env,
@@ -178,10 +176,8 @@ def _follow(
 ) -> Ending:
     """Submit the app, report rounds as they end, and ask how it went."""
     config = prepared.folder / ".run-config.toml"
-    config.write_text(
-        "".join(f"{key} = {toml_text(value)}\n" for key, value in prepared.run_config.items()),
-        encoding="utf-8",
-    )
+    lines = (f"{key} = {toml_text(value)}\n" for key, value in prepared.run_config.items())
+    write_atomically(config, "".join(lines).encode())
     log_file = prepared.folder / "flower.log"
     command = [
         "flwr",
@@ -193,7 +189,7 @@ def _follow(
         str(config),
         *federation,
     ]
-    with log_file.open("wb") as output:
+    with open_unlinked(log_file, append=False) as output:
         process = subprocess.Popen(
             command,
             env=env,

@@ -17,10 +17,12 @@ from fedklpr_flwr.launch.preflight import check_places
 from fedklpr_flwr.launch.processes import FLOWER_HOME, end_processes_of, end_server
 from fedklpr_flwr.protocol.local_privacy import privacy_notes
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
+from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.resume import check_resumed
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder
+from fedklpr_flwr.system.plain_text import parse_json
 
 RUN_CONFIG = "run-config.json"
 """What Flower carried to the server and every client, kept so that the run can be resumed, and the
@@ -78,6 +80,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         settings = compose_settings(experiment, overrides)
     elif settings.resume is None:
         folder = Path(str(settings.run.dir))
+    refuse_links(folder)
     lock = hold(folder, COMMAND)
     try:
         end_server(folder)
@@ -134,7 +137,7 @@ def _resumed(
 
 def _commits(folder: Path, *, resumed: bool) -> list[str]:
     """The commits that made the run so far, and this one if it is another."""
-    began = json.loads((folder / RUN_CONFIG).read_text(encoding="utf-8")) if resumed else {}
+    began = parse_json((folder / RUN_CONFIG).read_text(encoding="utf-8")) if resumed else {}
     # A run of before this was kept began at a commit that nobody knows.
     known, now = began.get("commits") or ["not recorded"] * resumed, code_commit()
     return known if known[-1:] == [now] else [*known, now]
@@ -143,7 +146,7 @@ def _commits(folder: Path, *, resumed: bool) -> list[str]:
 def _read_run_config(folder: Path) -> dict[str, str]:
     path = folder / RUN_CONFIG
     try:
-        began = json.loads(path.read_text(encoding="utf-8"))
+        began = parse_json(path.read_text(encoding="utf-8"))
         known = {_REAL: False, **began}
         return {key: str(known[key]) for key in ("experiment", "overrides", _REAL)}
     except FileNotFoundError as error:

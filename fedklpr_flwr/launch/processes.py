@@ -7,7 +7,6 @@ for by its name.
 
 import contextlib
 import ctypes
-import json
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from fedklpr_flwr.runs.run_folder import STATUS
+from fedklpr_flwr.system.plain_text import parse_json
 
 FLOWER_HOME = ".flower"
 """A run's own FLWR_HOME, in its run folder."""
@@ -118,7 +118,7 @@ def end_server(folder: Path) -> None:
         folder: the run folder.
     """
     try:
-        status = json.loads((folder / STATUS).read_text())
+        status = parse_json((folder / STATUS).read_text())
         running = status["pid"] if status["status"] == "running" else None
     except (OSError, ValueError, KeyError, TypeError):
         return  # it never began, or what it said cannot be read

@@ -20,6 +20,7 @@ from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.launch.command_line import override
 from fedklpr_flwr.launch.processes import end_with_launcher, end_with_parent
 from fedklpr_flwr.runs.run_record import read_run
+from fedklpr_flwr.system.atomic_file import open_unlinked
 
 BOOK = "sweep.jsonl"
 LOG = "job.log"
@@ -113,8 +114,8 @@ def run_job(
 
 def append_line(book: Path, line: JobLine) -> None:
     """Append to the book in one write; jobs of several processes share it."""
-    with book.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(line)) + "\n")
+    with open_unlinked(book, append=True) as file:
+        file.write(f"{json.dumps(asdict(line))}\n".encode())
 
 
 def read_book(book: Path, *, after: int = 0) -> list[JobLine]:

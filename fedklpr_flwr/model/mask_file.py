@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.system.plain_text import parse_json
 
 Masks = Mapping[str, torch.Tensor]
 
@@ -46,8 +47,15 @@ def pack_masks(
 
 
 def unpack_mask(bits: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
-    """The inverse of `pack_masks` for one tensor."""
-    flat = np.unpackbits(bits, count=math.prod(shape))
+    """The inverse of `pack_masks` for one tensor.
+
+    Raises:
+        ValueError: the bits are not as many as the shape needs: a few bytes could claim any memory.
+    """
+    count = math.prod(shape) if all(type(side) is int and side >= 0 for side in shape) else -1
+    if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-count // 8):
+        raise ValueError(f"{len(bits)} bytes of bits do not fit the shape {list(shape)!r:.100}")
+    flat = np.unpackbits(bits, count=count)
     return torch.from_numpy(flat.view(np.bool_).reshape(shape))
 
 
@@ -72,7 +80,7 @@ class MaskFile(Mapping[str, torch.Tensor]):
                 "it was written by another version or is not a mask file"
             )
         try:
-            self._shapes: dict[str, list[int]] = dict(json.loads(told))
+            self._shapes: dict[str, list[int]] = dict(parse_json(told))
         except (ValueError, TypeError) as error:
             raise self._damaged(error) from error
 
@@ -92,7 +100,8 @@ class MaskFile(Mapping[str, torch.Tensor]):
         try:
             with self._open() as file:
                 return unpack_mask(file.get_tensor(name), shape)
-        except (SafetensorError, ValueError, TypeError) as error:  # bits and shapes do not agree
+        except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+            # The bits and the shape do not agree, or are of a type that numpy lacks (float8).
             raise self._damaged(error) from error
 
     def __iter__(self) -> Iterator[str]:

@@ -15,6 +15,7 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
 from fedklpr_flwr.data.synthetic import DRAWN
+from fedklpr_flwr.errors import DataError
 
 _LISTED = 20
 
@@ -200,8 +201,17 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     return _open_one(identity, settings, cache)
 
 
+NOT_BELIEVED = "<a folder that somebody else's run names>"
+"""In place of a client's folder, where the run's settings are not this user's own."""
+
+
 def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[ReidDataset, Path]:
     """A client's pictures on disk and the folder of its set, nothing decoded; see `open_site`."""
+    if identity.folder == NOT_BELIEVED:
+        raise DataError(
+            f"{identity.name}: this run was not made here by this user, and the picture folder "
+            "that its config.yaml names is not opened: read what it names, then add --trust"
+        )
     base = Path(settings.data.root) if settings.data.root else cache / "drawn"
     root = base / identity.folder if identity.folder else base
     # The drawings are one data set for every seed; a run's seed varies the training alone.

@@ -1,29 +1,17 @@
-"""Local differential privacy: what a site sends is clipped and noised before it leaves the site.
+"""What local differential privacy withholds, and the epsilon that its noise is worth.
 
-    update <- received + clip_C(trained - received) + N(0, (2 C z)^2)
-
-C is `privacy.clip`, z `privacy.noise`. Two updates of one site, whatever its pictures, are at most
-2 C apart, so that each release is a Gaussian mechanism of noise multiplier z, and all that follows
-(mask, wire, merge) is made of what was noised. What would tell of the pictures beside the update is
+client/local_dp.py draws the noise. What would tell of the pictures beside the noised update is
 withheld; where a setting lets something through, there is no epsilon.
 """
 
 import logging
-import math
-import secrets
 from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.protocol.figures import FIGURES
-from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import counted
-
-_SMALLEST_VARIANCE = 1e-5
-"""Noise may push a variance below zero; its square root must exist."""
 
 _FROM_MASKED_NOISE = ("none", "always")
 """Pruning rules that look at nothing but the schedule and the weights."""
@@ -52,46 +40,6 @@ def leaks(settings: Settings) -> list[str]:
     elif rule == "always" and when == "before_last_epoch":
         found.append(f"pruning.when={when} prunes by weights that are not noised yet")
     return found
-
-
-def add_noise(
-    state: Mapping[str, torch.Tensor],
-    received: Mapping[str, torch.Tensor],
-    masks: Mapping[str, torch.Tensor],
-    settings: Settings,
-    client: str,
-    round_number: int,
-) -> None:
-    """Clip and noise what a client has learnt, in place.
-
-    Args:
-        state: float32 tensors by name, after local training; changed. All of them leave the site.
-        received: the same before it.
-        masks: bool, True = kept; pruned coordinates do not leave and stay zero.
-        settings: the run's settings.
-        client: the client's name, for `privacy.randomness=seed`.
-        round_number: this round, likewise.
-    """
-    chosen = settings.privacy
-    if chosen.randomness == "seed":
-        generator = named_generator(settings.seed, client, "privacy", round_number)
-    else:
-        generator = torch.Generator().manual_seed(secrets.randbits(63))
-    with torch.no_grad():
-        learnt = {name: tensor - received[name] for name, tensor in state.items()}
-        squares = sum(float(change.double().square().sum()) for change in learnt.values())
-        if not math.isfinite(squares):  # training went astray: noise alone leaves
-            learnt = {name: torch.zeros_like(change) for name, change in learnt.items()}
-        factor = min(1.0, chosen.clip / math.sqrt(squares)) if squares > 0 else 1.0
-        deviation = 2 * chosen.clip * chosen.noise
-        for name, tensor in state.items():
-            noise = torch.randn(tensor.shape, generator=generator) * deviation
-            noised = received[name] + factor * learnt[name] + noise.to(tensor.device)
-            if name in masks:
-                noised *= masks[name]
-            if name.endswith("running_var"):
-                noised.clamp_(min=_SMALLEST_VARIANCE)
-            tensor.copy_(noised)
 
 
 def without_withheld(said: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from fedklpr_flwr.errors import (
+    BrokenModel,
     DataError,
     MemoryStateError,
     MergeError,
@@ -26,6 +27,7 @@ it could be anything that lies on it."""
 _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (DataError, "its pictures cannot be used"),
     (MemoryStateError, "what it keeps on its disk is damaged"),
+    (BrokenModel, "its model draws features that are not finite"),
     (WeightsError, "its initial weights cannot be used"),
     (SettingsError, "the settings do not fit this site"),
     (WireError, "what it was sent cannot be read"),

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedklpr_flwr.reid.features import check_finite
+
 Indices = NDArray[np.int64]
 
 _JUNK = -1
@@ -69,9 +71,14 @@ def score_ranking(
     Returns:
         The scores, or None where no query has a right picture left.
 
+    Raises:
+        BrokenModel: a feature is infinite or no number.
+
     Source: Zheng et al., "Scalable person re-identification", 2015 (CMC, mAP); Ye et al., "Deep
         learning for person re-identification", 2021 (mINP).
     """
+    for features in (query_features, gallery_features):
+        check_finite(features)
     rows = min(rows_in_block(len(gallery_features)), len(query_features))
     # One room for all blocks: made anew each time, they would leave the heap in pieces.
     room = query_features.new_empty(rows, len(gallery_features))

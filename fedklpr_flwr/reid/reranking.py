@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedklpr_flwr.reid.distances import neighbour_mass
+from fedklpr_flwr.reid.features import check_finite
 from fedklpr_flwr.reid.neighbours import nearest_neighbours
 from fedklpr_flwr.reid.ranking import RankingScores, rows_in_block, score_blocks
 
@@ -43,7 +44,12 @@ def score_reranked(
 
     Returns:
         The scores, or None where no query has a right picture left.
+
+    Raises:
+        BrokenModel: a feature is infinite or no number.
     """
+    for features in (query_features, gallery_features):
+        check_finite(features)
     kept = gallery_persons != _JUNK
     found = Reranked(query_features.cpu(), gallery_features[kept.to(gallery_features.device)].cpu())
     return score_blocks(

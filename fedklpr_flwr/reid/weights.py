@@ -126,10 +126,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            return _plain(load_file(path), path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript the error below says what it is
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # zip, pickle and safetensors each raise their own kinds
         said = " ".join(str(error).split())
         raise WeightsError(f"{path} {_what_it_is(path, said)}; nothing in it was run") from error
@@ -138,7 +140,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds a {type(content).__name__}, not a plain dict of name -> tensor; "
             "save the model's state_dict()"
         )
-    return content
+    return _plain(content, path)
+
+
+def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Refuse what no network of ours can be filled with: keys and tensors of other kinds."""
+    for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise WeightsError(f"{path} has the key {name!r:.100}, expected names of tensors")
+        number = tensor.is_floating_point() or tensor.dtype in _WHOLE
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or not number:
+            raise WeightsError(
+                f"{path} has {name!r:.100} as {tensor.layout} {tensor.dtype} on {tensor.device}, "
+                "expected plain numbers: save the model's state_dict() before it is made sparse, "
+                "quantised or empty"
+            )
+    return tensors
+
+
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
 def _what_it_is(path: Path, said: str) -> str:

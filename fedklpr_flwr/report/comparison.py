@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.config.client_name import is_client_name
+from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities, ideal_saving
 from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
 from fedklpr_flwr.report.run_figures import figures_of
+from fedklpr_flwr.report.run_report import check_row
 from fedklpr_flwr.report.summary import noised
 from fedklpr_flwr.runs.run_record import LeftOut, RunRecord, find_runs, read_runs
+from fedklpr_flwr.system.plain_text import printable
 
 _NOT_THE_METHODS = (
     "seed",
@@ -69,14 +72,7 @@ class Group:
         None for a method that does not prune or sends nothing, and for settings of a version that
         lacks a key of the schedule.
         """
-        known = self.runs[0].settings
-        if not self.sends or known.get("method.pruning", "none") == "none":
-            return None
-        keys = ("pruning.rate", "pruning.target", "pruning.first_round")
-        if any(known.get(key) is None for key in keys):
-            return None
-        rate, target, first_round = (known[key] for key in keys)
-        return ideal_saving(ideal_densities(self.runs[0].rounds, rate, target, first_round))
+        return _ideal_saving(self.runs[0]) if self.sends else None
 
     def spread(self, figure: str) -> Spread | None:
         """A figure of RunFigures over the seeds."""
@@ -154,6 +150,15 @@ class Comparison:
         return paired_difference(ours.by_seed(figure), theirs.by_seed(figure))
 
 
+def _ideal_saving(run: RunRecord) -> float | None:
+    known = run.settings
+    keys = ("pruning.rate", "pruning.target", "pruning.first_round")
+    if known.get("method.pruning", "none") == "none" or any(known.get(k) is None for k in keys):
+        return None
+    rate, target, first_round = (known[key] for key in keys)
+    return ideal_saving(ideal_densities(run.rounds, rate, target, first_round))
+
+
 def compare_folders(places: Iterable[Path]) -> Comparison:
     """Compare the runs in and below some folders.
 
@@ -161,11 +166,27 @@ def compare_folders(places: Iterable[Path]) -> Comparison:
         RunError: there is no whole run.
         SettingsError: the runs are of different sites.
     """
-    runs, left = read_runs(find_runs(places))
+    found, left = read_runs(find_runs(places))
+    runs = [run for run in found if not _unusable(run, left)]
     if not runs:
         reasons = "; ".join(f"{one.folder}: {one.why}" for one in left)
         raise RunError(f"none of the runs is whole: {reasons}")
     return compare_runs(runs, left)
+
+
+def _unusable(run: RunRecord, left: list[LeftOut]) -> bool:
+    """Whether a run's figures cannot be had; why is noted, and the others are compared."""
+    try:
+        for row in run.rows:
+            check_row(run.folder / "run.jsonl", row)
+            if row.client is not None and not is_client_name(row.client):
+                raise RunError(f"{run.folder}: a client is called {row.client!r:.100}")
+        figures_of(run)
+        _ideal_saving(run)
+    except (FedKlprError, ValueError, TypeError, ArithmeticError) as error:
+        left.append(LeftOut(run.folder, str(error)))
+        return True
+    return False
 
 
 def compare_runs(runs: Sequence[RunRecord], left_out: Sequence[LeftOut] = ()) -> Comparison:
@@ -225,7 +246,7 @@ def _label(run: RunRecord, same: Sequence[RunRecord]) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else printable(value)
 
 
 def _same_sites(runs: Sequence[RunRecord]) -> None:

@@ -10,6 +10,10 @@ from typing import Any
 from fedklpr_flwr.report.comparison import Comparison, Group
 from fedklpr_flwr.report.mean_std import Paired, Spread
 from fedklpr_flwr.report.run_figures import RunFigures
+from fedklpr_flwr.system.atomic_file import write_atomically
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What begins a formula in a spreadsheet."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ def write_tables(comparison: Comparison, reference: Group, folder: Path) -> list
         "per_client.csv": per_client_csv(comparison),
     }
     for name, text in contents.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text.encode("utf-8", "replace"))
     return [folder / name for name in contents]
 
 
@@ -271,9 +275,13 @@ def _mean_and_deviation(spread: Spread | None) -> list[Any]:
     return [None, None] if spread is None else [spread.mean, spread.deviation]
 
 
+def _plain_cell(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: names come from others' run folders."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
 def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
+    writer.writerows([_plain_cell(cell) for cell in line] for line in (head, *lines))
     return text.getvalue()

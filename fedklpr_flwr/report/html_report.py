@@ -15,6 +15,7 @@ from fedklpr_flwr.report.site_inspection import (
     look_at_sites,
     unproven,
 )
+from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 
 Watch = Callable[[Iterable[SiteSeen], int], Iterable[SiteSeen]]
 """Passes the sites on as they are looked at; the number is how many there are."""
@@ -50,14 +51,14 @@ def moment_of(folder: Path) -> str:
 
 
 def write_page(page: str, path: Path) -> None:
-    """Write a page; what no encoding has (half of a surrogate pair) becomes a question mark.
+    """Write a page for its user alone: there may be people in it.
+
+    What no encoding has (half of a surrogate pair) becomes a question mark.
 
     Raises:
         RunError: it cannot be written.
     """
     try:
-        path.write_bytes(page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written: {error.strerror or error}; choose a file with --out"
-        ) from error
+        write_atomically(path, page.encode("utf-8", "replace"), mode=PRIVATE)
+    except RunError as error:
+        raise RunError(f"{error}, or choose a file with --out") from error

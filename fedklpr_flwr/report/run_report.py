@@ -1,6 +1,5 @@
 """What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -11,8 +10,10 @@ from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.protocol.figures import FIGURES, WANTED, Kind
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
+from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.rows import MAY_BE_NULL, Row, is_withheld, read_rows
 from fedklpr_flwr.runs.run_record import flat_settings
+from fedklpr_flwr.system.plain_text import parse_json
 
 _MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
 _MOST = 1e18  # also refuses what is not finite
@@ -103,6 +104,7 @@ def read_told_run(folder: Path) -> ToldRun:
         raise RunError(f"{folder} is not a folder: expected a run folder, as fedklpr run leaves it")
     if not any((folder / name).is_file() for name in _MARKS):
         raise RunError(f"{folder} holds no run: expected a folder with {', '.join(_MARKS)}")
+    refuse_links(folder)
     remarks: list[str] = []
     rows = _whole_rows(folder / "run.jsonl", remarks)
     unsaid = _unsaid_keys(folder / "run.jsonl", {row.round for row in rows}, remarks)
@@ -124,7 +126,7 @@ def _whole_rows(path: Path, remarks: list[str]) -> tuple[Row, ...]:
         return ()
     rows = read_rows(path)
     for row in rows:
-        _check(path, row)
+        check_row(path, row)
     if path.read_bytes()[-1:] not in (b"", b"\n"):
         remarks.append("the last line of run.jsonl is half-written and left out")
     whole = {row.round for row in rows if row.client is None}
@@ -145,7 +147,7 @@ def _unsaid_keys(path: Path, rounds: set[int], remarks: list[str]) -> frozenset[
     if rounds:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                said = json.loads(line)
+                said = parse_json(line)
             except ValueError:
                 continue  # the half-written last line, of which there is a remark
             if isinstance(said, dict) and said.get("round") in rounds:
@@ -167,8 +169,12 @@ def _density(folder: Path, remarks: list[str]) -> tuple[ModelDensity | None, str
         return None, str(error)
 
 
-def _check(path: Path, row: Row) -> None:
-    """Refuse what no version writes: a text where a number belongs, for one."""
+def check_row(path: Path, row: Row) -> None:
+    """Refuse what no version writes: a text where a number belongs, for one.
+
+    Raises:
+        RunError: a field holds such a thing.
+    """
     for key, value in asdict(row).items():
         wanted = _expected(key, value)
         if wanted:
@@ -252,7 +258,7 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
 def _said_status(path: Path) -> tuple[str, str, str]:
     """Status and message of a status.json, and why they are not known; empty where they are."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_text(encoding="utf-8"))
         return str(said["status"]), str(said.get("message", "")), ""
     except FileNotFoundError:
         why = "there is no status.json"

@@ -1,5 +1,6 @@
 """The report of a run while it goes on: a page on this machine alone, made anew as rows come."""
 
+import hmac
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,9 +11,11 @@ from fedklpr_flwr.report.html_report import html_report, moment_of
 from fedklpr_flwr.report.page.page import POLICY, whole_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.site_inspection import Look, Seen
-from fedklpr_flwr.system.loopback import LOOPBACK, own_names, port_taken
+from fedklpr_flwr.system.loopback import LOOPBACK, new_token, own_names, port_taken
 
 REFRESH_SECONDS = 5
+IDLE_SECONDS = 10
+"""After so long a connection that asks nothing is closed: each takes an open file."""
 _FILES = ("run.jsonl", "status.json", "state.json", "config.yaml")
 _LATER = "Pictures are looked at when the run has ended; this page then shows them."
 
@@ -54,8 +57,25 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def page_server(page: LivePage, port: int) -> ThreadingHTTPServer:
-    """A server of one page on loopback; `serve_forever` runs it, `server_port` says where.
+class PageServer(ThreadingHTTPServer):
+    """A server of one page, under an address that only who started it knows.
+
+    Attributes:
+        token: the address's secret part: other users of this machine reach its loopback too.
+    """
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__((LOOPBACK, port), handler)
+        self.token = new_token()
+
+    @property
+    def address(self) -> str:
+        """What to type into a browser on this machine."""
+        return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
+
+
+def page_server(page: LivePage, port: int) -> PageServer:
+    """A server of one page on loopback; `serve_forever` runs it, `address` says where.
 
     Args:
         page: what it shows.
@@ -67,28 +87,33 @@ def page_server(page: LivePage, port: int) -> ThreadingHTTPServer:
 
     class Handler(_Handler):
         shown = page
+        timeout = IDLE_SECONDS
 
     try:
-        return ThreadingHTTPServer((LOOPBACK, port), Handler)
+        return PageServer(port, Handler)
     except OSError as error:
         raise port_taken(port, error) from error
 
 
 class _Handler(BaseHTTPRequestHandler):
     shown: LivePage
-    server: ThreadingHTTPServer
+    server: PageServer
 
     def do_GET(self) -> None:
         """Answer with the page, and to a name that is not this machine's with nothing."""
         if self.headers.get("Host", "") not in own_names(self.server.server_port):
             self._answer(HTTPStatus.FORBIDDEN, "this page is for this machine alone", "plain")
-        elif self.path.partition("?")[0] != "/":
-            self._answer(HTTPStatus.NOT_FOUND, "there is one page: /", "plain")
+        elif not hmac.compare_digest(self._asked(), f"/{self.server.token}/".encode()):
+            said = "there is one page, at the address that fedklpr report printed"
+            self._answer(HTTPStatus.NOT_FOUND, said, "plain")
         else:
             try:
                 self._answer(HTTPStatus.OK, self.shown.html(), "html")
             except FedKlprError as error:
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), "plain")
+
+    def _asked(self) -> bytes:
+        return self.path.partition("?")[0].encode("utf-8", "replace")
 
     def _answer(self, status: HTTPStatus, said: str, kind: str) -> None:
         content = said.encode("utf-8", "replace")
@@ -97,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(content)

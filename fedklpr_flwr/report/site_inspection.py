@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.model.personal_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries
+from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.rows import read_rows
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
 from fedklpr_flwr.system.paths import user_cache
@@ -27,6 +27,7 @@ class Look:
         root: the folder of that site's pictures.
         queries: ranked lists a site, at least 1.
         seed: draws the queries.
+        trust: whether folders that the settings of somebody else's run name are believed.
     """
 
     pictures: bool | None = None
@@ -35,6 +36,7 @@ class Look:
     root: Path | None = None
     queries: int = 2
     seed: int = 0
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def clients_in_sight(folder: Path, look: Look) -> tuple[Settings | None, list[Cl
         SettingsError: the run has no site of that name.
     """
     try:
-        settings = read_settings(folder / "config.yaml")
+        settings = read_run_settings(folder, trust=look.trust)
     except SettingsError as error:
         return None, [], f"The run's settings cannot be used: {error}"
     known = list(settings.data.clients)
@@ -150,7 +152,7 @@ def look_at_sites(
     why = LEFT_OUT
     if shown:
         try:
-            run, why = open_run(folder), ""
+            run, why = open_run(folder, trust=look.trust), ""
             before = _initial(run)
         except FedKlprError as error:
             why = str(error)

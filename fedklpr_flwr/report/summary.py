@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.system.atomic_file import write_atomically
 
 HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
 
@@ -156,7 +157,7 @@ def write_report(folder: Path) -> None:
         *recovery_trace(rows),
         "",
     ]
-    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+    write_atomically(folder / "report.md", "\n".join(lines).encode())
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:

@@ -1,6 +1,7 @@
 """Who may write in a run folder: one command, and one server."""
 
 import fcntl
+import os
 import time
 from pathlib import Path
 from typing import IO
@@ -24,7 +25,9 @@ def hold(folder: Path, name: str, *, patience: float = 0.0) -> IO[str]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / name).open("w")
+        # Neither through a link nor emptied: the folder may come from somebody else.
+        found = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = os.fdopen(found, "r+")
     except OSError as error:
         raise RunError(f"run.dir={folder} cannot be written: {error.strerror}") from error
     end = time.monotonic() + patience

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.config.compose import compose_settings, read_settings
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.loaders import image_loader
-from fedklpr_flwr.errors import RunError, SettingsError, WeightsError
+from fedklpr_flwr.errors import BrokenModel, RunError, SettingsError, WeightsError
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.reid.weights import load_backbone_weights, read_tensors
+from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
 from fedklpr_flwr.wording import counted
 
@@ -67,21 +68,23 @@ class PictureModel:
             (N,D) float32, unit rows.
 
         Raises:
-            WeightsError: the model's numbers overflow on such pictures.
+            BrokenModel: the model's numbers overflow on such pictures.
         """
-        rows = extract_features(self.network, image_loader(pixels, _BATCH)).cpu().numpy()
-        if not np.isfinite(rows).all():
-            raise WeightsError(f"{self.name} draws features that are no numbers: it is broken")
+        try:
+            rows = extract_features(self.network, image_loader(pixels, _BATCH)).cpu().numpy()
+        except BrokenModel as error:
+            raise BrokenModel(f"{self.name}: {error}") from error
         return rows.reshape(len(pixels), self.network.feature_dim)
 
 
-def open_model(path: Path, client: str | None = None) -> PictureModel:
+def open_model(path: Path, client: str | None = None, *, trust: bool = False) -> PictureModel:
     """Open a model to look at pictures with.
 
     Args:
         path: a run folder; or a file: what fedklpr export wrote as safetensors, a run's
             global.safetensors, or weights (.safetensors, .pth) of one of our backbones.
         client: of a run folder, whose own model; None = the merged one.
+        trust: see `open_run`.
 
     Raises:
         RunError: there is nothing, no run in the folder, or no whole merged model.
@@ -90,7 +93,7 @@ def open_model(path: Path, client: str | None = None) -> PictureModel:
         WeightsError: the file is of none of our networks.
     """
     if path.is_dir():
-        return _of_run(open_run(path), client)
+        return _of_run(open_run(path, trust=trust), client)
     if not path.is_file():
         raise RunError(f"{path}: expected a run folder or a file of weights, there is nothing")
     if client is not None:
@@ -119,7 +122,7 @@ def _of_weights(path: Path) -> PictureModel:
     backbone = _backbone_of(tensors, path)
     remark = ""
     if path.name == "global.safetensors" and beside.is_file():
-        settings = read_settings(beside)
+        settings = read_run_settings(path.parent)
         backbone = settings.model.backbone
     else:
         settings = compose_settings("drawn", (f"model={backbone}",))

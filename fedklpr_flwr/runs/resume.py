@@ -1,6 +1,5 @@
 """What a resumed run may change: a run goes on as it began, or its figures would mean nothing."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from fedklpr_flwr.config.compose import read_settings, settings_to_dict
 from fedklpr_flwr.config.round_overrides import settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wording import counted
 
 MAY_CHANGE = (
@@ -88,7 +88,7 @@ def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> 
 
 def _rounds_done(state: Path) -> int:
     try:
-        return int(json.loads(state.read_text(encoding="utf-8"))["round"])
+        return int(parse_json(state.read_text(encoding="utf-8"))["round"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{state} is damaged ({type(error).__name__}): start a new run from its model with "

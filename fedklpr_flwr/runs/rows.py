@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.protocol.figures import FIGURES, OverClients
-from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 
 
 @dataclass
@@ -159,9 +160,8 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """
     lines = _lines(rows)
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(lines)
-            file.flush()
+        with open_unlinked(path, append=True) as file:
+            file.write(lines.encode())
     except OSError as error:
         raise RunError(
             f"{path} cannot be written: {error.strerror or error}; make room, then resume"
@@ -188,7 +188,7 @@ def read_rows(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(row_from(json.loads(line, parse_constant=lambda word: None)))
+            rows.append(row_from(parse_json(line, parse_constant=lambda word: None)))
         except (ValueError, TypeError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break

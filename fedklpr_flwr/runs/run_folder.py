@@ -30,12 +30,14 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.runs.state_record import VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
-from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
+from fedklpr_flwr.system.plain_text import parse_json
 
 STATUS = "status.json"
 """How the run stands, by the server's own word."""
 
 _MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
+_JOURNAL = "commit.json"
 _START_ANEW = "restore the folder from a copy, or start anew in another"
 
 
@@ -115,6 +117,8 @@ class RunFolder:
         try:
             (path / "clients").mkdir(exist_ok=True)
             (path / "payloads").mkdir(exist_ok=True)
+            for place in (path, *path.glob("clients/*"), path / "payloads"):
+                remove_leftovers(place)
             self._finish_commit()
         except OSError as error:
             self.close()
@@ -148,7 +152,7 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(target.parent, error) from error
-        return self._next(target)
+        return _next(target)
 
     def payload_file(self, round_number: int, client: str) -> Path:
         """Where a client's reply waits for the merge."""
@@ -167,16 +171,14 @@ class RunFolder:
             new_masks: clients whose `next_mask_file` was written.
         """
         model, book = self.path / _MODEL, self.path / _BOOK
-        write_atomically(
-            self._next(model), save(state.tensors, metadata={"round": str(state.round)})
-        )
-        write_atomically(self._next(book), _book(state))
+        write_atomically(_next(model), save(state.tensors, metadata={"round": str(state.round)}))
+        write_atomically(_next(book), _book(state))
         down = self.path / _DOWN
         if _owes(state):
-            write_atomically(self._next(down), save(_joined(state)))
+            write_atomically(_next(down), save(_joined(state)))
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
-        write_atomically(self.path / "commit.json", json.dumps(moves).encode())
+        write_atomically(self.path / _JOURNAL, json.dumps(moves).encode())
         self._finish_commit()
 
     def note(self, state: ServerState) -> None:
@@ -199,32 +201,48 @@ class RunFolder:
         self._lock.close()
 
     def _finish_commit(self) -> None:
-        journal = self.path / "commit.json"
+        journal = self.path / _JOURNAL
         try:
             if journal.exists():
-                for name in self._moves(journal):
+                for name in _moves(journal):
                     target = self.path / name
-                    if self._next(target).exists():
-                        os.replace(self._next(target), target)
+                    if _next(target).exists():
+                        os.replace(_next(target), target)
                 journal.unlink()
             for stray in (*self.path.glob("*.next"), *self.path.glob("clients/*/*.next")):
                 stray.unlink()
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
-    @staticmethod
-    def _moves(journal: Path) -> list[str]:
-        try:
-            return journal_moves(journal.read_bytes(), (_MODEL, _DOWN, _BOOK))
-        except (ValueError, TypeError) as error:
-            raise RunError(
-                f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
-                f"{_START_ANEW}"
-            ) from error
 
-    @staticmethod
-    def _next(target: Path) -> Path:
-        return target.with_name(target.name + ".next")
+def committed(folder: Path, name: str) -> Path:
+    """Where a committed file lies: not moved into place yet, if its commit was interrupted.
+
+    Args:
+        folder: the run folder; nothing is written in it.
+        name: of a file that a round writes, as state.json.
+
+    Raises:
+        RunError: the commit's journal is damaged.
+    """
+    target, journal = folder / name, folder / _JOURNAL
+    if journal.exists() and name in _moves(journal) and _next(target).exists():
+        return _next(target)
+    return target
+
+
+def _moves(journal: Path) -> list[str]:
+    try:
+        return journal_moves(journal.read_bytes(), (_MODEL, _DOWN, _BOOK))
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
+            f"{_START_ANEW}"
+        ) from error
+
+
+def _next(target: Path) -> Path:
+    return target.with_name(target.name + ".next")
 
 
 def read_state(path: Path) -> ServerState:
@@ -234,12 +252,12 @@ def read_state(path: Path) -> ServerState:
         RunError: there is none, it is damaged, or another version wrote it.
     """
     try:
-        record = json.loads((path / _BOOK).read_text(encoding="utf-8"))
+        record = parse_json(committed(path, _BOOK).read_text(encoding="utf-8"))
         check_record(record, path / _BOOK)
-        tensors = load_file(path / _MODEL)
+        tensors = load_file(committed(path, _MODEL))
         # A downlink file may be left over from rounds of a lossy wire.
         down = _load_downlink(path, tensors) if record["owes"] else (tensors, {}, b"")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise RunError(
             f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
         ) from error
@@ -259,7 +277,7 @@ def _load_downlink(
     path: Path, tensors: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes]:
     """What went down after the last merge, what it owes, and as which change."""
-    both = load_file(path / _DOWN)
+    both = load_file(committed(path, _DOWN))
     change = both["change"].tobytes() if "change" in both else b""
     owed = {} if change else {name: both[f"residual/{name}"] for name in tensors}
     return {name: both[f"sent/{name}"] for name in tensors}, owed, change

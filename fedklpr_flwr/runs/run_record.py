@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.rows import Row, read_rows
+from fedklpr_flwr.system.plain_text import check_plain_yaml, parse_json, printable
 from fedklpr_flwr.wording import counted
 
 _MARKS = ("run.jsonl", "config.yaml", "run-config.json", "status.json", "job.log")
@@ -43,12 +45,12 @@ class RunRecord:
     @property
     def method(self) -> str:
         """The method's name."""
-        return str(self.settings["method.name"])
+        return printable(self.settings["method.name"])
 
     @property
     def experiment(self) -> str:
         """The experiment's name."""
-        return str(self.settings["experiment_name"])
+        return printable(self.settings["experiment_name"])
 
     @property
     def seed(self) -> int:
@@ -63,9 +65,9 @@ class RunRecord:
     @property
     def sites(self) -> tuple[tuple[str, str], ...]:
         """Name and reader of every site whose pictures it used."""
-        joined = json.loads(self.settings.get("data.joined") or "[]")
-        clients = joined or json.loads(self.settings["data.clients"])
-        return tuple(sorted((str(one["name"]), str(one["reader"])) for one in clients))
+        joined = parse_json(self.settings.get("data.joined") or "[]")
+        clients = joined or parse_json(self.settings["data.clients"])
+        return tuple(sorted((printable(one["name"]), printable(one["reader"])) for one in clients))
 
     @property
     def summaries(self) -> list[Row]:
@@ -103,6 +105,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         RunError: it is none, it is damaged, or no round is whole yet.
     """
+    refuse_links(folder)
     rows = read_rows(folder / "run.jsonl")
     whole = {row.round for row in rows if row.client is None}
     if not whole:
@@ -112,7 +115,7 @@ def read_run(folder: Path) -> RunRecord:
     record = RunRecord(folder, settings, kept, _status(folder), _commits(folder))
     try:
         _ = record.method, record.experiment, record.seed, record.rounds, record.sites
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{folder / 'config.yaml'} is not a run's: {error!r}") from error
     return record
 
@@ -167,7 +170,7 @@ def _below(folder: Path) -> list[Path]:
 
 def _status(folder: Path) -> str:
     try:
-        return str(json.loads((folder / "status.json").read_text(encoding="utf-8"))["status"])
+        return str(parse_json((folder / "status.json").read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown"
 
@@ -175,8 +178,8 @@ def _status(folder: Path) -> str:
 def _commits(folder: Path) -> tuple[str, ...]:
     """What the command that began the run noted; nothing where another door began it."""
     try:
-        began = json.loads((folder / "run-config.json").read_text(encoding="utf-8"))
-        return tuple(str(commit) for commit in began.get("commits", ()))
+        began = parse_json((folder / "run-config.json").read_text(encoding="utf-8"))
+        return tuple(printable(commit) for commit in began.get("commits", ()))
     except (OSError, ValueError, TypeError, AttributeError):
         return ()
 
@@ -188,7 +191,9 @@ def flat_settings(path: Path) -> dict[str, Any]:
         RunError: it cannot be read.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_plain_yaml(text)
+        values = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -204,5 +209,5 @@ def _flat(values: Mapping[str, Any], path: str) -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, name)
         else:
-            flat[name] = json.dumps(value) if isinstance(value, list) else value
+            flat[name] = json.dumps(value, default=str) if isinstance(value, list) else value
     return flat

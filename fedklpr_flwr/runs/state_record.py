@@ -1,6 +1,5 @@
 """What a run folder's own JSON files must say before they are believed."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -8,6 +7,7 @@ from typing import Any
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system.plain_text import parse_json
 
 VERSION = 1
 """Of state.json. A field with a default may come without a new one."""
@@ -41,6 +41,10 @@ def check_record(record: Any, file: Path) -> None:
             "folder"
         )
     _check_fields(record, {**_STATE, "version": int}, {}, file.name)
+    if not is_client_name(record["run"]):  # clients' memories lie in a folder of it
+        raise ValueError(
+            f"{file.name} names the run {record['run']!r:.100}, not {CLIENT_NAME_RULE}"
+        )
     for name, known in record["clients"].items():
         if not is_client_name(name):
             raise ValueError(f"{file.name} names a client {name!r:.100}, not {CLIENT_NAME_RULE}")
@@ -64,7 +68,7 @@ def journal_moves(content: bytes, files: Sequence[str]) -> list[str]:
     Raises:
         ValueError: it is no list of such files; a path that leaves the folder is none.
     """
-    names = json.loads(content)
+    names = parse_json(content)
     if not isinstance(names, list):
         raise ValueError(f"expected a list of files, got {names!r:.100}")
     for name in names:

@@ -15,7 +15,6 @@ import torch
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
-from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
 from fedklpr_flwr.model.device import evaluation_device, placed
@@ -32,12 +31,11 @@ from fedklpr_flwr.model.personal_model import (
 )
 from fedklpr_flwr.model.site import Pictures, Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.runs.run_folder import RunFolder, ServerState, read_state
+from fedklpr_flwr.runs.own_runs import read_run_settings, refuse_links
+from fedklpr_flwr.runs.run_folder import ServerState, committed, read_state
 from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.wire.codec import decode_dense, encode
 from fedklpr_flwr.wording import counted
-
-_MASK = "mask.safetensors"
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class TrainedRun:
         held: dict[str, torch.Tensor] = {}
         for name, known in self.state.clients.items():
             if known.base_round:
-                for tensor, mask in MaskFile(self.path / "clients" / name / _MASK).items():
+                for tensor, mask in MaskFile(self._mask_file(name)).items():
                     held[tensor] = held[tensor] | mask if tensor in held else mask
         network = initial_network(self.settings, pretrained=False)
         return held or full_masks(network, self.settings)
@@ -182,14 +180,16 @@ class TrainedRun:
         memory = folder.read(base) if folder else None
         if memory is None:
             self._check_spared(client, base, network)
-            file = self.path / "clients" / client / _MASK
-            memory = ClientMemory(round=base, masks=dict(MaskFile(file)))
+            memory = ClientMemory(round=base, masks=dict(MaskFile(self._mask_file(client))))
         if mask_hash(dict(memory.masks)) != known.mask_hash:
             raise MemoryStateError(
                 f"client {client}'s mask of round {base} is not the one that {self.path} merged it "
                 "by: its memory belongs to another run, or the run is going on; try again then"
             )
         return memory
+
+    def _mask_file(self, client: str) -> Path:
+        return committed(self.path, f"clients/{client}/mask.safetensors")
 
     def _check_spared(self, client: str, base: int, network: ReidNetwork) -> None:
         """Raise where a client's model cannot do without its memory."""
@@ -218,25 +218,28 @@ class TrainedRun:
         return "in " + " or ".join(map(str, self._memory_roots()))
 
 
-def open_run(path: Path) -> TrainedRun:
-    """Open a run folder to look at its models.
+def open_run(path: Path, *, trust: bool = False) -> TrainedRun:
+    """Open a run folder to look at its models; nothing is written in it.
+
+    Args:
+        path: the folder; of one that was killed while it merged a round, that round is read.
+        trust: whether folders that the settings of somebody else's run name are believed.
 
     Raises:
-        RunError: it is no run folder, nothing was run in it, another version wrote it, or a round
-            is being merged right now.
+        RunError: it is no run folder, nothing was run in it, another version wrote it, or there
+            are links in it.
         WeightsError: its model does not fit its settings.
     """
     if not path.exists():
         raise RunError(f"{path} holds no run: there is nothing of that name")
-    if not (path / "state.json").is_file():
+    if not committed(path, "state.json").is_file():
         raise RunError(
             f"{path} holds no run: expected a folder with config.yaml, state.json and "
             "global.safetensors, as fedklpr run leaves it"
         )
-    if (path / "commit.json").exists():
-        RunFolder(path).close()  # a run that was killed while it merged: the round is finished
+    refuse_links(path)
     try:
-        settings = read_settings(path / "config.yaml")
+        settings = read_run_settings(path, trust=trust)
     except SettingsError as error:
         raise RunError(
             f"{path / 'config.yaml'} cannot be used: {error}; if another version of fedklpr wrote "

@@ -26,8 +26,8 @@ def search_page(title: str, what: str, most_megabytes: int) -> str:
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", f"Search {title} · fedklpr"),
-        Markup('<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">'),
-        Markup('<script src="/page.js" defer></script>'),
+        Markup('<link rel="icon" href="data:,"><link rel="stylesheet" href="page.css">'),
+        Markup('<script src="page.js" defer></script>'),
     )
     main = element(
         "main",
@@ -214,7 +214,7 @@ async function search(picture) {
   document.body.classList.add("busy");
   let answer;
   try {
-    const reply = await fetch("/search", {
+    const reply = await fetch("search", {
       method: "POST",
       headers: { "Content-Type": "application/octet-stream" },
       body: picture,

@@ -15,7 +15,7 @@ from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.search.page import CSS, POLICY, SCRIPT, search_page
-from fedklpr_flwr.system.loopback import LOOPBACK, own_names, port_taken
+from fedklpr_flwr.system.loopback import LOOPBACK, new_token, own_names, port_taken
 from fedklpr_flwr.wording import counted
 
 if TYPE_CHECKING:
@@ -36,16 +36,18 @@ class OpenPage:
 
     Attributes:
         port: where.
+        token: the address's secret part: other users of this machine reach its loopback too.
     """
 
     port: int
+    token: str
     _server: Any
     _socket: socket.socket
 
     @property
     def address(self) -> str:
         """What to type into a browser on this machine."""
-        return f"http://{LOOPBACK}:{self.port}/"
+        return f"http://{LOOPBACK}:{self.port}/{self.token}/"
 
     def run(self) -> None:
         """Answer until `stop`, or Ctrl-C."""
@@ -83,9 +85,9 @@ def open_page(model: PictureModel, gallery: Gallery, port: int) -> OpenPage:
         opened = socket.create_server((LOOPBACK, port))
     except OSError as error:
         raise port_taken(port, error) from error
-    found = opened.getsockname()[1]
+    found, token = opened.getsockname()[1], new_token()
     config = uvicorn.Config(
-        search_app(model, gallery, found),
+        search_app(model, gallery, found, token),
         log_level="error",
         proxy_headers=False,
         server_header=False,
@@ -93,19 +95,20 @@ def open_page(model: PictureModel, gallery: Gallery, port: int) -> OpenPage:
         ws="none",
         timeout_graceful_shutdown=2,
     )
-    return OpenPage(found, uvicorn.Server(config), opened)
+    return OpenPage(found, token, uvicorn.Server(config), opened)
 
 
-def search_app(model: PictureModel, gallery: Gallery, port: int) -> "Starlette":
+def search_app(model: PictureModel, gallery: Gallery, port: int, token: str) -> "Starlette":
     """The page and its search as an ASGI application.
 
     Args:
         model: the one that the gallery's features are of.
         gallery: what is searched.
         port: where it is served: a request that names another host is refused.
+        token: the first part of every path that is answered.
     """
     from starlette.applications import Starlette
-    from starlette.routing import Route
+    from starlette.routing import Mount, Route
 
     page = search_page(_name(gallery), _what(model, gallery), MOST_MEGABYTES)
     own = own_names(port)
@@ -127,7 +130,7 @@ def search_app(model: PictureModel, gallery: Gallery, port: int) -> "Starlette":
         Route("/page.js", _guarded(own, _text(SCRIPT, "text/javascript")), methods=["GET"]),
         Route("/search", _guarded(own, search), methods=["POST"]),
     ]
-    return Starlette(routes=routes)
+    return Starlette(routes=[Mount(f"/{token}", routes=routes)])
 
 
 def _name(gallery: Gallery) -> str:

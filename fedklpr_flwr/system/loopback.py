@@ -1,8 +1,15 @@
 """Pages for this machine's own browser: where they are served, and to whom they answer."""
 
+import secrets
+
 from fedklpr_flwr.errors import RunError
 
 LOOPBACK = "127.0.0.1"
+
+
+def new_token() -> str:
+    """Make the part of a page's address that other users of this machine cannot guess."""
+    return secrets.token_urlsafe(16)
 
 
 def own_names(port: int) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
@@ -92,3 +93,31 @@ def test_a_stored_model_that_was_damaged_counts_as_lost(folder):
     path.write_bytes(b"the m0del")
     assert folder.received(name) is None
     assert folder.received("0" * 32) is None
+
+
+def test_what_a_killed_client_left_half_written_is_removed(tmp_path):
+    folder = MemoryFolder(tmp_path, "run", "gate")
+    left = folder.folder / ".round-0001.safetensors.4711.tmp"
+    left.write_bytes(b"half")
+    folder.remove_leftovers()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, "{}", "[]", "[" * 100_000, '{"shapes": {"conv": [9]}}', '{"shapes": {"x": [1]}}'],
+)
+def test_a_memory_without_what_it_needs_is_damaged_in_words(record, folder):
+    """Then the client asks to be sent everything, where it failed in every round."""
+    told = {"format": "fedklpr-memory-1"} | ({} if record is None else {"record": record})
+    path = folder.folder / "round-0003.safetensors"
+    save_file({"mask/conv": torch.ones(1, dtype=torch.uint8)}, path, metadata=told)
+    with pytest.raises(MemoryStateError, match="is damaged"):
+        folder.read(3)
+
+
+def test_a_memory_of_float8_is_damaged_in_words(folder):
+    path = folder.folder / "round-0003.safetensors"
+    save_file({"own/conv": torch.ones(2).to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(MemoryStateError, match="is damaged"):
+        folder.read(3)

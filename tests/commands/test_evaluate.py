@@ -182,6 +182,15 @@ def test_the_merged_model_is_searched_with_through_no_mask(pruned, scores, tiny_
     assert any(found[name] != own[name] for name in NAMES), "masks change nothing"
 
 
+def test_a_merged_model_with_nan_is_refused_and_not_perfect(copy, refusal):
+    run = copy
+    file = run / "global.safetensors"
+    tensors = load_file(file)
+    tensors["backbone.conv1.weight"][0] = np.nan
+    save_file(tensors, file, metadata={"round": "2"})
+    assert "infinite or no numbers: the model is broken" in refusal(run, "--global")
+
+
 def test_an_untrained_run_is_scored_as_its_round_zero(federate, evaluate, scores):
     def stop(message, context, app):
         raise KeyboardInterrupt
@@ -414,11 +423,12 @@ def test_a_model_that_does_not_fit_its_settings_is_refused(damage, copy, refusal
         assert "'neck.weight'" in said
 
 
-def test_a_round_whose_merge_was_killed_half_way_is_finished_first(copy, pruned, scores):
+def test_a_round_whose_merge_was_killed_half_way_is_read_and_not_committed(copy, pruned, scores):
     (copy / "global.safetensors").rename(copy / "global.safetensors.next")
     (copy / "commit.json").write_text(json.dumps(["global.safetensors"]))
     assert scores(copy) == scores(pruned.folder)
-    assert not (copy / "commit.json").exists()
+    assert (copy / "commit.json").exists()
+    assert (copy / "global.safetensors.next").exists()
 
 
 def test_evaluation_leaves_a_run_folder_as_it_is(copy, scores):

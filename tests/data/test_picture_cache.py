@@ -204,3 +204,16 @@ def test_the_stamp_tells_what_a_listing_shows_and_not_where_the_folder_lies(tmp_
     assert pictures_stamp(renamed, tmp_path / "there") != stamp
     Image.new("RGB", (3, 3)).save(moved[0].path)
     assert pictures_stamp(moved, tmp_path / "there") != stamp
+
+
+def test_decoded_people_are_readable_by_their_user_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        load(plant(tmp_path / "set", 3), tmp_path / "cache" / "pictures")
+    finally:
+        os.umask(before)
+    folder = tmp_path / "cache" / "pictures"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = list(folder.iterdir())
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}

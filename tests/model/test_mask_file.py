@@ -96,3 +96,20 @@ def test_a_mask_file_of_the_first_runs_is_read(tmp_path):
     file = tmp_path / "mask.safetensors"
     save_file(packed, file, {"format": "fedklpr-masks-1", "shapes": json.dumps(shapes)})
     assert torch.equal(MaskFile(file)["conv"], MASKS["conv"])
+
+
+@pytest.mark.parametrize("shape", [[100_000_000], [10**9, 10**9], [-1], [2, 2.5], ["a"], [True, 9]])
+def test_a_shape_that_the_bits_are_too_few_for_is_refused_before_it_takes_memory(shape, tmp_path):
+    file = tmp_path / "mask.safetensors"
+    told = {"fedklpr-masks-1": json.dumps({"conv": shape})}
+    save_file(pack_masks({"conv": MASKS["conv"]})[0], file, metadata=told)
+    with pytest.raises(MemoryStateError, match="cannot be read as a mask file"):
+        MaskFile(file)["conv"]
+
+
+def test_shapes_nested_without_end_are_no_mask_file(tmp_path):
+    file = tmp_path / "mask.safetensors"
+    told = {"fedklpr-masks-1": "[" * 100_000}
+    save_file(pack_masks(MASKS)[0], file, metadata=told)
+    with pytest.raises(MemoryStateError, match="nested too deeply"):
+        MaskFile(file)

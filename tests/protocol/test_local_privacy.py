@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-import torch
 from safetensors.numpy import load_file
 from tiny_federation import ALONE, forget, interfering
 from wiretap import PAIR
@@ -12,7 +11,7 @@ from wiretap import PAIR
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.protocol.local_privacy import add_noise, epsilon, leaks, privacy_notes
+from fedklpr_flwr.protocol.local_privacy import epsilon, leaks, privacy_notes
 from fedklpr_flwr.protocol.records import read_report
 
 PRIVATE = ("privacy=local_dp", "pruning.first_round=1")
@@ -24,46 +23,6 @@ WITHHELD = {
 
 def private(*overrides):
     return compose_settings("smoke", (*PRIVATE, *overrides))
-
-
-def noised(learnt, *overrides, masks=None, name="w"):
-    """What becomes of an update: the received value is 5 everywhere."""
-    received = {name: torch.full(learnt.shape, 5.0)}
-    state = {name: received[name] + learnt}
-    add_noise(state, received, masks or {}, private(*overrides), "gate", 1)
-    return state[name] - 5.0
-
-
-def test_what_was_learnt_is_shortened_to_the_clip_and_a_shorter_update_is_not():
-    almost_none = ("privacy.clip=2", "privacy.noise=0.001")
-    long = noised(torch.tensor([30.0, 40.0]), *almost_none)
-    assert torch.allclose(long, torch.tensor([1.2, 1.6]), atol=0.03)
-    short = noised(torch.tensor([0.3, 0.4]), *almost_none)
-    assert torch.allclose(short, torch.tensor([0.3, 0.4]), atol=0.03)
-
-
-def test_the_noise_is_twice_the_clip_times_the_multiplier_and_never_the_same():
-    settings = ("privacy.clip=0.5", "privacy.noise=3")
-    first, second = (noised(torch.zeros(40_000), *settings) for _ in range(2))
-    assert first.std() == pytest.approx(2 * 0.5 * 3, rel=0.02)
-    assert abs(float(first.mean())) < 0.06
-    assert not torch.equal(first, second)
-    seeded = [noised(torch.zeros(9), *settings, "privacy.randomness=seed") for _ in range(2)]
-    assert torch.equal(*seeded)
-
-
-def test_pruned_weights_stay_zero_and_variances_positive():
-    mask = torch.tensor([True, False, True])
-    kept = noised(torch.zeros(3), masks={"w": mask}) + 5.0
-    assert kept[1] == 0
-    assert kept[0] != 0
-    variances = noised(torch.full((1000,), -5.0), "privacy.noise=9", name="bn.running_var") + 5.0
-    assert variances.min() > 0
-
-
-def test_an_update_that_went_astray_leaves_as_noise_alone():
-    out = noised(torch.tensor([1000.0, float("nan")]), "privacy.noise=0.001")
-    assert out.abs().max() < 0.05
 
 
 def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fedklpr_flwr.errors import BrokenModel
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import build_network
 
@@ -47,3 +48,10 @@ def test_extracted_features_may_take_part_in_a_loss() -> None:
 
 def test_no_batch_gives_no_feature() -> None:
     assert extract_features(nn.Identity(), []).shape == (0, 0)
+
+
+def test_features_that_overflow_are_refused_though_every_weight_is_finite() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    nn.init.constant_(network[1].weight, 3e38)
+    with pytest.raises(BrokenModel, match="1 of 3 pictures are infinite or no numbers"):
+        extract_features(network, [torch.tensor([[0.0, 0.1], [1.0, 1.0], [0.2, 0.0]])])

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedklpr_flwr.errors import BrokenModel
 from fedklpr_flwr.reid import ranking
 from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
+from fedklpr_flwr.reid.reranking import score_reranked
 
 
 def scores_by_loops(
@@ -152,3 +154,17 @@ def test_features_are_left_as_they_were() -> None:
     before = gallery[0].clone()
     score_ranking(*query, *gallery)
     assert torch.equal(before, gallery[0])
+
+
+@pytest.mark.parametrize("score", [score_ranking, score_reranked])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_are_refused_where_they_were_perfect(score, value) -> None:
+    """No picture is more similar than NaN: rank-1 was 1.0 and mAP the number of right pictures."""
+    features, persons = torch.nn.functional.normalize(torch.ones(6, 3), dim=1), torch.arange(6) % 2
+    broken = features.clone()
+    broken[4, 1] = value
+    cameras = torch.arange(6)
+    with pytest.raises(BrokenModel, match="1 of 6 pictures"):
+        score(features, persons, cameras, broken, persons, cameras)
+    with pytest.raises(BrokenModel, match="1 of 6 pictures"):
+        score(broken, persons, cameras, features, persons, cameras)

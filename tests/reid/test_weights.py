@@ -17,6 +17,7 @@ from fedklpr_flwr.reid.weights import (
     IMAGENET_FILES,
     download_imagenet_weights,
     load_backbone_weights,
+    read_tensors,
 )
 
 
@@ -163,3 +164,21 @@ def test_weights_of_another_architecture_are_refused_at_the_first_key_that_diffe
 def test_a_backbone_without_imagenet_weights_is_refused() -> None:
     with pytest.raises(WeightsError, match="'small'"):
         download_imagenet_weights("small")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": torch.eye(3).to_sparse()},
+        {"a": torch.empty(3, device="meta")},
+        {"a": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)},
+        {"a": torch.ones(3, dtype=torch.complex64)},
+        {1: torch.ones(3)},
+    ],
+    ids=["sparse", "meta", "quantised", "complex", "a number for a name"],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused_in_words(content, tmp_path) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match=r"odd.pth"):
+        read_tensors(path)

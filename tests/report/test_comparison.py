@@ -1,10 +1,15 @@
 """Claims about fedklpr_flwr.report.comparison: how runs are grouped, labelled and set in order."""
 
+import json
+
 import pytest
 from run_folders import scores, write_run
+from typer.testing import CliRunner
 
+from fedklpr_flwr.commands.__main__ import cli
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.report.comparison import compare_folders
+from fedklpr_flwr.report.comparison_text import comparison_csv
 from fedklpr_flwr.report.run_figures import figures_of
 from fedklpr_flwr.runs.run_record import read_run
 
@@ -178,3 +183,55 @@ def test_a_pruning_method_has_its_ideal_schedule_and_a_dense_one_has_none(tmp_pa
     # densities 1, 0.8, 0.7 (0.64 would be under the target): up 1.5 of 2, down 1.8 of 2
     assert ideal["fedklpr"] == pytest.approx(0.175)
     assert (ideal["fedavg"], ideal["local_only"]) == (None, None)
+
+
+DAMAGE = {
+    "rank1 of text": ('"rank1": 0.7', '"rank1": "high"'),
+    "rank1 of a list": ('"rank1": 0.7', '"rank1": [1]'),
+    "beyond all numbers": ('"rank1": 0.7', '"rank1": 1e999'),
+    "bytes of a group": ('"bytes_up": 2000000', '"bytes_up": {}'),
+    "seconds of a list": ('"seconds": {}', '"seconds": []'),
+    "a long number": ('"bytes_up": 2000000', f'"bytes_up": 1{"0" * 4000}'),
+    "a client's name": ('"client": "ash"', '"client": "=cmd()"'),
+    "a nest": ('"rank1": 0.7', f'"rank1": {"[" * 100_000}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_one_damaged_run_does_not_end_the_comparison_of_all(damage, tmp_path):
+    for name, method in (("a", "fedavg"), ("b", "fedklpr")):
+        write_run(tmp_path / name, f"method={method}")
+    rows = tmp_path / "b" / "run.jsonl"
+    assert damage[0] in rows.read_text()
+    rows.write_text(rows.read_text().replace(*damage))
+    found = compare_folders([tmp_path])
+    assert [group.method for group in found.groups] == ["fedavg"]
+    assert [one.folder.name for one in found.left_out] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed:", ".inf"), ("seed:", "2001-01-01"), ("  rate:", "often"), ("seed:", "[&a 1, *a]")],
+)
+def test_settings_that_are_no_runs_are_left_out_of_a_comparison(key, value, tmp_path):
+    write_run(tmp_path / "a", "method=fedavg")
+    config = write_run(tmp_path / "b", "method=fedklpr") / "config.yaml"
+    lines = config.read_text().splitlines()
+    changed = [f"{key} {value}" if line.startswith(key) else line for line in lines]
+    assert changed != lines
+    config.write_text("\n".join(changed))
+    assert [one.folder.name for one in compare_folders([tmp_path]).left_out] == ["b"]
+
+
+def test_names_of_others_are_neither_formulas_nor_orders_to_a_terminal(tmp_path):
+    config = write_run(tmp_path / "a", "method=fedavg") / "config.yaml"
+    name = '=HYPERLINK("http://evil")\\e]0;PWNED[/red]'
+    config.write_text(config.read_text().replace("  name: fedavg", f"  name: '{name}'", 1))
+    config.write_text(
+        config.read_text().replace(f"'{name}'", json.dumps(name).replace("\\\\e", "\\e"))
+    )
+    found = compare_folders([tmp_path])
+    assert found.groups[0].method == '=HYPERLINK("http://evil")?]0;PWNED[/red]'
+    assert comparison_csv(found).splitlines()[1].startswith("\"'=HYPERLINK")
+    ran = CliRunner().invoke(cli, ["compare", str(tmp_path)])
+    assert (ran.exit_code, "[/red]" in ran.stdout, "\x1b" in ran.stdout) == (0, True, False)

@@ -2,14 +2,17 @@
 
 import http.client
 import json
+import socket
 import threading
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 from pages import Page
 from run_folders import write_run
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.report import serving
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look
 from fedklpr_flwr.runs.rows import Row, append_rows, round_row
@@ -24,7 +27,8 @@ def served(folder):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
 
-    def get(path="/", host=None):
+    def get(path="/", host=None, token=server.token):
+        path = f"/{token}{path}" if token else path
         line = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
         line.request("GET", path, headers={"Host": host} if host else {})
         answer = line.getresponse()
@@ -96,3 +100,26 @@ def test_a_folder_that_is_damaged_meanwhile_is_one_sentence(running):
         assert "is damaged" in text
         (running / "status.json").write_text(json.dumps({"status": "failed"}))
         assert get()[0] == 500
+
+
+def test_another_user_of_this_machine_who_was_not_told_the_address_gets_nothing(running):
+    with served(running) as get:
+        for path in ("/", "/x/", "/ü/"):
+            status, _, text = get(quote(path), token="")
+            assert (status, "0.600" in text) == (404, False)
+        assert get()[0] == 200
+
+
+def test_a_connection_that_asks_nothing_is_closed(running, monkeypatch):
+    monkeypatch.setattr(serving, "IDLE_SECONDS", 0.1)
+    server = page_server(LivePage(running, LOOK), 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as line:
+            line.sendall(b"GET / HT")
+            assert line.recv(100) == b"", "the server hangs up"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -7,13 +7,14 @@ import pytest
 import torch
 from pages import Page
 
-from fedklpr_flwr.config.compose import read_settings, write_settings
+from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.model.personal_model import features_of, initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.html_report import html_report
 from fedklpr_flwr.report.ranked_lists import LENGTH, ranked_queries
 from fedklpr_flwr.report.site_inspection import Look, clients_in_sight, look_at_sites
+from fedklpr_flwr.runs.own_runs import write_own_settings
 from fedklpr_flwr.runs.trained_run import open_run
 from fedklpr_flwr.system.paths import user_cache
 
@@ -29,7 +30,7 @@ def changed(run, tmp_path, **groups):
     """A copy of a run folder whose settings say something else."""
     folder = shutil.copytree(run.folder, tmp_path / "run")
     settings = read_settings(folder / "config.yaml")
-    write_settings(replace(settings, **groups), folder / "config.yaml")
+    write_own_settings(replace(settings, **groups), folder)
     return folder
 
 

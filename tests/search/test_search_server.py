@@ -53,7 +53,9 @@ def ask(model, gallery):
 
         def asked(method="GET", path="/", body=None, **headers):
             line = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
-            line.request(method, path, body, {k.title(): v for k, v in headers.items()})
+            line.request(
+                method, f"/{page.token}{path}", body, {k.title(): v for k, v in headers.items()}
+            )
             answer = line.getresponse()
             text = answer.read().decode()
             line.close()
@@ -133,9 +135,18 @@ def test_there_is_nothing_else_to_be_had(ask):
         assert ask(path=path)[0] in (404, 405), path
 
 
+def test_another_user_of_this_machine_who_was_not_told_the_address_gets_nothing(model, gallery):
+    with running(model, gallery) as page:
+        for path in ("/", "/page.js", "/search", "/x/", f"/{page.token[:-1]}/"):
+            line = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
+            line.request("POST" if path == "/search" else "GET", path)
+            assert line.getresponse().status == 404, path
+            line.close()
+
+
 def test_it_listens_on_loopback_alone_and_says_if_the_port_is_taken(model, gallery):
     with running(model, gallery) as page:
-        assert page.address == f"http://127.0.0.1:{page.port}/"
+        assert page.address == f"http://127.0.0.1:{page.port}/{page.token}/"
         assert page._socket.getsockname()[0] == "127.0.0.1"
         with pytest.raises(RunError, match=f"--port {page.port} cannot be opened"):
             open_page(model, gallery, page.port)

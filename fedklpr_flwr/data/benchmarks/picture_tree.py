@@ -248,7 +248,12 @@ class PictureTree:
 
     def _inside(self, path: Path) -> bool:
         """Tell whether a path does not lead out of the root, by a link or by ..."""
-        real = path.resolve() if path.is_symlink() else self._resolve(path.parent) / path.name
+        # No Path.resolve: before Python 3.13 a link to itself ends it with a RuntimeError.
+        real = (
+            Path(os.path.realpath(path))
+            if path.is_symlink()
+            else self._resolve(path.parent) / path.name
+        )
         return path == self.root or real.is_relative_to(self._resolve(self.root))
 
     def _resolve(self, folder: Path) -> Path:

@@ -186,6 +186,13 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
         read_dataset("csv", tmp_path)
 
 
+def test_a_link_to_itself_is_a_problem_in_words(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    (root / "train" / "a" / "c1_2.jpg").symlink_to("c1_2.jpg")
+    with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
+        read_dataset("folder", root)
+
+
 def test_a_link_to_nothing_is_called_so_in_a_table_and_in_a_folder(plant, tmp_path):
     root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
     (root / "train" / "a" / "c1_2.jpg").symlink_to(root / "nowhere.jpg")

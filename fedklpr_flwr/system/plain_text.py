@@ -1,0 +1,44 @@
+"""Text that others wrote: JSON and YAML of bounded depth, and names that a terminal may show."""
+
+import json
+from typing import Any
+
+import yaml
+
+_DEEPEST = 40
+"""Groups in groups; a config.yaml has four."""
+
+
+def parse_json(text: str | bytes, **how: Any) -> Any:
+    """Read JSON as `json.loads` does; what is nested too deeply is no JSON either.
+
+    Raises:
+        ValueError: it is no JSON, or nested beyond what Python reads.
+    """
+    try:
+        return json.loads(text, **how)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def check_plain_yaml(text: str) -> None:
+    """Refuse YAML whose few bytes would stand for very many: aliases, and endless nesting.
+
+    Raises:
+        yaml.YAMLError: there is an alias, or more than 40 groups in one another, or it is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"it has an alias (*{event.anchor}), which no run folder needs")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise yaml.YAMLError(f"more than {_DEEPEST} groups lie in one another")
+
+
+def printable(text: object) -> str:
+    """A text without what a terminal obeys or a reader does not see: each such sign becomes a ?."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(text))

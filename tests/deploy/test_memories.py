@@ -1,0 +1,67 @@
+"""Claims about `fedklpr deploy clean`: what ended long ago goes, and nothing else."""
+
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from fedklpr_flwr.commands.__main__ import cli
+
+DAY = 86_400
+
+
+def remember(root, run, days, name="round-0003.safetensors"):
+    """A memory that was last written so many days ago."""
+    folder = root / run / "gate"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"x" * 2_000_000)
+    moment = (folder / name).stat().st_mtime - days * DAY
+    os.utime(folder / name, (moment, moment))
+    return root / run
+
+
+def cleaned(*words):
+    ran = CliRunner().invoke(cli, ["deploy", "clean", *map(str, words)])
+    assert ran.exit_code == 0, ran.output
+    return ran.stdout
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "memory"
+    remember(root, "old", 100.2)
+    remember(root, "new", 3)
+    return root
+
+
+def test_old_memories_are_listed_and_removed_only_when_asked(root):
+    assert f"{root / 'old'}: 100 days old, 2.0 MB" in (said := cleaned(root))
+    assert "new" not in said
+    assert "--remove" in said
+    assert (root / "old").exists()
+    assert f"removed {root / 'old'}" in cleaned(root, "--remove")
+    assert [path.name for path in root.iterdir()] == ["new"]
+    assert "nothing" in cleaned(root, "--remove")
+
+
+def test_a_run_that_wrote_again_is_not_old(root):
+    (root / "old" / "gate" / "pictures.json").write_text("{}")
+    assert "nothing" in cleaned(root)
+
+
+def test_what_is_no_memory_and_what_a_link_leads_to_stays(root, tmp_path):
+    others = remember(tmp_path / "elsewhere", "mine", 500)
+    (root / "link").symlink_to(others)
+    (root / "old" / "gate" / "link").symlink_to(others)
+    foreign = remember(root, "thesis", 500, name="thesis.odt")
+    moment = (foreign / "gate" / "thesis.odt").stat().st_mtime
+    os.utime(root / "old" / "gate" / "link", (moment, moment), follow_symlinks=False)
+    cleaned(root, "--days", 1, "--remove")
+    assert sorted(path.name for path in root.iterdir()) == ["link", "thesis"]
+    assert (others / "gate" / "round-0003.safetensors").exists()
+
+
+def test_a_place_without_memories_is_refused_in_words(tmp_path):
+    ran = CliRunner().invoke(cli, ["deploy", "clean", str(tmp_path / "nowhere")])
+    assert ran.exit_code == 1
+    assert "is no folder" in str(ran.exception)
