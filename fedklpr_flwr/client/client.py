@@ -94,7 +94,7 @@ class SiteClient:
         report = result.update.report
         said: Scalars = {
             "status": "ok",
-            **(withheld(report) if is_private(self._settings) else report).to_dict(),
+            **report.to_dict(),
             "seconds": {**report.seconds, **clock.seconds},
             "pictures_changed": changed,
         }
