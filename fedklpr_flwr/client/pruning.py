@@ -4,25 +4,34 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, pruning_ratio
+from fedklpr_flwr.algorithm.evidence import Pairs
+from fedklpr_flwr.algorithm.pruning import Masks, Tensors, apply_mask, pruning_ratio
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningSettings,
     PruningState,
     PruningStep,
+    candidate_masks,
+    outside,
 )
 from fedklpr_flwr.algorithm.recovery import RecoveryRule
+from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
 from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.device import all_on_host, all_to, device_of
-from fedklpr_flwr.model.personal_model import float_state, reestimate_on
+from fedklpr_flwr.model.personal_model import features_of, float_state, reestimate_on
 from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.reid.nearest_centroid import comparable, right_by_centroid
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
 class ClientPruning:
     """The mask, what the rule remembers, and what it last decided.
+
+    `marked` are the weights that the round's prune is to take, where it follows some training and
+    `pruning.extrude` is on. `labels` are those that a comparison of two models is made by: the last
+    epoch's, which the caller sets when there are newer ones than the memory's.
 
     Args:
         network: the client's network; pruned weights are set to zero in place. Masks lie on its
@@ -53,6 +62,12 @@ class ClientPruning:
         self.state = PruningState(memory.recovery, before)
         self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
+        self._regrown = False
+        self.pairs = Pairs()
+        self.statistic: float | None = None
+        self.marked: Masks = {}
+        self.labels = memory.judged_labels
+        self._reference = memory.reference_features
 
     @property
     def ratio(self) -> float:
@@ -68,11 +83,17 @@ class ClientPruning:
             recovery=self.state.recovery,
             masks_before_last_prune=None if earlier is None else all_on_host(earlier),
             before_prune=all_on_host(self.before_prune),
+            reference_features=self._reference,
+            judged_labels=self.labels if self._compares else None,
         )
 
     def before_training(self) -> None:
         """The received weights lie behind the mask, nothing is trained yet."""
         self._step(self._rule.before_training, 0, None, None)
+        moment = self._moment(0, None, None)
+        if self._settings.pruning.extrude and outside(moment) is None:
+            taken = candidate_masks(moment)
+            self.marked = {name: mask & ~taken[name] for name, mask in self.masks.items()}
 
     def after_epoch(
         self,
@@ -90,6 +111,21 @@ class ClientPruning:
         epochs = self._settings.training.epochs
         self._step(self._rule.after_training, epochs, accuracy, accuracy_through)
 
+    @property
+    def regrows(self) -> bool:
+        """Whether weights are to come back in this round: after a prune, and at the target."""
+        due = self.crr in ("pruned", "at_target") and not self._regrown
+        return due and self._settings.pruning.regrow > 0
+
+    def regrow(self, gradients: Tensors) -> None:
+        """Let kept weights change places with pruned ones, by a batch's gradients."""
+        rounds, first = self._settings.federation.rounds, self._settings.pruning.regrow
+        share = regrow_share(first, min(self._round, rounds), rounds)
+        state = float_state(self._network)
+        self.masks = regrown_masks(state, self.masks, gradients, share)
+        self._regrown = True
+        apply_mask(state, self.masks)
+
     def _step(
         self,
         hook: Callable[[PruningMoment], PruningStep],
@@ -97,7 +133,15 @@ class ClientPruning:
         accuracy: float | None,
         accuracy_through: Callable[[Masks], float | None] | None,
     ) -> None:
-        moment = PruningMoment(
+        self._follow(hook(self._moment(epoch, accuracy, accuracy_through)))
+
+    def _moment(
+        self,
+        epoch: float,
+        accuracy: float | None,
+        accuracy_through: Callable[[Masks], float | None] | None,
+    ) -> PruningMoment:
+        return PruningMoment(
             tensors=float_state(self._network),
             masks=self.masks,
             state=self.state,
@@ -107,8 +151,8 @@ class ClientPruning:
             epochs=self._settings.training.epochs,
             accuracy=accuracy,
             accuracy_through=accuracy_through,
+            compare=self._compare if self._compares else None,
         )
-        self._follow(hook(moment))
 
     def _follow(self, step: PruningStep) -> None:
         state = float_state(self._network)
@@ -116,16 +160,48 @@ class ClientPruning:
             _copy_into(state, self._initial)
         if step.decision is not None:
             self.crr = step.decision.action
+            self.pairs = step.decision.pairs or self.pairs
+            self.statistic = step.decision.statistic
             if step.decision.roll_back:
                 self._revive(state, step.masks)
-            elif step.decision.prunes and self._settings.crr.rollback:
-                self.before_prune = {name: state[name].clone() for name in self.masks}
+            elif step.decision.prunes:
+                self._remember(state)
+                self.marked = {}
         changed = step.masks is not self.masks
         self.masks, self.state = step.masks, step.state
         if changed:
             apply_mask(state, self.masks)
             if self._settings.pruning.batchnorm == "reestimate":
                 reestimate_on(self._network, self._site)
+
+    @property
+    def _compares(self) -> bool:
+        recovers = self._settings.method.pruning == "recovery"
+        return recovers and self._settings.crr.test != "threshold"
+
+    def _features(self) -> torch.Tensor:
+        """The training pictures' features by the network as it is now, as they are remembered."""
+        return features_of(self._network, self._site.train).cpu().half()
+
+    def _compare(self) -> Pairs | None:
+        """Judges the same pictures by the model before the last prune and by the one now."""
+        earlier, labels, count = self._reference, self.labels, len(self._site.train)
+        if earlier is None or labels is None or not len(earlier) == len(labels) == count:
+            return None
+        was = right_by_centroid(earlier, labels)
+        now = right_by_centroid(self._features(), labels)
+        return Pairs(
+            worse=int((was & ~now).sum()),
+            better=int((now & ~was).sum()),
+            compared=int(comparable(labels).sum()),
+        )
+
+    def _remember(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Keep what a later round goes back to, or compares with: the network before a prune."""
+        if self._settings.crr.rollback:
+            self.before_prune = {name: state[name].clone() for name in self.masks}
+        if self._compares:
+            self._reference = self._features()
 
     def _revive(self, state: Mapping[str, torch.Tensor], masks: Masks) -> None:
         """Give revived weights the received values they had when they were pruned."""
@@ -143,12 +219,13 @@ def pruning_settings(settings: Settings) -> PruningSettings:
         target=chosen.target,
         first_round=chosen.first_round,
         when=chosen.when,
-        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback),
+        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback, crr.test),
         above=chosen.above,
         guard=chosen.guard,
         scope=chosen.scope,
         rewind=chosen.rewind,
         mask_distance=chosen.mask_distance,
+        schedule=chosen.schedule,
     )
 
 

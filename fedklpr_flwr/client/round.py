@@ -81,6 +81,7 @@ def run_local_round(
         leaving = _leaving(network, settings)
         add_noise(leaving, received, pruning.masks, settings, site.name, round_number)
     with clock.phase("prune"):
+        pruning.labels = trained.labels.labels
         pruning.after_training(trained.accuracy, training.accuracy_through)
     with clock.phase("measure"):
         gained = knowledge.gained()
@@ -113,6 +114,10 @@ def _report(
         loss=stats.loss if stats else 0.0,
         kl_loss=stats.drift if stats else 0.0,
         steps=trained.steps,
+        pairs_worse=pruning.pairs.worse,
+        pairs_better=pruning.pairs.better,
+        pairs_compared=pruning.pairs.compared,
+        crr_statistic=pruning.statistic,
         seconds=clock.seconds,
         **trained.figures,
     )

@@ -170,6 +170,46 @@ def _klaw(settings: Settings) -> None:
         )
 
 
+def _schedule(settings: Settings) -> None:
+    rule, chosen = settings.method.pruning, settings.pruning
+    if rule not in ("recovery", "always"):
+        asked = {
+            f"pruning.schedule={chosen.schedule}": chosen.schedule != "geometric",
+            f"pruning.regrow={chosen.regrow:g}": chosen.regrow > 0,
+            f"pruning.extrude={chosen.extrude:g}": chosen.extrude > 0,
+            f"pruning.masks={chosen.masks}": chosen.masks != "client",
+        }
+        for told in (key for key, is_asked in asked.items() if is_asked):
+            raise SettingsError(
+                f"{told} with method.pruning={rule}: that rule prunes as its paper says; set "
+                "method.pruning=recovery or always, or leave it as it is by itself"
+            )
+    if chosen.extrude > 0 and not _trains_before_prune(settings):
+        raise SettingsError(
+            f"pruning.extrude={chosen.extrude:g} with pruning.when={chosen.when} and "
+            f"training.epochs={settings.training.epochs}: nothing is trained between the marking "
+            "of weights and their prune; set pruning.when=after_training or before_last_epoch with "
+            "two epochs, or pruning.extrude=0"
+        )
+    if chosen.regrow > 0 and chosen.when != "before_training":
+        raise SettingsError(
+            f"pruning.regrow={chosen.regrow:g} with pruning.when={chosen.when}: what comes back "
+            "needs training before it is sent; set pruning.when=before_training, or regrow to 0"
+        )
+    if chosen.regrow > 0 and settings.crr.rollback:
+        raise SettingsError(
+            f"pruning.regrow={chosen.regrow:g} with crr.rollback=true: masks that were held before "
+            "a prune know nothing of what came back; set pruning.regrow=0, or crr.rollback=false"
+        )
+
+
+def _trains_before_prune(settings: Settings) -> bool:
+    when = settings.pruning.when
+    if when == "before_last_epoch":
+        return settings.training.epochs > 1
+    return when == "after_training"
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -193,5 +233,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _scenario,
     _privacy,
     _klaw,
+    _schedule,
     _names,
 )

@@ -2,25 +2,31 @@
 
 from collections.abc import Sequence
 
+from fedklpr_flwr.algorithm.prune_size import next_rate
 
-def ideal_densities(rounds: int, rate: float, target: float, first_round: int) -> list[float]:
+
+def ideal_densities(
+    rounds: int, rate: float, target: float, first_round: int, schedule: str = "geometric"
+) -> list[float]:
     """The share of prunable weights that is left in rounds 0..R where no prune is ever held.
 
-    d_t = max(1 - target, (1 - rate) d_{t-1})   from first_round on
+    d_t = max(1 - target, (1 - r_t) d_{t-1})   from first_round on, r_t of `next_rate`
 
     Args:
         rounds: R.
         rate: share of what remains that a prune takes, 0..1.
         target: share of all prunable weights that is taken at most, 0..1.
         first_round: the first round that prunes.
+        schedule: geometric, r_t = rate, or cubic.
 
     Returns:
         R + 1 densities; all 1 where first_round > R.
     """
     densities = [1.0]
     for number in range(1, rounds + 1):
+        taken = next_rate(1 - densities[-1], schedule, rate, target)
         due = number >= first_round
-        densities.append(max(1 - target, densities[-1] * (1 - rate)) if due else densities[-1])
+        densities.append(max(1 - target, densities[-1] * (1 - taken)) if due else densities[-1])
     return densities
 
 

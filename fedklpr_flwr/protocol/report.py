@@ -14,7 +14,10 @@ CRR_WORDS = ("pruned", "held_level", "held_drop", "at_target", "off")
 CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
 """How clusters stand against the true persons, where a simulation knows them."""
 
-_MAY_LACK = ("seconds", "steps", *CLUSTER_FIGURES)
+PAIR_COUNTS = ("pairs_worse", "pairs_better", "pairs_compared")
+"""What recovery compared, where it decides on pairs."""
+
+_MAY_LACK = ("seconds", "steps", *PAIR_COUNTS, "crr_statistic", *CLUSTER_FIGURES)
 
 _LARGEST = 1e12
 """No figure of a report is larger: sums and means over clients stay finite."""
@@ -44,6 +47,11 @@ class TrainingReport:
         camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
             a cluster for every camera; None likewise.
         steps: optimiser steps of the round, >= 0; 0 where nothing was trained.
+        pairs_worse: training pictures that the model before the last prune placed right and the one
+            now does not (`crr.test` paired or sequential); 0 where nothing was compared.
+        pairs_better: the reverse.
+        pairs_compared: all that both placed.
+        crr_statistic: what `crr.test` made of them; None where nothing was compared.
     """
 
     examples: int
@@ -62,6 +70,10 @@ class TrainingReport:
     cluster_recall: float | None = None
     camera_split: float | None = None
     steps: int = 0
+    pairs_worse: int = 0
+    pairs_better: int = 0
+    pairs_compared: int = 0
+    crr_statistic: float | None = None
 
     @property
     def trained(self) -> int:
@@ -113,6 +125,10 @@ class TrainingReport:
             seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
             **read_scores(values, CLUSTER_FIGURES),
             steps=read_count(values, "steps"),
+            **{name: read_count(values, name) for name in PAIR_COUNTS},
+            crr_statistic=None
+            if values.get("crr_statistic") is None
+            else _number(values, "crr_statistic"),
         )
 
 

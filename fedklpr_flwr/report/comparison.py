@@ -75,7 +75,9 @@ class Group:
         if any(known.get(key) is None for key in keys):
             return None
         rate, target, first_round = (known[key] for key in keys)
-        return ideal_saving(ideal_densities(self.runs[0].rounds, rate, target, first_round))
+        schedule = str(known.get("pruning.schedule") or "geometric")
+        rounds = self.runs[0].rounds
+        return ideal_saving(ideal_densities(rounds, rate, target, first_round, schedule))
 
     def spread(self, figure: str) -> Spread | None:
         """A figure of RunFigures over the seeds."""

@@ -19,6 +19,7 @@ from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
 from fedklpr_flwr.protocol.report import (
     CLUSTER_FIGURES,
+    PAIR_COUNTS,
     TrainingReport,
     read_count,
     read_scores,
@@ -44,6 +45,7 @@ _LOCAL_SCORES = ("rank1_local", "map_local")
 _SAID = (
     *("crr", "accuracy", "divergence", "cosine_distance", "loss", "kl_loss"),
     *("clusters", "outliers", "idle"),
+    *(*PAIR_COUNTS, "crr_statistic"),
     *CLUSTER_FIGURES,
 )
 

@@ -19,6 +19,7 @@ PRIVATE = ("privacy=local_dp", "pruning.first_round=1")
 WITHHELD = {
     "examples": 1, "divergence": 0.0, "cosine_distance": 0.0, "clusters": 0, "outliers": 0,
     "idle": False, "loss": 0.0, "kl_loss": 0.0, "steps": 0, "pictures_changed": False,
+    "pairs_worse": 0, "pairs_better": 0, "pairs_compared": 0,
 }  # fmt: skip
 
 
