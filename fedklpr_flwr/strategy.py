@@ -98,7 +98,7 @@ class FedKlprStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Take the last replies in, merge the round, commit it."""
-        use = self._book.update_taker(self.downlink.masks_of, self.state.sent)
+        use = self._book.update_taker(self.downlink.update_masks_of, self.state.sent)
         for reply in replies:
             self._book.take(self._answer(reply), use)
         with self._book.phase("merge"):
@@ -189,7 +189,7 @@ class FedKlprStrategy(Strategy):
         """Every chosen client's update, with a second try where the round is too thin."""
         book, needed = self._book, self.settings.federation.min_clients
         chosen = self._choose(book.number)
-        use = book.update_taker(self.downlink.masks_of, self.state.sent)
+        use = book.update_taker(self.downlink.update_masks_of, self.state.sent)
         self._ask(grid, "train", chosen, use)
         if len(book.arrivals) < needed:
             missing = [client for client in chosen if client not in book.arrivals]

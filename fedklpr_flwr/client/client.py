@@ -14,6 +14,7 @@ from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import (
     bring_to_device,
@@ -78,14 +79,24 @@ class SiteClient:
         initial = None
         if self._settings.pruning.rewind:
             initial = float_state(initial_network(self._settings, pretrained=True))
+        consensus, known = None, memory.masks
+        if is_consensus(self._settings):
+            # The server finds the same masks in what it sent, so none has to travel.
+            known = consensus = consensus_masks(opened.received, self._settings, task.round)
         result = run_local_round(
-            network, self._site, memory, self._settings, task.round, initial=initial
+            network,
+            self._site,
+            memory,
+            self._settings,
+            task.round,
+            initial=initial,
+            consensus=consensus,
         )
         with clock.phase("encode"):
             update, owed = encode_update(
                 result.update.tensors,
                 result.update.masks,
-                memory.masks,
+                known,
                 opened.received,
                 memory.residual,
                 shared_layout(self._settings, task.round),
@@ -158,6 +169,9 @@ class SiteClient:
             # Parts that have become personal since: a client that lost its own starts from these.
             parts = {name: value for name, value in received.items() if name not in travels}
             memory = replace(fresh_memory(sent), round=task.base_round, personal=parts)
+            if is_consensus(self._settings) and (earlier := self._record(folder, task)):
+                # The others pruned on while it was away: all but its mask is still its own.
+                memory = replace(earlier, masks=sent)
         if task.full:
             # From now on the mask is known here, so the stored payload must be readable with it.
             folder.write(memory, keep=task.base_round)
@@ -170,12 +184,16 @@ class SiteClient:
         self, folder: MemoryFolder, task: Task, network: ReidNetwork
     ) -> ClientMemory | None:
         """This client's memory of the round the server builds on; None where it is lost."""
-        try:
-            memory = folder.read(task.base_round)
-        except MemoryStateError:
-            memory = None
+        memory = self._record(folder, task)
         if memory is None and task.base_round == 0:
             memory = fresh_memory(full_masks(network, self._settings))
         if memory is not None and mask_hash(dict(memory.masks)) != task.mask_hash:
             return None
         return memory
+
+    def _record(self, folder: MemoryFolder, task: Task) -> ClientMemory | None:
+        """The record of the round the server builds on, whatever its mask."""
+        try:
+            return folder.read(task.base_round)
+        except MemoryStateError:
+            return None

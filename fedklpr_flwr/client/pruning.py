@@ -5,7 +5,13 @@ from collections.abc import Callable, Mapping
 import torch
 
 from fedklpr_flwr.algorithm.evidence import Pairs
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors, apply_mask, pruning_ratio
+from fedklpr_flwr.algorithm.pruning import (
+    Masks,
+    Tensors,
+    apply_mask,
+    mask_hash,
+    pruning_ratio,
+)
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningSettings,
@@ -14,7 +20,7 @@ from fedklpr_flwr.algorithm.pruning_step import (
     candidate_masks,
     outside,
 )
-from fedklpr_flwr.algorithm.recovery import RecoveryRule
+from fedklpr_flwr.algorithm.recovery import PruningDecision, RecoveryRule
 from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
 from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.state_store import ClientMemory
@@ -41,6 +47,8 @@ class ClientPruning:
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
+        consensus: this round's masks of all clients, which take the rule's place; None = there are
+            none, every client has its own.
     """
 
     def __init__(
@@ -51,11 +59,13 @@ class ClientPruning:
         settings: Settings,
         round_number: int,
         initial: Mapping[str, torch.Tensor] | None,
+        consensus: Masks | None = None,
     ) -> None:
         self._network, self._site, self._settings = network, site, settings
         self._round, self._initial = round_number, initial
-        self._rule = RULES[settings.method.pruning]
+        self._rule = RULES[settings.method.pruning if consensus is None else "none"]
         device = device_of(network)
+        self._consensus = None if consensus is None else all_to(consensus, device)
         earlier = memory.masks_before_last_prune
         self.masks: Masks = all_to(memory.masks, device)
         before = None if earlier is None else all_to(earlier, device)
@@ -89,11 +99,22 @@ class ClientPruning:
 
     def before_training(self) -> None:
         """The received weights lie behind the mask, nothing is trained yet."""
+        if self._consensus is not None:
+            self._take(self._consensus)
         self._step(self._rule.before_training, 0, None, None)
         moment = self._moment(0, None, None)
         if self._settings.pruning.extrude and outside(moment) is None:
             taken = candidate_masks(moment)
             self.marked = {name: mask & ~taken[name] for name, mask in self.masks.items()}
+
+    def _take(self, consensus: Masks) -> None:
+        """Go behind the masks of all clients, as the round's prune where they are smaller."""
+        further = pruning_ratio(consensus) > self.ratio
+        waiting = self._round < self._settings.pruning.first_round
+        action = "pruned" if further else "off" if waiting else "at_target"
+        decision = PruningDecision(action, "all clients prune by one schedule")
+        masks = consensus if mask_hash(consensus) != mask_hash(self.masks) else self.masks
+        self._follow(PruningStep(masks, self.state, decision))
 
     def after_epoch(
         self,

@@ -50,6 +50,7 @@ def run_local_round(
     round_number: int,
     *,
     initial: Mapping[str, torch.Tensor] | None = None,
+    consensus: Mapping[str, torch.Tensor] | None = None,
 ) -> LocalResult:
     """Train one client for one round.
 
@@ -61,6 +62,7 @@ def run_local_round(
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
+        consensus: this round's masks of all clients; None where each has its own.
 
     Returns:
         The update and the memory to keep, both on the host, and the scores of the trained model on
@@ -69,7 +71,7 @@ def run_local_round(
     clock, plan = Clock(), round_plan(settings, round_number)
     settings = plan.settings
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
-    pruning = ClientPruning(network, home, memory, settings, round_number, initial)
+    pruning = ClientPruning(network, home, memory, settings, round_number, initial, consensus)
     with clock.phase("prune"):
         pruning.before_training()
     received = _leaving(network, settings, copied=True) if is_private(settings) else None

@@ -203,6 +203,26 @@ def _schedule(settings: Settings) -> None:
         )
 
 
+def _consensus(settings: Settings) -> None:
+    """One mask for all is made of what went down: nothing of a client's own may go into it."""
+    if settings.pruning.masks != "consensus":
+        return
+    own = {
+        f"method.pruning={settings.method.pruning}": settings.method.pruning != "always",
+        f"pruning.when={settings.pruning.when}": settings.pruning.when != "before_training",
+        f"pruning.scope={settings.pruning.scope}": settings.pruning.scope != "layer",
+        f"pruning.regrow={settings.pruning.regrow:g}": settings.pruning.regrow > 0,
+        f"wire.values={settings.wire.values}": settings.wire.values == "int8",
+    }
+    for told in (key for key, is_own in own.items() if is_own):
+        raise SettingsError(
+            f"pruning.masks=consensus with {told}: all clients must find the same mask in the "
+            "model that went down; set method.pruning=always, pruning.when=before_training, "
+            "pruning.scope=layer, pruning.regrow=0 and a wire.values other than int8, or "
+            "pruning.masks=client"
+        )
+
+
 def _trains_before_prune(settings: Settings) -> bool:
     when = settings.pruning.when
     if when == "before_last_epoch":
@@ -234,5 +254,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _privacy,
     _klaw,
     _schedule,
+    _consensus,
     _names,
 )

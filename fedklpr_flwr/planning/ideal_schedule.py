@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedklpr_flwr.algorithm.prune_size import next_rate
+from fedklpr_flwr.algorithm.consensus import density_after
 
 
 def ideal_densities(
@@ -10,7 +10,7 @@ def ideal_densities(
 ) -> list[float]:
     """The share of prunable weights that is left in rounds 0..R where no prune is ever held.
 
-    d_t = max(1 - target, (1 - r_t) d_{t-1})   from first_round on, r_t of `next_rate`
+    See `density_after`.
 
     Args:
         rounds: R.
@@ -22,12 +22,8 @@ def ideal_densities(
     Returns:
         R + 1 densities; all 1 where first_round > R.
     """
-    densities = [1.0]
-    for number in range(1, rounds + 1):
-        taken = next_rate(1 - densities[-1], schedule, rate, target)
-        due = number >= first_round
-        densities.append(max(1 - target, densities[-1] * (1 - taken)) if due else densities[-1])
-    return densities
+    chosen = rate, target, first_round, schedule
+    return [density_after(number, *chosen) for number in range(rounds + 1)]
 
 
 def ideal_saving(densities: Sequence[float]) -> float:

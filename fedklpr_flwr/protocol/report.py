@@ -110,6 +110,12 @@ class TrainingReport:
             raise MergeError(
                 f"a report's field 'seconds' must be a mapping, it is {seconds!r:.100}"
             )
+        statistic = values.get("crr_statistic")
+        may_lack: dict[str, Any] = {
+            **read_scores(values, CLUSTER_FIGURES),
+            **{name: read_count(values, name) for name in ("steps", *PAIR_COUNTS)},
+            "crr_statistic": None if statistic is None else _number(values, "crr_statistic"),
+        }
         return cls(
             examples=_count(values, "examples"),
             divergence=_number(values, "divergence", 0),
@@ -123,12 +129,7 @@ class TrainingReport:
             loss=_number(values, "loss"),
             kl_loss=_number(values, "kl_loss"),
             seconds={str(phase): _number(seconds, phase, 0) for phase in seconds},
-            **read_scores(values, CLUSTER_FIGURES),
-            steps=read_count(values, "steps"),
-            **{name: read_count(values, name) for name in PAIR_COUNTS},
-            crr_statistic=None
-            if values.get("crr_statistic") is None
-            else _number(values, "crr_statistic"),
+            **may_lack,
         )
 
 

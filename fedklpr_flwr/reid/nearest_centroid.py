@@ -29,7 +29,7 @@ def right_by_centroid(features: Tensor, labels: Tensor) -> Tensor:
     count = int(labels.max()) + 1
     sums = torch.zeros(count, features.shape[1]).index_add_(0, labels[held], features[held])
     centroids = functional.normalize(sums, dim=1)
-    for part in judged.split(_CHUNK):
+    for part in torch.split(judged, _CHUNK):
         own, rows = labels[part], features[part]
         similarity = rows @ centroids.T
         others = functional.normalize(sums[own] - rows, dim=1)

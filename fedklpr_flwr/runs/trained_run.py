@@ -18,6 +18,7 @@ from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_me
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
+from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.model.mask_file import ArrayView, MaskFile
 from fedklpr_flwr.model.personal_model import (
@@ -133,6 +134,8 @@ class TrainedRun:
 
         The rest of the merged model is nobody's: values from before its last holder pruned them.
         """
+        if is_consensus(self.settings):
+            return consensus_masks(self.state.sent, self.settings, self.state.round)
         held: dict[str, torch.Tensor] = {}
         for name, known in self.state.clients.items():
             if known.base_round:
@@ -184,7 +187,9 @@ class TrainedRun:
             self._check_spared(client, base, network)
             file = self.path / "clients" / client / _MASK
             memory = ClientMemory(round=base, masks=dict(MaskFile(file)))
-        if mask_hash(dict(memory.masks)) != known.mask_hash:
+        # A shared mask moves on without its client; outside it the merged model is zero.
+        followed = is_consensus(self.settings) or mask_hash(dict(memory.masks)) == known.mask_hash
+        if not followed:
             raise MemoryStateError(
                 f"client {client}'s mask of round {base} is not the one that {self.path} merged it "
                 "by: its memory belongs to another run, or the run is going on; try again then"

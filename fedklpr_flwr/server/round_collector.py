@@ -14,6 +14,7 @@ from flwr.common.logger import log
 
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError, WireError
+from fedklpr_flwr.model.consensus import consensus_masks, cut_by_consensus, is_consensus
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
@@ -218,10 +219,14 @@ class OpenRound:
     def merge(self, state: ServerState) -> None:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
+        shared: Masks = {}
+        if is_consensus(self._settings):
+            shared = consensus_masks(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         state.tensors, notes = run_merge_round(
             state.tensors, state.sent, arrivals, self._layout, self._settings, before
         )
+        cut_by_consensus(state.tensors, shared)
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
@@ -254,6 +259,8 @@ class OpenRound:
         state.sent, state.residual = quantise_downlink(
             state.tensors, state.residual, self._settings.wire.values
         )
+        for owed in (state.sent, state.residual):
+            cut_by_consensus(owed, shared)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()

@@ -39,6 +39,9 @@ REFUSED = {
     ],
     ("pruning.regrow=0.05", "pruning.when=after_training"): ["regrow=0.05", "after_training"],
     ("pruning.regrow=0.05", "crr.rollback=true"): ["regrow=0.05", "crr.rollback=true"],
+    ("pruning.masks=consensus",): ["masks=consensus", "method.pruning=recovery", "always"],
+    ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
+    ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
