@@ -111,6 +111,8 @@ class FedKlprStrategy(Strategy):
         """Take the last scores in, and write the round's rows."""
         for reply in replies:
             self._book.take(self._answer(reply), self._book.take_scores)
+        found = self._book.pairs
+        self.state.pairs = (found.worse, found.better, found.compared)
         summary = self._write_rows()
         if summary.rank1 is None or summary.map is None:
             return None

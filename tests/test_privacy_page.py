@@ -27,7 +27,8 @@ HEADERS = 6000
 def listed(message):
     """The scalars that the page lists for a message; those of simulations alone are left out."""
     (row,) = re.findall(rf"^\| {message}[^|]*\| (.*) \|$", PAGE, re.MULTILINE)
-    names = set(re.findall(r"`([^`]+)`", row.split("only in a simulation")[0]))
+    always = re.split(r"only in a simulation|only with `crr\.pooled", row)[0]
+    names = set(re.findall(r"`([^`]+)`", always))
     return {name for name in names if "." not in name or name.endswith(".*")}  # no settings
 
 

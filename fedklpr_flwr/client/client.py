@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.final_training import fine_tune
+from fedklpr_flwr.client.pruning import compared_pairs
 from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
@@ -91,6 +94,7 @@ class SiteClient:
             task.round,
             initial=initial,
             consensus=consensus,
+            pooled=_pooled(task),
         )
         with clock.phase("encode"):
             update, owed = encode_update(
@@ -122,16 +126,31 @@ class SiteClient:
         opened = self._open(task, payload)
         if opened is None:
             return {"status": NEEDS_SYNC}
+        pairs = self._pairs(opened)
         if task.round:
             make_personal(opened.network, self._site, self._settings)
         scores = evaluate_personal_model(opened.network, self._site)
         changed = opened.folder.pictures_changed(self._site, task.round)
-        said: Scalars = {"status": "ok", "pictures_changed": changed}
+        said: Scalars = {"status": "ok", "pictures_changed": changed, **pairs}
         if scores is not None:
             said |= {key: getattr(scores, key) for key in _SCORES}
         if task.last and self._settings.training.final_epochs:
             said |= self._fine_tune(opened, task)
         return self._cleared(said)
+
+    def _pairs(self, opened: _Opened) -> Scalars:
+        """What this client saw of the merged model, where all clients' are counted together."""
+        if not self._settings.crr.pooled:
+            return {}
+        home, _ = hold_out(self._site, self._settings.crr.accuracy, self._settings.seed)
+        memory = opened.memory
+        known = memory.reference_features, memory.judged_labels
+        pairs = compared_pairs(opened.network, home, *known) or Pairs()
+        return {
+            "pairs_worse": pairs.worse,
+            "pairs_better": pairs.better,
+            "pairs_compared": pairs.compared,
+        }
 
     def _cleared(self, said: Scalars) -> Scalars:
         """What may be said of the pictures: with noised updates no accuracy, unless asked for."""
@@ -197,3 +216,9 @@ class SiteClient:
             return folder.read(task.base_round)
         except MemoryStateError:
             return None
+
+
+def _pooled(task: Task) -> Pairs | None:
+    if not task.pairs_compared:
+        return None
+    return Pairs(task.pairs_worse, task.pairs_better, task.pairs_compared)

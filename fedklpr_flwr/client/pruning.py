@@ -49,6 +49,7 @@ class ClientPruning:
         initial: the initial weights, for rules that rewind.
         consensus: this round's masks of all clients, which take the rule's place; None = there are
             none, every client has its own.
+        pooled: the pairs of all clients (`crr.pooled`); None = there are none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ClientPruning:
         round_number: int,
         initial: Mapping[str, torch.Tensor] | None,
         consensus: Masks | None = None,
+        pooled: Pairs | None = None,
     ) -> None:
         self._network, self._site, self._settings = network, site, settings
         self._round, self._initial = round_number, initial
@@ -73,6 +75,7 @@ class ClientPruning:
         self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
         self._regrown = False
+        self._pooled = pooled
         self.pairs = Pairs()
         self.statistic: float | None = None
         self.marked: Masks = {}
@@ -181,7 +184,8 @@ class ClientPruning:
             _copy_into(state, self._initial)
         if step.decision is not None:
             self.crr = step.decision.action
-            self.pairs = step.decision.pairs or self.pairs
+            if not self._settings.crr.pooled:  # else its own are told with the evaluation
+                self.pairs = step.decision.pairs or self.pairs
             self.statistic = step.decision.statistic
             if step.decision.roll_back:
                 self._revive(state, step.masks)
@@ -200,29 +204,17 @@ class ClientPruning:
         recovers = self._settings.method.pruning == "recovery"
         return recovers and self._settings.crr.test != "threshold"
 
-    def _features(self) -> torch.Tensor:
-        """The training pictures' features by the network as it is now, as they are remembered."""
-        return features_of(self._network, self._site.train).cpu().half()
-
     def _compare(self) -> Pairs | None:
-        """Judges the same pictures by the model before the last prune and by the one now."""
-        earlier, labels, count = self._reference, self.labels, len(self._site.train)
-        if earlier is None or labels is None or not len(earlier) == len(labels) == count:
-            return None
-        was = right_by_centroid(earlier, labels)
-        now = right_by_centroid(self._features(), labels)
-        return Pairs(
-            worse=int((was & ~now).sum()),
-            better=int((now & ~was).sum()),
-            compared=int(comparable(labels).sum()),
-        )
+        if self._settings.crr.pooled:
+            return self._pooled
+        return compared_pairs(self._network, self._site, self._reference, self.labels)
 
     def _remember(self, state: Mapping[str, torch.Tensor]) -> None:
         """Keep what a later round goes back to, or compares with: the network before a prune."""
         if self._settings.crr.rollback:
             self.before_prune = {name: state[name].clone() for name in self.masks}
         if self._compares:
-            self._reference = self._features()
+            self._reference = remembered_features(self._network, self._site)
 
     def _revive(self, state: Mapping[str, torch.Tensor], masks: Masks) -> None:
         """Give revived weights the received values they had when they were pruned."""
@@ -230,6 +222,41 @@ class ClientPruning:
             for name, earlier in self.before_prune.items():
                 revived = masks[name] & ~self.masks[name]
                 state[name].copy_(torch.where(revived, earlier, state[name]))
+
+
+def remembered_features(network: ReidNetwork, site: Site) -> torch.Tensor:
+    """The training pictures' features by a network, as a memory keeps them: float16 (N, D)."""
+    return features_of(network, site.train).cpu().half()
+
+
+def compared_pairs(
+    network: ReidNetwork,
+    site: Site,
+    reference: torch.Tensor | None,
+    labels: torch.Tensor | None,
+) -> Pairs | None:
+    """The same pictures judged by the model before the last prune and by the one now.
+
+    Args:
+        network: the model now.
+        site: the client's pictures.
+        reference: `remembered_features` of the model before; None where nothing was pruned yet.
+        labels: int64 (N,), by which both are judged; None where there are none yet.
+
+    Returns:
+        None also where the pictures are others than those remembered.
+    """
+    if reference is None or labels is None:
+        return None
+    if not len(reference) == len(labels) == len(site.train):
+        return None
+    was = right_by_centroid(reference, labels)
+    now = right_by_centroid(remembered_features(network, site), labels)
+    return Pairs(
+        worse=int((was & ~now).sum()),
+        better=int((now & ~was).sum()),
+        compared=int(comparable(labels).sum()),
+    )
 
 
 def pruning_settings(settings: Settings) -> PruningSettings:

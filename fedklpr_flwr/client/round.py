@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.divergence_probe import Knowledge
 from fedklpr_flwr.client.plan import round_plan
@@ -51,6 +52,7 @@ def run_local_round(
     *,
     initial: Mapping[str, torch.Tensor] | None = None,
     consensus: Mapping[str, torch.Tensor] | None = None,
+    pooled: Pairs | None = None,
 ) -> LocalResult:
     """Train one client for one round.
 
@@ -63,6 +65,7 @@ def run_local_round(
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
         consensus: this round's masks of all clients; None where each has its own.
+        pooled: what all clients together saw of the model (`crr.pooled`); None = nothing yet.
 
     Returns:
         The update and the memory to keep, both on the host, and the scores of the trained model on
@@ -71,7 +74,8 @@ def run_local_round(
     clock, plan = Clock(), round_plan(settings, round_number)
     settings = plan.settings
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
-    pruning = ClientPruning(network, home, memory, settings, round_number, initial, consensus)
+    shared = consensus, pooled
+    pruning = ClientPruning(network, home, memory, settings, round_number, initial, *shared)
     with clock.phase("prune"):
         pruning.before_training()
     received = _leaving(network, settings, copied=True) if is_private(settings) else None

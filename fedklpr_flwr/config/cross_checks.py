@@ -223,6 +223,24 @@ def _consensus(settings: Settings) -> None:
         )
 
 
+def _pooled(settings: Settings) -> None:
+    if not settings.crr.pooled:
+        return
+    for told, why in (
+        (settings.crr.test == "threshold" and "crr.test=threshold", "an accuracy is no count"),
+        (
+            settings.pruning.when != "before_training" and f"pruning.when={settings.pruning.when}",
+            "the clients' pairs are counted after a merge, before the next training",
+        ),
+        (settings.privacy.kind == "local_dp" and "privacy=local_dp", "the counts are withheld"),
+    ):
+        if told:
+            raise SettingsError(
+                f"crr.pooled=true with {told}: {why}; set crr.pooled=false, or crr.test=paired "
+                "(or sequential), pruning.when=before_training and privacy=none"
+            )
+
+
 def _trains_before_prune(settings: Settings) -> bool:
     when = settings.pruning.when
     if when == "before_last_epoch":
@@ -255,5 +273,6 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _klaw,
     _schedule,
     _consensus,
+    _pooled,
     _names,
 )

@@ -108,6 +108,7 @@ class Crr:
     drop: float = between(0.0, 1.0)
     rollback: bool
     test: str = one_of("threshold", "paired", "sequential", default="threshold")
+    pooled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

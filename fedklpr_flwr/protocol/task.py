@@ -19,6 +19,8 @@ class Task:
         model: the name (hash) of the payload that carries the model.
         full: True where the payload brings the mask itself, because the client lost it.
         last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
+        pairs_worse: of all clients' training pictures, those that became wrong since the last
+            prunes (`crr.pooled`); pairs_better the reverse, pairs_compared all; 0 = not counted.
     """
 
     run: str
@@ -28,6 +30,9 @@ class Task:
     model: str
     full: bool
     last: bool = False
+    pairs_worse: int = 0
+    pairs_better: int = 0
+    pairs_compared: int = 0
 
 
 def payload_name(payload: bytes | memoryview) -> str:

@@ -82,6 +82,8 @@ class ServerState:
         residual: what went down owes the merged model; empty where the wire is lossless.
         clients: by client name.
         pending: rows of that round's training that are not in run.jsonl yet.
+        pairs: all clients' pictures that became wrong, right, and that were compared, after that
+            round's merge (`crr.pooled`); noughts where they are not counted.
     """
 
     run: str
@@ -91,6 +93,7 @@ class ServerState:
     residual: dict[str, np.ndarray] = field(default_factory=dict)
     clients: dict[str, ClientState] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
+    pairs: tuple[int, int, int] = (0, 0, 0)
 
 
 class RunFolder:
@@ -246,6 +249,7 @@ def read_state(path: Path) -> ServerState:
         residual=residual,
         clients={name: ClientState(**known) for name, known in record["clients"].items()},
         pending=record["pending"],
+        pairs=tuple(record.get("pairs", (0, 0, 0))),
     )
 
 

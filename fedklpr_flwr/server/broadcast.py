@@ -105,6 +105,9 @@ class Downlink:
                 mask_hash=self._mask_hash(name),
                 model=known.delivered,
                 full=full,
+                pairs_worse=self._state.pairs[0],
+                pairs_better=self._state.pairs[1],
+                pairs_compared=self._state.pairs[2],
                 last=phase == "evaluate" and book.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]

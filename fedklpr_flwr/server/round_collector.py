@@ -12,6 +12,7 @@ from typing import Any
 from flwr.app import Message
 from flwr.common.logger import log
 
+from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.model.consensus import consensus_masks, cut_by_consensus, is_consensus
@@ -73,6 +74,7 @@ class OpenRound:
         self.number = number
         self.arrivals: dict[str, Arrival] = {}
         self.scored: set[str] = set()
+        self.pairs = Pairs()
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
         self._dense = dense_bytes(settings)
@@ -193,6 +195,7 @@ class OpenRound:
         row = self.row(client)
         self._note_scores(row, said, _SCORES)
         self._note_pictures(row, said)
+        self._note_pairs(row, said)
         self.scored.add(client)
         if self.number == 0:
             row.status, row.failed = "merged", False
@@ -207,6 +210,20 @@ class OpenRound:
     def _note_scores(self, row: Row, said: Mapping[str, Any], keys: Iterable[str]) -> None:
         for key, value in read_scores(said, keys).items():
             setattr(row, key, value)
+
+    def _note_pairs(self, row: Row, said: Mapping[str, Any]) -> None:
+        """What a client saw of the merged model, where all clients' are counted together."""
+        if not self._settings.crr.pooled:
+            return
+        pairs = Pairs(*(read_count(said, name) for name in PAIR_COUNTS))
+        if pairs.discordant > pairs.compared:
+            raise MergeError(
+                f"of {pairs.compared} pictures compared {pairs.discordant} were judged otherwise: "
+                "its count of pairs is left out"
+            )
+        row.pairs_worse, row.pairs_better = pairs.worse, pairs.better
+        row.pairs_compared = pairs.compared
+        self.pairs += pairs
 
     def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:
         """A client's picture folder has changed: it goes on, and the line says so."""

@@ -42,6 +42,15 @@ REFUSED = {
     ("pruning.masks=consensus",): ["masks=consensus", "method.pruning=recovery", "always"],
     ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
     ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
+    ("crr.pooled=true",): ["crr.pooled=true", "crr.test=threshold"],
+    ("crr.pooled=true", "crr.test=paired", "pruning.when=after_training"): [
+        "crr.pooled=true",
+        "pruning.when=after_training",
+    ],
+    ("crr.pooled=true", "crr.test=paired", "privacy=local_dp"): [
+        "crr.pooled=true",
+        "privacy=local_dp",
+    ],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
