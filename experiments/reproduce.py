@@ -1,13 +1,17 @@
 """The study's tables from nothing: all methods at ten rounds, those that prune at twenty.
 
-    python experiments/reproduce.py               # both tables, seeds 0 1 2, through Flower
+    python experiments/reproduce.py               # both tables, through Flower
     python experiments/reproduce.py --resume      # goes on where it stopped
     python experiments/reproduce.py --rounds 20   # the second table alone
+    python experiments/reproduce.py --only drawn20/fedklpr --seeds 3 4   # single rows of a study
     python experiments/reproduce.py --experiment smoke --rounds 2 --seeds 0 --transport simulate
 
 It says how long it will take before it starts (--dry-run: and stops there). Each table has a sweep
 of its own below --out, with the tables and plots of `fedklpr compare` beside the runs; reproduce.md
-joins them, with command and commits. KEY=VALUE words at the end go to every run (data.root=...).
+joins them, with command and commits. Seeds are 0 1 2, and 0 to 4 where a row decides something (the
+table of twenty rounds): with three, one point cannot be told from chance. Each whole run's
+run.jsonl goes, compressed, to --results as STUDY/METHOD-seedS.jsonl.gz (raw_results.py). KEY=VALUE
+words at the end go to every run (data.root=...).
 """
 
 import argparse
@@ -20,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.raw_results import difference_table, keep_run, read_study, result_table
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.launch.sweep_job import BOOK, read_book
 from fedklpr_flwr.sweep import values_of
@@ -27,6 +32,7 @@ from fedklpr_flwr.system.git_commit import code_commit
 
 LINES: dict[str, tuple[str, ...]] = {
     "fedklpr": ("method=fedklpr",),
+    "fedklprplus": ("method=fedklprplus",),
     "fedavg": ("method=fedavg",),
     "fedprox": ("method=fedprox",),
     "fedpav": ("method=fedpav",),
@@ -43,8 +49,21 @@ LINES: dict[str, tuple[str, ...]] = {
 """The study's lines by name. LotteryFL is compared by the better of rewind and no rewind; the last
 two are the ends of the scale, and centralised exists in simulation only."""
 
-PRUNING_LINES = ("fedklpr", "fedcapr", "lotteryfl", "lotteryfl_keep", "subfedavg")
+PRUNING_LINES = ("fedklpr", "fedklprplus", "fedcapr", "lotteryfl", "lotteryfl_keep", "subfedavg")
 """Those whose bytes are compared over twenty rounds, and FedCAPR, which does not prune."""
+
+STUDIES: dict[str, tuple[str, int]] = {
+    "drawn10": ("drawn", 10),
+    "drawn20": ("drawn", 20),
+    "real_small12": ("real_small", 12),
+    "real_small_unlabelled12": ("real_small_unlabelled", 12),
+}
+"""What --only calls a study: its experiment and rounds."""
+
+RESULT_NAMES = {"lotteryfl_keep": "lotteryfl_norewind"}
+"""Lines whose raw results go by another name."""
+
+SEEDS, DECIDING_SEEDS = (0, 1, 2), (0, 1, 2, 3, 4)
 
 TABLES: dict[int, tuple[str, ...]] = {10: tuple(LINES), 20: PRUNING_LINES}
 
@@ -88,6 +107,15 @@ class Plan:
         """All runs, each by the words that tell it from the others: all its overrides."""
         own = [(f"seed={seed}", *LINES[name]) for seed in self.seeds for name in self.lines]
         return {" ".join(sorted(words)): _by_key([*self.common, *words]) for words in own}
+
+    @property
+    def named_jobs(self) -> dict[tuple[str, int], dict[str, str]]:
+        """All runs by line and seed."""
+        return {
+            (name, seed): _by_key([*self.common, f"seed={seed}", *LINES[name]])
+            for seed in self.seeds
+            for name in self.lines
+        }
 
     @property
     def left(self) -> list[str]:
@@ -143,15 +171,50 @@ def plans_of(arguments: argparse.Namespace) -> list[Plan]:
                 f"expected one value, got {', '.join(values)}: the runs of a table differ in "
                 "method and seed alone"
             )
+    if arguments.only:
+        return [
+            _plan(arguments, *STUDIES[study], lines, study)
+            for study, lines in _rows_of(arguments.only).items()
+        ]
     tables = TABLES if arguments.rounds is None else {arguments.rounds: ()}
-    plans = []
-    for rounds in tables:
-        lines = tuple(arguments.methods or TABLES.get(rounds, tuple(LINES)))
-        own = (f"experiment={arguments.experiment}", f"federation.rounds={rounds}")
-        folder = arguments.out.resolve() / f"rounds-{rounds}"
-        common = (*own, *arguments.overrides)
-        plans.append(Plan(rounds, lines, tuple(arguments.seeds), folder, common))
-    return plans
+    return [
+        _plan(
+            arguments,
+            arguments.experiment,
+            rounds,
+            tuple(arguments.methods or TABLES.get(rounds, tuple(LINES))),
+            f"rounds-{rounds}",
+        )
+        for rounds in tables
+    ]
+
+
+def _plan(
+    arguments: argparse.Namespace, experiment: str, rounds: int, lines: tuple[str, ...], name: str
+) -> Plan:
+    own = (f"experiment={experiment}", f"federation.rounds={rounds}")
+    decides = experiment == "drawn" and rounds == 20
+    seeds = tuple(arguments.seeds or (DECIDING_SEEDS if decides else SEEDS))
+    folder = arguments.out.resolve() / name
+    return Plan(rounds, lines, seeds, folder, (*own, *arguments.overrides))
+
+
+def _rows_of(only: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The lines asked for by STUDY/METHOD, by study.
+
+    Raises:
+        SettingsError: a study or a line does not exist.
+    """
+    rows: dict[str, tuple[str, ...]] = {}
+    for word in only:
+        study, _, line = word.partition("/")
+        if study not in STUDIES or line not in LINES:
+            raise SettingsError(
+                f"--only {word} does not exist: expected STUDY/METHOD, of the studies "
+                f"{', '.join(STUDIES)} and the methods {', '.join(LINES)}"
+            )
+        rows[study] = (*rows.get(study, ()), line)
+    return rows
 
 
 def expected_time(plan: Plan, experiment: str, transport: str, at_once: int) -> str:
@@ -184,14 +247,43 @@ def run_plan(plan: Plan, transport: str, at_once: int) -> bool:
     return _python("-m", "fedklpr_flwr.commands", "compare", place, "--out", place) == 0 and whole
 
 
+def keep_results(plan: Plan, results: Path) -> Path | None:
+    """Keep the raw rows of a table's whole runs, and what they come to beside them.
+
+    Args:
+        plan: the table.
+        results: where studies lie, a folder each; the study is called EXPERIMENT and rounds.
+
+    Returns:
+        The study's folder; None where no run is whole.
+    """
+    words = _by_key(plan.common)
+    study = results / f"{words['experiment']}{plan.rounds}"
+    by_words = {tuple(sorted(found.items())): name for name, found in plan.named_jobs.items()}
+    for line in read_book(plan.folder / BOOK):
+        named = by_words.get(tuple(sorted(_by_key(line.overrides).items())))
+        rows = plan.folder / line.job / "run.jsonl"
+        if line.good and named and rows.exists():
+            keep_run(rows, study, RESULT_NAMES.get(named[0], named[0]), named[1])
+    if not study.exists():
+        return None
+    found = read_study(study)
+    against = "fedcapr" if "fedcapr" in found else next(iter(found))
+    tables = [*result_table(found), "", *difference_table(found, against)]
+    (plan.folder / "paired.md").write_text("\n".join(tables) + "\n", encoding="utf-8")
+    return study
+
+
 def write_summary(plans: Sequence[Plan], out: Path, command: str) -> Path:
     """Join the tables in one file that says how they were made."""
     made = f"tables made at commit {code_commit()}, {os.cpu_count()} cores"
     parts = ["# The study", f"    {command}\n\n{made}"]
     for plan in plans:
-        table = plan.folder / "comparison.md"
+        table, paired = plan.folder / "comparison.md", plan.folder / "paired.md"
         text = table.read_text(encoding="utf-8") if table.exists() else "No run is whole yet.\n"
         parts.append(f"# {plan.rounds} rounds\n\n{text.replace('# Comparison', '').strip()}")
+        if paired.exists():
+            parts.append(paired.read_text(encoding="utf-8").strip())
     path = out / "reproduce.md"
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
@@ -214,7 +306,9 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     found.add_argument("--resume", action="store_true", help="go on with what is below --out")
-    found.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    found.add_argument("--seeds", type=int, nargs="+", help="0 1 2, or 0 to 4 where a row decides")
+    found.add_argument("--only", nargs="+", metavar="STUDY/METHOD", help="single rows of a study")
+    found.add_argument("--results", type=Path, help="of raw results; results in --out if left out")
     found.add_argument("--methods", nargs="+", help=f"lines: {', '.join(LINES)}")
     found.add_argument("--rounds", type=int, help="one table alone, of so many rounds")
     found.add_argument("--transport", choices=("run", "simulate"), default="run")
@@ -240,7 +334,8 @@ def reproduce(arguments: argparse.Namespace, command: str) -> int:
     for plan in plans:
         plan.check_folder()
     for plan in plans:
-        print(expected_time(plan, arguments.experiment, arguments.transport, arguments.jobs))
+        experiment = _by_key(plan.common)["experiment"]
+        print(expected_time(plan, experiment, arguments.transport, arguments.jobs))
     if arguments.dry_run:
         for plan in plans:
             print("\n".join(plan.left))
@@ -249,6 +344,7 @@ def reproduce(arguments: argparse.Namespace, command: str) -> int:
     whole = True
     for plan in plans:
         whole &= run_plan(plan, arguments.transport, arguments.jobs)
+        keep_results(plan, arguments.results or arguments.out / "results")
     print(f"tables in {write_summary(plans, arguments.out, command)}")
     return 0 if whole else 1
 

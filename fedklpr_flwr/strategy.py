@@ -99,7 +99,7 @@ class FedKlprStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Take the last replies in, merge the round, commit it."""
-        use = self._book.update_taker(self.downlink.masks_of, self.state)
+        use = self._book.update_taker(self.downlink.update_masks_of, self.state)
         for reply in replies:
             self._book.take(self._answer(reply), use)
         with self._book.phase("merge"):
@@ -112,6 +112,8 @@ class FedKlprStrategy(Strategy):
         """Take the last scores in, and write the round's rows."""
         for reply in replies:
             self._book.take(self._answer(reply), self._book.take_scores)
+        found = self._book.pairs
+        self.state.pairs = (found.worse, found.better, found.compared)
         summary = self._write_rows()
         if summary.rank1 is None or summary.map is None:
             return None
@@ -193,7 +195,7 @@ class FedKlprStrategy(Strategy):
         """Every chosen client's update, with a second try where the round is too thin."""
         book, needed = self._book, self.settings.federation.min_clients
         chosen = self._choose(book.number)
-        use = book.update_taker(self.downlink.masks_of, self.state)
+        use = book.update_taker(self.downlink.update_masks_of, self.state)
         self._ask(grid, "train", chosen, use)
         if len(book.arrivals) < needed:
             missing = [client for client in chosen if client not in book.arrivals]

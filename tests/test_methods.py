@@ -20,7 +20,7 @@ from fedklpr_flwr.wire.payload import carries
 
 METHODS = {
     "fedklpr", "fedavg", "fedprox", "fedpav", "fedcapr", "fedureid", "feducc", "feduccplus",
-    "lotteryfl", "subfedavg", "local_only", "centralised",
+    "fedklprplus", "lotteryfl", "subfedavg", "local_only", "centralised",
 }  # fmt: skip
 # The tiny federation trains on names; FedUReID finds its own labels there as everywhere.
 OWN_LABELS = {"fedureid": ("labels.source=bottom_up",)}

@@ -73,7 +73,10 @@ def listed(message):
     names = {
         "seconds.*" if name == "seconds" else name
         for replies, name, said in rows
-        if message in replies and "simulation" not in said and "local_dp" not in said
+        if message in replies
+        and "simulation" not in said
+        and "local_dp" not in said
+        and "were compared" not in said
     }
     return names | ({"client"} if message == "query" else {"status"})
 

@@ -9,6 +9,8 @@ PruningStep       the masks and the state from then on
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from fedklpr_flwr.algorithm.evidence import Pairs
+from fedklpr_flwr.algorithm.prune_size import next_rate
 from fedklpr_flwr.algorithm.pruning import Masks, Tensors, prune_smallest, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import (
     PruningDecision,
@@ -40,6 +42,7 @@ class PruningSettings:
         rewind: `lottery` asks for the initial weights after a prune.
         mask_distance: `sub_fedavg` prunes only if its two candidate masks differ by more.
         last_step: `sub_fedavg`'s largest rate where less than `rate` is missing to the target.
+        schedule: how large a prune is, see prune_size.py.
     """
 
     rate: float = 0.1
@@ -53,6 +56,7 @@ class PruningSettings:
     rewind: bool = False
     mask_distance: float = 1e-4
     last_step: float = 0.05
+    schedule: str = "geometric"
 
     def __post_init__(self) -> None:
         """Refuses what no schedule can follow."""
@@ -97,6 +101,8 @@ class PruningMoment:
         accuracy_through: gives the accuracy of the weights as they are now, seen through the given
             masks, and leaves the weights as they were. None where it cannot be measured; then a
             check after a prune falls back to the accuracy before it.
+        compare: gives the pictures judged by the model before the last prune and by the weights as
+            they are now; None, or of None, where there is nothing to compare with.
     """
 
     tensors: Tensors
@@ -108,6 +114,7 @@ class PruningMoment:
     epochs: int = 1
     accuracy: float | None = None
     accuracy_through: Callable[[Masks], float | None] | None = None
+    compare: Callable[[], Pairs | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +156,13 @@ def shrink(moment: PruningMoment, decision: PruningDecision) -> PruningStep:
 
 
 def candidate_masks(moment: PruningMoment) -> Masks:
-    """Gives the masks that one prune at `settings.rate` would leave."""
+    """Gives the masks that the schedule's next prune would leave."""
     settings = moment.settings
+    chosen = settings.schedule, settings.rate, settings.target
     return prune_smallest(
         moment.tensors,
         moment.masks,
-        settings.rate,
+        next_rate(pruning_ratio(moment.masks), *chosen),
         floor_density=1.0 - settings.target,
         scope=settings.scope,
     )

@@ -8,12 +8,16 @@ Two stages, once a round, at the moment the client would prune (paper: CRR):
 In round 1 (the paper's t = 0) nothing is pruned; a first accuracy has nothing to have fallen from,
 so in round 2 the level alone decides. Both true: prune. Otherwise the mask stays, training goes on,
 and the weights recover.
+
+The second stage is a difference of two shares, which on a few hundred samples moves by chance alone
+more than eps_drop: `RecoveryRule.test` may have it judged on pairs instead (evidence.py).
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from fedklpr_flwr.algorithm.evidence import TESTS, VERDICTS, Evidence, Pairs
 from fedklpr_flwr.errors import MemoryStateError, SettingsError
 
 REFERENCES = ("before_last_prune", "previous_round", "best")
@@ -37,12 +41,16 @@ class RecoveryRule:
             than `drop` per prune.
         rollback: when the cross-round stage fails right after a prune, ask for the mask held
             before that prune.
+        test: how the cross-round stage is judged. `threshold`: as above. `paired`, `sequential`: on
+            the same pictures seen by the model before the last prune and by the model now, see
+            evidence.py; `drop` is then the fall that does not matter.
     """
 
     level: float = 0.5
     drop: float = 0.01
     reference: str = "before_last_prune"
     rollback: bool = False
+    test: str = "threshold"
 
     def __post_init__(self) -> None:
         """Refuses a rule that no accuracy could meet or break."""
@@ -50,6 +58,8 @@ class RecoveryRule:
             raise SettingsError(
                 f"crr.reference must be one of {REFERENCES}, it is {self.reference!r}"
             )
+        if self.test not in TESTS:
+            raise SettingsError(f"crr.test must be one of {TESTS}, it is {self.test!r}")
         if not (0 <= self.level <= 1 and 0 <= self.drop <= 1):
             raise SettingsError(
                 f"crr.level and crr.drop must be in [0, 1], they are {self.level} and {self.drop}"
@@ -67,6 +77,7 @@ class RecoveryState:
         accuracy_before_last_prune: the accuracy judged at the last prune.
         last_prune_round: the round of the last prune.
         best: the best accuracy so far.
+        evidence: what a test on pairs carries from round to round.
     """
 
     history: tuple[tuple[int, float], ...] = ()
@@ -74,10 +85,12 @@ class RecoveryState:
     accuracy_before_last_prune: float | None = None
     last_prune_round: int | None = None
     best: float | None = None
+    evidence: Evidence = field(default_factory=Evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the state as plain values that JSON can hold."""
-        return {**asdict(self), "history": [list(entry) for entry in self.history]}
+        history = [list(entry) for entry in self.history]
+        return {**asdict(self), "history": history, "evidence": self.evidence.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RecoveryState":
@@ -94,6 +107,8 @@ class RecoveryState:
                 accuracy_before_last_prune=_optional(values["accuracy_before_last_prune"]),
                 last_prune_round=None if last_prune_round is None else int(last_prune_round),
                 best=_optional(values["best"]),
+                # Memories that were written before there was a test on pairs have none.
+                evidence=Evidence.from_dict(values.get("evidence") or Evidence().to_dict()),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MemoryStateError(
@@ -111,12 +126,18 @@ class PruningDecision:
         reason: one sentence with the figures, for the log.
         reference: a_ref; None where the cross-round stage was not reached or has none.
         roll_back: the mask held before the last prune is to be restored.
+        pairs: what a test on pairs looked at; None where none was asked.
+        statistic: what it made of them, see evidence.Verdict; None likewise.
+        evidence: what it carries on; None likewise.
     """
 
     action: str
     reason: str
     reference: float | None = None
     roll_back: bool = False
+    pairs: Pairs | None = None
+    statistic: float | None = None
+    evidence: Evidence | None = None
 
     @property
     def prunes(self) -> bool:
@@ -190,6 +211,7 @@ def decide_pruning(
     target: float,
     round_number: int,
     first_round: int,
+    compare: Callable[[], Pairs | None] | None = None,
 ) -> PruningDecision:
     """Decides whether a client prunes now, holds, or has arrived.
 
@@ -202,6 +224,8 @@ def decide_pruning(
         target: p_target, in [0, 1].
         round_number: this round, 1..R.
         first_round: the first round in which pruning is allowed.
+        compare: gives the pairs for `rule.test`, asked only where they decide; None, or of None
+            pairs, where nothing has been pruned yet or the pictures are others.
 
     Returns:
         The decision. With level = 0 and drop = 1 it prunes every round once there is an accuracy.
@@ -219,6 +243,8 @@ def decide_pruning(
     if accuracy < rule.level - _ROUNDING:
         reason = f"accuracy {accuracy:.4f} is below the level {rule.level:.4f}"
         return PruningDecision("held_level", reason)
+    if rule.test != "threshold":
+        return _on_evidence(state, rule, compare() if compare else None, round_number)
     reference = _reference(state, rule)
     if reference is None and round_number < 2:
         return PruningDecision("held_drop", "there is no earlier round to compare with")
@@ -233,6 +259,28 @@ def decide_pruning(
         )
     reason = f"accuracy {accuracy:.4f} holds against {reference:.4f}"
     return PruningDecision("pruned", reason, reference)
+
+
+def _on_evidence(
+    state: RecoveryState, rule: RecoveryRule, pairs: Pairs | None, round_number: int
+) -> PruningDecision:
+    """The cross-round stage on pairs: holds where the model is worse than before the last prune."""
+    if pairs is None:
+        return PruningDecision("pruned", "there is no model before a prune to compare with")
+    verdict = VERDICTS[rule.test](state.evidence, pairs, rule.drop)
+    reason = (
+        f"of {pairs.compared} pictures {pairs.worse} became wrong and {pairs.better} right, "
+        f"{rule.test} statistic {verdict.statistic:.2f}"
+    )
+    rolls_back = verdict.fallen and rule.rollback and _just_pruned(state, round_number)
+    return PruningDecision(
+        "held_drop" if verdict.fallen else "pruned",
+        reason,
+        roll_back=rolls_back,
+        pairs=pairs,
+        statistic=verdict.statistic,
+        evidence=verdict.after,
+    )
 
 
 def _optional(value: Any) -> float | None:

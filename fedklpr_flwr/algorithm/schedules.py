@@ -137,7 +137,12 @@ def _recover(moment: PruningMoment) -> PruningStep:
         target=settings.target,
         round_number=moment.round_number,
         first_round=settings.first_round,
+        compare=moment.compare,
     )
+    if decision.evidence is not None:
+        recovery = replace(state.recovery, evidence=decision.evidence)
+        state = replace(state, recovery=recovery)
+        moment = replace(moment, state=state)
     if decision.roll_back:
         return _roll_back(moment, decision)
     if not decision.prunes:

@@ -1,11 +1,13 @@
 """One local epoch: batches, loss plus drift penalty, a step that leaves pruned weights at zero."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 
 from fedklpr_flwr.algorithm.divergence import default_temperature
+from fedklpr_flwr.algorithm.extrusion import Extrusion
 from fedklpr_flwr.algorithm.masked_step import MaskedSteps
 from fedklpr_flwr.algorithm.pruning import Masks
 from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Received, Step
@@ -62,6 +64,8 @@ def train_epoch(
     settings: Settings,
     *,
     drift_weight: float,
+    marked: Masks,
+    extrusion: float,
     copies: int,
     generator: torch.Generator,
     halfway: Callable[[], None],
@@ -77,6 +81,8 @@ def train_epoch(
         masks: name -> bool; pruned weights stay zero.
         settings: the run's settings.
         drift_weight: the penalty's factor; 0 leaves the reference alone, at no cost.
+        marked: name -> bool, the weights pruned next; none where nothing is extruded.
+        extrusion: the factor of the penalty on them.
         copies: how often each picture counts (IDE).
         generator: of batches and augmentation.
         halfway: called once, when half of the batches have been trained on.
@@ -86,6 +92,7 @@ def train_epoch(
     """
     chosen = settings.training
     steps = TrainingSteps(network, objective, optimizer, received, masks, settings, drift_weight)
+    steps.extrude(marked, extrusion)
     network.train()
     for images, indices in _batches(train, objective, chosen, copies, generator, halfway):
         if len(indices) >= 2:
@@ -125,6 +132,7 @@ class TrainingSteps:
         self._forward = training_forward(network, settings.training)
         self._parameters = dict(network.named_parameters())
         self._masked = MaskedSteps(self._parameters, masks)
+        self.extrude({}, 0.0)
         self._penalty = DRIFT_PENALTIES[settings.method.drift_penalty if drift_weight else "none"]
         self._temperature = settings.kl.temperature or default_temperature(network.feature_dim)
         device = device_of(network)
@@ -132,6 +140,10 @@ class TrainingSteps:
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         self._last = self._correct
         self._steps = self._seen = self._last_size = 0
+
+    def extrude(self, marked: Masks, weight: float) -> None:
+        """Draw the marked weights towards zero in every step from now on."""
+        self._extrusion, self._extrusion_weight = Extrusion(self._parameters, marked), weight
 
     def take(self, images: torch.Tensor, indices: torch.Tensor) -> None:
         """Train on one batch.
@@ -149,6 +161,7 @@ class TrainingSteps:
         loss = self._objective.loss(batch) + self._drift_weight * drift
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        self._extrusion.add_gradients(self._extrusion_weight)
         self._masked.mask_gradients()
         right = self._objective.correct(batch)  # before memory and weights move away from it
         self._objective.update(batch)
@@ -171,6 +184,37 @@ class TrainingSteps:
         if self._objective.needs_map:
             return features_and_map(self._network, images)
         return self._forward(images), None
+
+
+def batch_gradients(
+    network: ReidNetwork,
+    train: Pictures,
+    objective: LocalObjective,
+    chosen: Training,
+    *,
+    copies: int,
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """The loss's gradients on one batch, pruned weights' included, which no step is taken by.
+
+    Args:
+        network: the model, which this leaves as it is.
+        train: the client's training pictures.
+        objective: an epoch's loss and memory; it learns nothing from this.
+        chosen: batches and augmentation.
+        copies: how often each picture counts (IDE).
+        generator: of the batch and its augmentation.
+    """
+    trial = deepcopy(network).train()
+    images, indices = next(_batches(train, objective, chosen, copies, generator, lambda: None))
+    images = trial.taken(images)
+    if objective.needs_map:
+        features, last_map = features_and_map(trial, images)
+        batch = Batch(indices, features, last_map)
+    else:
+        batch = Batch(indices, trial(images))
+    torch.autograd.backward(objective.loss(batch))
+    return {n: p.grad for n, p in trial.named_parameters() if p.grad is not None}
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks
+from fedklpr_flwr.algorithm.pruning import Masks, Tensors
 from fedklpr_flwr.client.plan import final_plan
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import AccuracyThrough, LocalTraining
@@ -21,6 +21,11 @@ class FixedMask:
 
     def __init__(self, masks: Mapping[str, torch.Tensor]) -> None:
         self.masks: Masks = masks
+        self.marked: Masks = {}
+        self.regrows = False
+
+    def regrow(self, gradients: Tensors) -> None:
+        """See MaskKeeper; nothing comes back after the last merge."""
 
     def after_epoch(
         self, epoch: float, accuracy: float | None, accuracy_through: AccuracyThrough

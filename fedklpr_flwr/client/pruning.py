@@ -4,25 +4,40 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, apply_mask, pruning_ratio
+from fedklpr_flwr.algorithm.evidence import Pairs
+from fedklpr_flwr.algorithm.pruning import (
+    Masks,
+    Tensors,
+    apply_mask,
+    mask_hash,
+    pruning_ratio,
+)
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningSettings,
     PruningState,
     PruningStep,
+    candidate_masks,
+    outside,
 )
-from fedklpr_flwr.algorithm.recovery import RecoveryRule
+from fedklpr_flwr.algorithm.recovery import PruningDecision, RecoveryRule
+from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
 from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.device import all_on_host, all_to, device_of
-from fedklpr_flwr.model.personal_model import float_state, reestimate_on
+from fedklpr_flwr.model.personal_model import features_of, float_state, reestimate_on
 from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.reid.nearest_centroid import comparable, right_by_centroid
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
 class ClientPruning:
     """The mask, what the rule remembers, and what it last decided.
+
+    `marked` are the weights that the round's prune is to take, where it follows some training and
+    `pruning.extrude` is on. `labels` are those that a comparison of two models is made by: the last
+    epoch's, which the caller sets when there are newer ones than the memory's.
 
     Args:
         network: the client's network; pruned weights are set to zero in place. Masks lie on its
@@ -32,6 +47,9 @@ class ClientPruning:
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
+        consensus: this round's masks of all clients, which take the rule's place; None = there are
+            none, every client has its own.
+        pooled: the pairs of all clients (`crr.pooled`); None = there are none.
     """
 
     def __init__(
@@ -42,17 +60,27 @@ class ClientPruning:
         settings: Settings,
         round_number: int,
         initial: Mapping[str, torch.Tensor] | None,
+        consensus: Masks | None = None,
+        pooled: Pairs | None = None,
     ) -> None:
         self._network, self._site, self._settings = network, site, settings
         self._round, self._initial = round_number, initial
-        self._rule = RULES[settings.method.pruning]
+        self._rule = RULES[settings.method.pruning if consensus is None else "none"]
         device = device_of(network)
+        self._consensus = None if consensus is None else all_to(consensus, device)
         earlier = memory.masks_before_last_prune
         self.masks: Masks = all_to(memory.masks, device)
         before = None if earlier is None else all_to(earlier, device)
         self.state = PruningState(memory.recovery, before)
         self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
+        self._regrown = False
+        self._pooled = pooled
+        self.pairs = Pairs()
+        self.statistic: float | None = None
+        self.marked: Masks = {}
+        self.labels = memory.judged_labels
+        self._reference = memory.reference_features
 
     @property
     def ratio(self) -> float:
@@ -68,11 +96,28 @@ class ClientPruning:
             recovery=self.state.recovery,
             masks_before_last_prune=None if earlier is None else all_on_host(earlier),
             before_prune=all_on_host(self.before_prune),
+            reference_features=self._reference,
+            judged_labels=self.labels if self._compares else None,
         )
 
     def before_training(self) -> None:
         """The received weights lie behind the mask, nothing is trained yet."""
+        if self._consensus is not None:
+            self._take(self._consensus)
         self._step(self._rule.before_training, 0, None, None)
+        moment = self._moment(0, None, None)
+        if self._settings.pruning.extrude and outside(moment) is None:
+            taken = candidate_masks(moment)
+            self.marked = {name: mask & ~taken[name] for name, mask in self.masks.items()}
+
+    def _take(self, consensus: Masks) -> None:
+        """Go behind the masks of all clients, as the round's prune where they are smaller."""
+        further = pruning_ratio(consensus) > self.ratio
+        waiting = self._round < self._settings.pruning.first_round
+        action = "pruned" if further else "off" if waiting else "at_target"
+        decision = PruningDecision(action, "all clients prune by one schedule")
+        masks = consensus if mask_hash(consensus) != mask_hash(self.masks) else self.masks
+        self._follow(PruningStep(masks, self.state, decision))
 
     def after_epoch(
         self,
@@ -90,6 +135,21 @@ class ClientPruning:
         epochs = self._settings.training.epochs
         self._step(self._rule.after_training, epochs, accuracy, accuracy_through)
 
+    @property
+    def regrows(self) -> bool:
+        """Whether weights are to come back in this round: after a prune, and at the target."""
+        due = self.crr in ("pruned", "at_target") and not self._regrown
+        return due and self._settings.pruning.regrow > 0
+
+    def regrow(self, gradients: Tensors) -> None:
+        """Let kept weights change places with pruned ones, by a batch's gradients."""
+        rounds, first = self._settings.federation.rounds, self._settings.pruning.regrow
+        share = regrow_share(first, min(self._round, rounds), rounds)
+        state = float_state(self._network)
+        self.masks = regrown_masks(state, self.masks, gradients, share)
+        self._regrown = True
+        apply_mask(state, self.masks)
+
     def _step(
         self,
         hook: Callable[[PruningMoment], PruningStep],
@@ -97,7 +157,15 @@ class ClientPruning:
         accuracy: float | None,
         accuracy_through: Callable[[Masks], float | None] | None,
     ) -> None:
-        moment = PruningMoment(
+        self._follow(hook(self._moment(epoch, accuracy, accuracy_through)))
+
+    def _moment(
+        self,
+        epoch: float,
+        accuracy: float | None,
+        accuracy_through: Callable[[Masks], float | None] | None,
+    ) -> PruningMoment:
+        return PruningMoment(
             tensors=float_state(self._network),
             masks=self.masks,
             state=self.state,
@@ -107,8 +175,8 @@ class ClientPruning:
             epochs=self._settings.training.epochs,
             accuracy=accuracy,
             accuracy_through=accuracy_through,
+            compare=self._compare if self._compares else None,
         )
-        self._follow(hook(moment))
 
     def _follow(self, step: PruningStep) -> None:
         state = float_state(self._network)
@@ -116,10 +184,14 @@ class ClientPruning:
             _copy_into(state, self._initial)
         if step.decision is not None:
             self.crr = step.decision.action
+            if not self._settings.crr.pooled:  # else its own are told with the evaluation
+                self.pairs = step.decision.pairs or self.pairs
+            self.statistic = step.decision.statistic
             if step.decision.roll_back:
                 self._revive(state, step.masks)
-            elif step.decision.prunes and self._settings.crr.rollback:
-                self.before_prune = {name: state[name].clone() for name in self.masks}
+            elif step.decision.prunes:
+                self._remember(state)
+                self.marked = {}
         changed = step.masks is not self.masks
         self.masks, self.state = step.masks, step.state
         if changed:
@@ -127,12 +199,64 @@ class ClientPruning:
             if self._settings.pruning.batchnorm == "reestimate":
                 reestimate_on(self._network, self._site)
 
+    @property
+    def _compares(self) -> bool:
+        recovers = self._settings.method.pruning == "recovery"
+        return recovers and self._settings.crr.test != "threshold"
+
+    def _compare(self) -> Pairs | None:
+        if self._settings.crr.pooled:
+            return self._pooled
+        return compared_pairs(self._network, self._site, self._reference, self.labels)
+
+    def _remember(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Keep what a later round goes back to, or compares with: the network before a prune."""
+        if self._settings.crr.rollback:
+            self.before_prune = {name: state[name].clone() for name in self.masks}
+        if self._compares:
+            self._reference = remembered_features(self._network, self._site)
+
     def _revive(self, state: Mapping[str, torch.Tensor], masks: Masks) -> None:
         """Give revived weights the received values they had when they were pruned."""
         with torch.no_grad():
             for name, earlier in self.before_prune.items():
                 revived = masks[name] & ~self.masks[name]
                 state[name].copy_(torch.where(revived, earlier, state[name]))
+
+
+def remembered_features(network: ReidNetwork, site: Site) -> torch.Tensor:
+    """The training pictures' features by a network, as a memory keeps them: float16 (N, D)."""
+    return features_of(network, site.train).cpu().half()
+
+
+def compared_pairs(
+    network: ReidNetwork,
+    site: Site,
+    reference: torch.Tensor | None,
+    labels: torch.Tensor | None,
+) -> Pairs | None:
+    """The same pictures judged by the model before the last prune and by the one now.
+
+    Args:
+        network: the model now.
+        site: the client's pictures.
+        reference: `remembered_features` of the model before; None where nothing was pruned yet.
+        labels: int64 (N,), by which both are judged; None where there are none yet.
+
+    Returns:
+        None also where the pictures are others than those remembered.
+    """
+    if reference is None or labels is None:
+        return None
+    if not len(reference) == len(labels) == len(site.train):
+        return None
+    was = right_by_centroid(reference, labels)
+    now = right_by_centroid(remembered_features(network, site), labels)
+    return Pairs(
+        worse=int((was & ~now).sum()),
+        better=int((now & ~was).sum()),
+        compared=int(comparable(labels).sum()),
+    )
 
 
 def pruning_settings(settings: Settings) -> PruningSettings:
@@ -143,12 +267,13 @@ def pruning_settings(settings: Settings) -> PruningSettings:
         target=chosen.target,
         first_round=chosen.first_round,
         when=chosen.when,
-        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback),
+        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback, crr.test),
         above=chosen.above,
         guard=chosen.guard,
         scope=chosen.scope,
         rewind=chosen.rewind,
         mask_distance=chosen.mask_distance,
+        schedule=chosen.schedule,
     )
 
 

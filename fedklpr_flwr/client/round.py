@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.divergence_probe import Knowledge
 from fedklpr_flwr.client.local_dp import add_noise
@@ -50,6 +51,8 @@ def run_local_round(
     round_number: int,
     *,
     initial: Mapping[str, torch.Tensor] | None = None,
+    consensus: Mapping[str, torch.Tensor] | None = None,
+    pooled: Pairs | None = None,
 ) -> LocalResult:
     """Train one client for one round.
 
@@ -61,6 +64,8 @@ def run_local_round(
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
+        consensus: this round's masks of all clients; None where each has its own.
+        pooled: what all clients together saw of the model (`crr.pooled`); None = nothing yet.
 
     Returns:
         The update and the memory to keep, both on the host, and the scores of the trained model on
@@ -69,7 +74,8 @@ def run_local_round(
     clock, plan = Clock(), round_plan(settings, round_number)
     settings = plan.settings
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
-    pruning = ClientPruning(network, home, memory, settings, round_number, initial)
+    shared = consensus, pooled
+    pruning = ClientPruning(network, home, memory, settings, round_number, initial, *shared)
     with clock.phase("prune"):
         pruning.before_training()
     noised = settings.privacy.kind == "local_dp"
@@ -82,6 +88,7 @@ def run_local_round(
         leaving = _leaving(network, settings)
         add_noise(leaving, received, pruning.masks, settings, site.name, round_number)
     with clock.phase("prune"):
+        pruning.labels = trained.labels.labels
         pruning.after_training(trained.accuracy, training.accuracy_through)
     with clock.phase("measure"):
         gained = knowledge.gained()
@@ -113,6 +120,10 @@ def _report(
         loss=stats.loss if stats else 0.0,
         kl_loss=stats.drift if stats else 0.0,
         steps=trained.steps,
+        pairs_worse=pruning.pairs.worse,
+        pairs_better=pruning.pairs.better,
+        pairs_compared=pruning.pairs.compared,
+        crr_statistic=pruning.statistic,
         seconds=clock.seconds,
         **trained.figures,
     )

@@ -61,6 +61,10 @@ class ClientMemory:
         own: the model as this client trained it, by name; empty unless personal.own_share is on.
         labels: int64 (N,), the labels of the next round's first epoch; None where labels are found
             anew in every epoch.
+        reference_features: float16 (N, D), the training pictures by the model before the last
+            prune; None before any prune and with crr.test=threshold.
+        judged_labels: int64 (N,), the last epoch's labels, by which the next comparison with those
+            features is made; None with crr.test=threshold.
     """
 
     round: int
@@ -72,6 +76,8 @@ class ClientMemory:
     residual: Mapping[str, torch.Tensor] = field(default_factory=dict)
     own: Mapping[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
+    reference_features: torch.Tensor | None = None
+    judged_labels: torch.Tensor | None = None
 
 
 def fresh_memory(full_masks: Mapping[str, torch.Tensor]) -> ClientMemory:
@@ -297,7 +303,8 @@ def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, A
         "personal": memory.personal,
         "residual": memory.residual,
         "own": memory.own,
-        "labels": {} if memory.labels is None else {"kept": memory.labels},
+        "labels": _present({"kept": memory.labels, "judged": memory.judged_labels}),
+        "reference": _present({"features": memory.reference_features}),
     }
     for kind, tensors in kept.items():
         for name, tensor in tensors.items():
@@ -326,7 +333,13 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) ->
         residual=_section(arrays, "residual/"),
         own=_section(arrays, "own/"),
         labels=_section(arrays, "labels/").get("kept"),
+        reference_features=_section(arrays, "reference/").get("features"),
+        judged_labels=_section(arrays, "labels/").get("judged"),
     )
+
+
+def _present(tensors: Mapping[str, torch.Tensor | None]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _section(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:

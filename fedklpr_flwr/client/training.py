@@ -7,10 +7,16 @@ from typing import Protocol
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, apply_mask
+from fedklpr_flwr.algorithm.pruning import Masks, Tensors, apply_mask
 from fedklpr_flwr.client.accuracy import measure_accuracy
 from fedklpr_flwr.client.drift import Received, receive
-from fedklpr_flwr.client.epoch import EpochStats, adam, share_correct, train_epoch
+from fedklpr_flwr.client.epoch import (
+    EpochStats,
+    adam,
+    batch_gradients,
+    share_correct,
+    train_epoch,
+)
 from fedklpr_flwr.client.labels import (
     keeps_labels,
     label_figures,
@@ -34,6 +40,16 @@ class MaskKeeper(Protocol):
     """Who holds the client's mask and may shrink it between epochs."""
 
     masks: Masks
+    marked: Masks
+
+    @property
+    def regrows(self) -> bool:
+        """Whether it waits for a batch's gradients."""
+        ...
+
+    def regrow(self, gradients: Tensors) -> None:
+        """Let weights come back by a batch's gradients, pruned ones' included."""
+        ...
 
     def after_epoch(
         self, epoch: float, accuracy: float | None, accuracy_through: AccuracyThrough
@@ -170,6 +186,17 @@ class LocalTraining:
                 self._objective,
             )
             self._objective = OBJECTIVES[settings.method.local_loss](start)
+            if self._pruning.regrows:
+                self._pruning.regrow(
+                    batch_gradients(
+                        self._network,
+                        train,
+                        self._objective,
+                        settings.training,
+                        copies=self._copies,
+                        generator=named_generator(*names, "regrow"),
+                    )
+                )
             stats = train_epoch(
                 self._network,
                 train,
@@ -179,12 +206,20 @@ class LocalTraining:
                 self._pruning.masks,
                 settings,
                 drift_weight=weight,
+                marked=self._pruning.marked,
+                extrusion=self._extrusion(epoch),
                 copies=self._copies,
                 generator=named_generator(*names),
                 halfway=self._halfway,
             )
             self._stats = stats or self._stats
             self._steps += stats.steps if stats else 0
+
+    def _extrusion(self, epoch: int) -> float:
+        """The penalty on marked weights: it grows by epoch, and is whole in the last one before."""
+        chosen, epochs = self._settings.pruning, self._plan.epochs
+        before = epochs - 1 if chosen.when == "before_last_epoch" else epochs
+        return chosen.extrude * epoch / max(before, 1)
 
     def _halfway(self) -> None:
         """A rule that compares two moments of training finds the first in a round's only epoch."""

@@ -186,6 +186,84 @@ def _changes(settings: Settings) -> None:
         )
 
 
+def _schedule(settings: Settings) -> None:
+    rule, chosen = settings.method.pruning, settings.pruning
+    if rule not in ("recovery", "always"):
+        asked = {
+            f"pruning.schedule={chosen.schedule}": chosen.schedule != "geometric",
+            f"pruning.regrow={chosen.regrow:g}": chosen.regrow > 0,
+            f"pruning.extrude={chosen.extrude:g}": chosen.extrude > 0,
+            f"pruning.masks={chosen.masks}": chosen.masks != "client",
+        }
+        for told in (key for key, is_asked in asked.items() if is_asked):
+            raise SettingsError(
+                f"{told} with method.pruning={rule}: that rule prunes as its paper says; set "
+                "method.pruning=recovery or always, or leave it as it is by itself"
+            )
+    if chosen.extrude > 0 and not _trains_before_prune(settings):
+        raise SettingsError(
+            f"pruning.extrude={chosen.extrude:g} with pruning.when={chosen.when} and "
+            f"training.epochs={settings.training.epochs}: nothing is trained between the marking "
+            "of weights and their prune; set pruning.when=after_training or before_last_epoch with "
+            "two epochs, or pruning.extrude=0"
+        )
+    if chosen.regrow > 0 and chosen.when != "before_training":
+        raise SettingsError(
+            f"pruning.regrow={chosen.regrow:g} with pruning.when={chosen.when}: what comes back "
+            "needs training before it is sent; set pruning.when=before_training, or regrow to 0"
+        )
+    if chosen.regrow > 0 and settings.crr.rollback:
+        raise SettingsError(
+            f"pruning.regrow={chosen.regrow:g} with crr.rollback=true: masks that were held before "
+            "a prune know nothing of what came back; set pruning.regrow=0, or crr.rollback=false"
+        )
+
+
+def _consensus(settings: Settings) -> None:
+    """One mask for all is made of what went down: nothing of a client's own may go into it."""
+    if settings.pruning.masks != "consensus":
+        return
+    own = {
+        f"method.pruning={settings.method.pruning}": settings.method.pruning != "always",
+        f"pruning.when={settings.pruning.when}": settings.pruning.when != "before_training",
+        f"pruning.scope={settings.pruning.scope}": settings.pruning.scope != "layer",
+        f"pruning.regrow={settings.pruning.regrow:g}": settings.pruning.regrow > 0,
+        f"wire.values={settings.wire.values}": settings.wire.values in ("int8", "change"),
+    }
+    for told in (key for key, is_own in own.items() if is_own):
+        raise SettingsError(
+            f"pruning.masks=consensus with {told}: all clients must find the same mask in the "
+            "model that went down; set method.pruning=always, pruning.when=before_training, "
+            "pruning.scope=layer, pruning.regrow=0 and wire.values=float32 or bfloat16, or "
+            "pruning.masks=client"
+        )
+
+
+def _pooled(settings: Settings) -> None:
+    if not settings.crr.pooled:
+        return
+    for told, why in (
+        (settings.crr.test == "threshold" and "crr.test=threshold", "an accuracy is no count"),
+        (
+            settings.pruning.when != "before_training" and f"pruning.when={settings.pruning.when}",
+            "the clients' pairs are counted after a merge, before the next training",
+        ),
+        (settings.privacy.kind == "local_dp" and "privacy=local_dp", "the counts are withheld"),
+    ):
+        if told:
+            raise SettingsError(
+                f"crr.pooled=true with {told}: {why}; set crr.pooled=false, or crr.test=paired "
+                "(or sequential), pruning.when=before_training and privacy=none"
+            )
+
+
+def _trains_before_prune(settings: Settings) -> bool:
+    when = settings.pruning.when
+    if when == "before_last_epoch":
+        return settings.training.epochs > 1
+    return when == "after_training"
+
+
 def _names(settings: Settings) -> None:
     names = [client.name for client in settings.data.sites]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -210,5 +288,8 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _privacy,
     _klaw,
     _changes,
+    _schedule,
+    _consensus,
+    _pooled,
     _names,
 )

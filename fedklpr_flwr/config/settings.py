@@ -107,6 +107,10 @@ class Pruning:
     guard: bool
     rewind: bool
     mask_distance: float = between(0.0, 1.0)
+    schedule: str = one_of("geometric", "cubic", default="geometric")
+    masks: str = one_of("client", "consensus", default="client")
+    regrow: float = between(0.0, 0.5, default=0.0)
+    extrude: float = between(0.0, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,8 @@ class Crr:
     level: float = between(0.0, 1.0)
     drop: float = between(0.0, 1.0)
     rollback: bool
+    test: str = one_of("threshold", "paired", "sequential", default="threshold")
+    pooled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -221,7 +221,7 @@ def settings_densities(settings: Settings) -> list[float]:
     """The ideal schedule of a run: the density of its prunable weights in rounds 0..R."""
     chosen, rounds = settings.pruning, settings.federation.rounds
     first = rounds + 1 if settings.method.pruning == "none" else chosen.first_round
-    return ideal_densities(rounds, chosen.rate, chosen.target, first)
+    return ideal_densities(rounds, chosen.rate, chosen.target, first, chosen.schedule)
 
 
 def wall_seconds(work: Sequence[float], at_once: int) -> float:

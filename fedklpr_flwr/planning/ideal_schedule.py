@@ -2,26 +2,28 @@
 
 from collections.abc import Sequence
 
+from fedklpr_flwr.algorithm.consensus import density_after
 
-def ideal_densities(rounds: int, rate: float, target: float, first_round: int) -> list[float]:
+
+def ideal_densities(
+    rounds: int, rate: float, target: float, first_round: int, schedule: str = "geometric"
+) -> list[float]:
     """The share of prunable weights that is left in rounds 0..R where no prune is ever held.
 
-    d_t = max(1 - target, (1 - rate) d_{t-1})   from first_round on
+    See `density_after`.
 
     Args:
         rounds: R.
         rate: share of what remains that a prune takes, 0..1.
         target: share of all prunable weights that is taken at most, 0..1.
         first_round: the first round that prunes.
+        schedule: geometric, r_t = rate, or cubic.
 
     Returns:
         R + 1 densities; all 1 where first_round > R.
     """
-    densities = [1.0]
-    for number in range(1, rounds + 1):
-        due = number >= first_round
-        densities.append(max(1 - target, densities[-1] * (1 - rate)) if due else densities[-1])
-    return densities
+    chosen = rate, target, first_round, schedule
+    return [density_after(number, *chosen) for number in range(rounds + 1)]
 
 
 def ideal_saving(densities: Sequence[float]) -> float:

@@ -24,6 +24,7 @@ _MOST_PICTURES = 10**9
 _ACROSS = 2 + 1e-6  # 1 - cos, with the last bits of float32
 _TEST = "with a test set"
 _LAST = "after the last merge, with `training.final_epochs`"
+_PAIRS = "always; in evaluate with `crr.pooled=true`"
 _KNOWN = "in a simulation that knows its people"
 
 
@@ -93,6 +94,10 @@ _TABLE = (
     Figure("clusters", "train", "count", "sum", "always"),
     Figure("outliers", "train", "count", "sum", "always"),
     Figure("idle", "train", "truth", "all", "always"),
+    Figure("pairs_worse", "train", "count", "sum", "always", only=_PAIRS),
+    Figure("pairs_better", "train", "count", "sum", "always", only=_PAIRS),
+    Figure("pairs_compared", "train", "count", "sum", "always", only=_PAIRS),
+    Figure("crr_statistic", "train", "number", "none", "always", only="where pairs were compared"),
     Figure("cluster_precision", "train", "number", "mean", "always", 0, 1, _KNOWN),
     Figure("cluster_recall", "train", "number", "mean", "always", 0, 1, _KNOWN),
     Figure("camera_split", "train", "number", "mean", "always", 0, 1, _KNOWN),

@@ -16,6 +16,9 @@ _LONGEST_PHASE = 1e7
 _MOST_PHASES = 32
 _PHASE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
+PAIR_COUNTS = ("pairs_worse", "pairs_better", "pairs_compared")
+"""What recovery compared, where it decides on pairs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
@@ -43,6 +46,11 @@ class TrainingReport:
         cluster_recall: of the pairs of one person, the share in one cluster; None likewise.
         camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
             a cluster for every camera; None likewise.
+        pairs_worse: training pictures that the model before the last prune placed right and the one
+            now does not (`crr.test` paired or sequential); 0 where nothing was compared.
+        pairs_better: the reverse.
+        pairs_compared: all that both placed.
+        crr_statistic: what `crr.test` made of them; None where nothing was compared.
     """
 
     examples: int
@@ -61,6 +69,10 @@ class TrainingReport:
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
+    pairs_worse: int = 0
+    pairs_better: int = 0
+    pairs_compared: int = 0
+    crr_statistic: float | None = None
 
     @property
     def trained(self) -> int:

@@ -20,6 +20,8 @@ class Task:
         full: True where the payload brings the mask itself, because the client lost it.
         reference: the name of the payload that brought the model which this one is a change to.
         last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
+        pairs_worse: of all clients' training pictures, those that became wrong since the last
+            prunes (`crr.pooled`); pairs_better the reverse, pairs_compared all; 0 = not counted.
     """
 
     run: str
@@ -30,6 +32,9 @@ class Task:
     full: bool
     last: bool = False
     reference: str = ""
+    pairs_worse: int = 0
+    pairs_better: int = 0
+    pairs_compared: int = 0
 
 
 def payload_name(payload: bytes | memoryview) -> str:

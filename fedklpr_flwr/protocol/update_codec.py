@@ -182,12 +182,10 @@ def uses_delta(settings: Settings) -> bool:
     """Whether both sides surely hold the same numbers to take a difference to.
 
     Not with int8, whose steps depend on which weights of a channel survive, and not where a
-    rollback may revive weights that the server's masked payload did not carry.
+    rollback or regrowth may revive weights that the server's masked payload did not carry.
     """
-    wire = settings.wire
-    if wire.values in ("int8", "change"):
-        return False
-    return wire.delta and not settings.crr.rollback
+    wire, revives = settings.wire, settings.crr.rollback or settings.pruning.regrow > 0
+    return wire.delta and wire.values not in ("int8", "change") and not revives
 
 
 def quantise_downlink(

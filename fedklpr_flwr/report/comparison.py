@@ -156,7 +156,8 @@ def _ideal_saving(run: RunRecord) -> float | None:
     if known.get("method.pruning", "none") == "none" or any(known.get(k) is None for k in keys):
         return None
     rate, target, first_round = (known[key] for key in keys)
-    return ideal_saving(ideal_densities(run.rounds, rate, target, first_round))
+    schedule = str(known.get("pruning.schedule") or "geometric")
+    return ideal_saving(ideal_densities(run.rounds, rate, target, first_round, schedule))
 
 
 def compare_folders(places: Iterable[Path]) -> Comparison:

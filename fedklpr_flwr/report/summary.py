@@ -131,15 +131,23 @@ def _privacy_lines(rows: Sequence[Row]) -> list[str]:
 def recovery_trace(rows: Sequence[Row]) -> list[str]:
     """CRR's accuracy and decision beside Rank-1, a line a client and round."""
     lines = [
-        "| client | round | CRR accuracy | decision | pruned | Rank-1 |",
-        "|---|---|---|---|---|---|",
+        "| client | round | CRR accuracy | became wrong, right, of | statistic | decision | pruned "
+        "| Rank-1 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted((r for r in rows if r.client and r.round), key=lambda r: (r.client, r.round)):
         lines.append(
-            f"| {row.client} | {row.round} | {_number(row.accuracy)} | {row.crr} "
+            f"| {row.client} | {row.round} | {_number(row.accuracy)} | {_pairs(row)} "
+            f"| {_number(row.crr_statistic)} | {row.crr} "
             f"| {row.pruned:.1%} | {_number(row.rank1)} |"
         )
     return lines
+
+
+def _pairs(row: Row) -> str:
+    if not row.pairs_compared:
+        return "-"
+    return f"{row.pairs_worse}, {row.pairs_better}, {row.pairs_compared}"
 
 
 def write_report(folder: Path) -> None:

@@ -28,6 +28,10 @@ class Row:
             merged this time; the mean over all clients.
         crr: pruned | held_level | held_drop | at_target | off; a text that counts the updates
             merged in this round, "held_drop 3, pruned 5", empty where nobody trained.
+        pairs_worse: training pictures of the client that the model before its last prune placed
+            right and the one now does not; pairs_better the reverse, pairs_compared all
+            (`crr.test` paired or sequential, else 0); the sums.
+        crr_statistic: what `crr.test` made of them, else null.
         shortened: to what share of its length an update that stood out was shortened, else null
             (`defence.norm_bound`).
         epsilon: of all that this client may have sent in this run up to here, with
@@ -60,6 +64,10 @@ class Row:
     map_final: float | None = None
     pruned: float = 0.0
     crr: str = "off"
+    pairs_worse: int | None = 0
+    pairs_better: int | None = 0
+    pairs_compared: int | None = 0
+    crr_statistic: float | None = None
     accuracy: float | None = None
     klaw: float = 0.0
     praw: float = 0.0

@@ -88,6 +88,8 @@ class ServerState:
         change: with wire.values=change what brought the model before to `sent`, as a payload of
             every coordinate; `tensors` then have all that was not told yet. Empty = nothing.
         pending: rows of that round's training that are not in run.jsonl yet.
+        pairs: all clients' pictures that became wrong, right, and that were compared, after that
+            round's merge (`crr.pooled`); noughts where they are not counted.
     """
 
     run: str
@@ -98,6 +100,7 @@ class ServerState:
     clients: dict[str, ClientState] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
     change: bytes = b""
+    pairs: tuple[int, int, int] = (0, 0, 0)
 
 
 class RunFolder:
@@ -270,6 +273,7 @@ def read_state(path: Path) -> ServerState:
         clients={name: ClientState(**known) for name, known in record["clients"].items()},
         pending=record["pending"],
         change=down[2],
+        pairs=tuple(record.get("pairs", (0, 0, 0))),
     )
 
 

@@ -17,6 +17,7 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
+from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.model.mask_file import ArrayView, MaskFile
 from fedklpr_flwr.model.personal_model import (
@@ -131,6 +132,8 @@ class TrainedRun:
 
         The rest of the merged model is nobody's: values from before its last holder pruned them.
         """
+        if is_consensus(self.settings):
+            return consensus_masks(self.state.sent, self.settings, self.state.round)
         held: dict[str, torch.Tensor] = {}
         for name, known in self.state.clients.items():
             if known.base_round:
@@ -181,7 +184,9 @@ class TrainedRun:
         if memory is None:
             self._check_spared(client, base, network)
             memory = ClientMemory(round=base, masks=dict(MaskFile(self._mask_file(client))))
-        if mask_hash(dict(memory.masks)) != known.mask_hash:
+        # A shared mask moves on without its client; outside it the merged model is zero.
+        followed = is_consensus(self.settings) or mask_hash(dict(memory.masks)) == known.mask_hash
+        if not followed:
             raise MemoryStateError(
                 f"client {client}'s mask of round {base} is not the one that {self.path} merged it "
                 "by: its memory belongs to another run, or the run is going on; try again then"

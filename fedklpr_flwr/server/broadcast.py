@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+import torch
 from flwr.app import Message
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.personal_model import shared_layout
 from fedklpr_flwr.protocol.change_steps import cut_change, model_name, tells_changes
@@ -33,6 +35,7 @@ class Downlink:
         prunable = [spec for spec in shared_layout(settings) if spec.prunable]
         self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
         self._full_hash = mask_hash(dict(self._everything))
+        self._consensus: dict[int, dict[str, torch.Tensor]] = {}
         self._newest: tuple[tuple[str, Layout, bool, int, bool], bytes, int] | None = None
 
     def client(self, name: str) -> ClientState:
@@ -40,10 +43,34 @@ class Downlink:
         return self._state.clients.setdefault(name, ClientState(0, self._full_hash))
 
     def masks_of(self, name: str) -> Masks:
-        """The masks of a client's last merged update, read tensor by tensor."""
+        """The masks that the model goes down to a client by, read tensor by tensor.
+
+        Those of its last merged update, or of all clients where they share one.
+        """
+        if is_consensus(self._settings):
+            return self._shared(self._state.round)
         if self.client(name).base_round == 0:
             return self._everything
         return MaskFile(self._folder.mask_file(name))
+
+    def update_masks_of(self, name: str) -> Masks:
+        """The masks that a client's update of the next round builds on."""
+        if is_consensus(self._settings):
+            return self._shared(self._state.round + 1)
+        return self.masks_of(name)
+
+    def _mask_hash(self, name: str) -> str:
+        if is_consensus(self._settings):
+            return mask_hash(self._shared(self._state.round))
+        return self.client(name).mask_hash
+
+    def _shared(self, round_number: int) -> dict[str, torch.Tensor]:
+        """The masks of all clients in a round, made once from what went down before it."""
+        if round_number not in self._consensus:
+            held = {n: m for n, m in self._consensus.items() if n >= self._state.round}
+            masks = consensus_masks(self._state.sent, self._settings, round_number)
+            self._consensus = {**held, round_number: masks}
+        return self._consensus[round_number]
 
     def messages(
         self,
@@ -63,7 +90,7 @@ class Downlink:
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
         """
-        ordered = sorted(clients, key=lambda client: (self.client(client).mask_hash, client))
+        ordered = sorted(clients, key=lambda client: (self._mask_hash(client), client))
         if phase == "train" and not full and is_private(self._settings):
             self._count_releases(ordered)
         for name in ordered:
@@ -81,10 +108,13 @@ class Downlink:
                 run=self._state.run,
                 round=book.number,
                 base_round=known.base_round,
-                mask_hash=known.mask_hash,
+                mask_hash=self._mask_hash(name),
                 model=known.delivered,
                 full=full,
                 reference=known.holds if is_change(payload) else "",
+                pairs_worse=self._state.pairs[0],
+                pairs_better=self._state.pairs[1],
+                pairs_compared=self._state.pairs[2],
                 last=phase == "evaluate" and book.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]
@@ -116,7 +146,7 @@ class Downlink:
         has_own_since = 0 if full else self.client(name).base_round
         layout = shared_layout(self._settings, has_own_since)
         changed = not full and self._can_build_on(name, layout)
-        key = (self.client(name).mask_hash, layout, full, self._state.round, changed)
+        key = (self._mask_hash(name), layout, full, self._state.round, changed)
         if self._newest is None or self._newest[0] != key:
             masks = ArrayView(self.masks_of(name))
             known = None if full else masks

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.model.consensus import is_consensus
 from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.protocol.update_codec import Arrays, refuse_too_long
 from fedklpr_flwr.protocol.update_front import without_front
@@ -63,6 +66,11 @@ def spool_update(
     path = folder.payload_file(round_number, client)
     write_atomically(path, payload)
     found = inspect_update(path, layout, known_masks, sent, settings)
+    if is_consensus(settings) and found.mask_hash != mask_hash(known_masks):
+        raise WireError(
+            "its mask is not the one of all clients (pruning.masks=consensus): it trained from "
+            "another model than went down, or runs another version"
+        )
     write_atomically(folder.next_mask_file(client), masks_to_bytes(found.masks))
     change = found.change and found.change.spool(path.with_suffix(".change"))
     return SpooledUpdate(path, found, change)

@@ -1,5 +1,6 @@
 """Claims about fedklpr_flwr.client.round: one client's round, and what it leaves."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -270,6 +271,61 @@ def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
     assert told[4][1] == told[3][1] > 0.9, "the mask shrank although the accuracy had fallen"
 
 
+# Labels that no network agrees with: two pictures of one person never share one.
+AT_ODDS = torch.arange(20) % 4
+
+
+@pytest.mark.parametrize("test", ["paired", "sequential"])
+@pytest.mark.parametrize(("was_right", "action"), [(True, "held_drop"), (False, "pruned")])
+def test_recovery_on_pairs_holds_where_the_same_pictures_became_wrong(
+    test, was_right, action, tiny_settings, tiny_site
+):
+    chosen = ("training.max_batches=1", "crr.level=0", "crr.drop=0.3", f"crr.test={test}")
+    settings = tiny_settings(*chosen)
+    memory = remembering(settings, [(1, 0.9), (2, 0.9)], pruned_at=2)
+    # Right: every picture at its label's own corner. Wrong: no two of a label share one.
+    seen = torch.eye(64)[AT_ODDS if was_right else torch.arange(20) // 4].half()
+    memory = replace(memory, reference_features=seen, judged_labels=AT_ODDS)
+    result, _ = run(settings, tiny_site, memory, number=3)
+    report = result.update.report
+    assert report.crr == action
+    assert report.pairs_compared == 20
+    assert (report.pairs_worse > report.pairs_better) == was_right
+    assert (report.crr_statistic > 0) == was_right
+    assert result.memory.recovery.evidence.holding == was_right
+
+
+def test_the_first_prune_has_nothing_to_compare_with_and_leaves_what_the_next_compares_with(
+    tiny_settings, tiny_site
+):
+    settings = tiny_settings("training.max_batches=1", "crr.level=0", "crr.test=paired")
+    memory = remembering(settings, [(1, 0.9)])
+    network = initial_network(settings, pretrained=False)
+    before = features_of(network, tiny_site.train).half()
+    first, network = run(settings, tiny_site, memory, number=2, network=network)
+    assert (first.update.report.crr, first.update.report.pairs_compared) == ("pruned", 0)
+    assert torch.equal(first.memory.reference_features, before)
+    assert len(first.memory.judged_labels) == 20
+    second, _ = run(settings, tiny_site, first.memory, number=3, network=network)
+    assert second.update.report.pairs_compared > 0
+
+
+def test_other_pictures_than_those_remembered_are_not_compared(tiny_settings, tiny_site):
+    settings = tiny_settings("training.max_batches=1", "crr.level=0", "crr.test=paired")
+    memory = remembering(settings, [(1, 0.9), (2, 0.9)], pruned_at=2)
+    memory = replace(memory, reference_features=torch.eye(19).half(), judged_labels=AT_ODDS[:19])
+    result, _ = run(settings, tiny_site, memory, number=3)
+    assert (result.update.report.crr, result.update.report.pairs_compared) == ("pruned", 0)
+
+
+def test_with_the_threshold_nothing_is_remembered_to_compare_with(tiny_settings, tiny_site):
+    settings = tiny_settings("training.max_batches=1", "crr.level=0")
+    result, _ = run(settings, tiny_site, remembering(settings, [(1, 0.9)]), number=2)
+    assert result.update.report.crr == "pruned"
+    assert result.memory.reference_features is None
+    assert result.memory.judged_labels is None
+
+
 def test_a_round_that_is_repeated_from_the_same_memory_prunes_once(tiny_settings, tiny_site):
     settings = tiny_settings("method.pruning=always", "pruning.first_round=1")
     memory = fresh(settings)
@@ -335,3 +391,69 @@ def test_the_received_models_batch_norm_is_what_the_key_says(tiny_settings, tiny
         return run(settings, tiny_site)[0].update.report.kl_loss
 
     assert kl_loss("eval") != pytest.approx(kl_loss("train"), rel=0.01)
+
+
+# ---------------------------------------------------------------- pruning that costs less
+
+
+def test_a_cubic_schedule_takes_more_in_its_first_prune(tiny_settings, tiny_site):
+    shares = {}
+    for schedule in ("geometric", "cubic"):
+        settings = tiny_settings(
+            "method.pruning=always", "pruning.first_round=1", f"pruning.schedule={schedule}"
+        )
+        result, _ = run(settings, tiny_site)
+        shares[schedule] = result.update.report.pruned
+    prunes = math.ceil(math.log(1 - settings.pruning.target) / math.log(1 - settings.pruning.rate))
+    expected = settings.pruning.target * (1 - (1 - 1 / prunes) ** 3)
+    assert shares["geometric"] == pytest.approx(settings.pruning.rate, abs=1e-3)
+    assert shares["cubic"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_regrowth_changes_which_weights_are_kept_and_not_how_many(tiny_settings, tiny_site):
+    masks = {}
+    for regrow in (0.0, 0.2):
+        settings = tiny_settings(
+            "method.pruning=always", "pruning.first_round=1", f"pruning.regrow={regrow}"
+        )
+        result, _ = run(settings, tiny_site)
+        masks[regrow] = result.update.masks
+        for name, mask in result.update.masks.items():
+            assert not result.update.tensors[name][~mask].any(), "a pruned weight is not zero"
+    for name, mask in masks[0.0].items():
+        assert mask.sum() == masks[0.2][name].sum()
+    assert any(not torch.equal(mask, masks[0.2][name]) for name, mask in masks[0.0].items())
+
+
+def test_a_round_that_holds_regrows_nothing(tiny_settings, tiny_site):
+    settings = tiny_settings("training.max_batches=1", "crr.level=0.5", "pruning.regrow=0.2")
+    memory = remembering(settings, [(1, 0.9), (2, 0.8)])
+    masks = prune_smallest(
+        float_state(initial_network(settings, pretrained=False)), memory.masks, 0.2
+    )
+    result, _ = run(settings, tiny_site, replace(memory, masks=masks), number=3)
+    assert result.update.report.crr == "held_drop"
+    assert all(torch.equal(mask, masks[name]) for name, mask in result.update.masks.items())
+
+
+def test_extrusion_shrinks_the_weights_that_go_next_and_not_the_others(tiny_settings, tiny_site):
+    """Recovery holds at the end of the round, so that what was marked can still be seen."""
+    sizes = {}
+    for extrude in (0.0, 100.0):
+        settings = tiny_settings(
+            "crr.level=1",
+            "pruning.when=after_training",
+            "training.max_batches=4",
+            f"pruning.extrude={extrude}",
+            "training.learning_rate=0.001",
+        )
+        network = initial_network(settings, pretrained=False)
+        full = full_masks(network, settings)
+        left = prune_smallest(float_state(network), full, settings.pruning.rate)
+        result, _ = run(settings, tiny_site, number=settings.pruning.first_round)
+        assert result.update.report.crr == "held_level"
+        name = "backbone.layer1.conv1.weight"
+        weights, going = result.update.tensors[name].abs(), ~left[name]
+        sizes[extrude] = float(weights[going].mean()), float(weights[~going].mean())
+    assert sizes[100.0][0] < 0.9 * sizes[0.0][0]
+    assert sizes[100.0][1] > 0.9 * sizes[0.0][1]

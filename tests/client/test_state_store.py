@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fedklpr_flwr.algorithm.evidence import Evidence, Pairs
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.errors import MemoryStateError
@@ -37,6 +38,30 @@ def test_all_that_a_client_keeps_comes_back(folder):
         assert getattr(back, part).keys() == getattr(kept, part).keys(), part
         for name, tensor in getattr(kept, part).items():
             assert torch.equal(getattr(back, part)[name], tensor), (part, name)
+
+
+def test_what_recovery_compares_with_comes_back_to_the_bit(folder):
+    evidence = Evidence(holding=True, carried=Pairs(3, 2, 90))
+    kept = memory(
+        2,
+        recovery=RecoveryState(evidence=evidence),
+        reference_features=torch.tensor([[0.5, 1e-3], [1.0, -0.25]]).half(),
+        judged_labels=torch.tensor([4, -1]),
+        labels=torch.tensor([7, 8]),
+    )
+    folder.write(kept, keep=1)
+    back = folder.read(2)
+    assert back.recovery.evidence == evidence
+    assert back.reference_features.dtype == torch.float16
+    assert torch.equal(back.reference_features, kept.reference_features)
+    assert torch.equal(back.judged_labels, kept.judged_labels)
+    assert torch.equal(back.labels, kept.labels)
+
+
+def test_a_memory_from_before_there_were_pairs_is_read():
+    older = RecoveryState(((1, 0.5),), 0.5).to_dict()
+    del older["evidence"]
+    assert RecoveryState.from_dict(older) == RecoveryState(((1, 0.5),), 0.5)
 
 
 def test_what_was_not_kept_comes_back_as_nothing(folder):

@@ -29,6 +29,28 @@ REFUSED = {
     ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
     ("klaw.per_step=true", "klaw.direction=agreement"): ["klaw.per_step=true", "agreement"],
     ("klaw.bound=0.5",): ["klaw.bound=0.5"],
+    ("method=lotteryfl", "pruning.schedule=cubic"): ["schedule=cubic", "pruning=lottery"],
+    ("method=subfedavg", "pruning.regrow=0.05"): ["regrow=0.05", "pruning=sub_fedavg"],
+    ("method=lotteryfl", "pruning.masks=consensus"): ["masks=consensus", "pruning=lottery"],
+    ("pruning.extrude=0.1",): ["pruning.extrude=0.1", "pruning.when=before_training"],
+    ("pruning.extrude=0.1", "pruning.when=before_last_epoch", "training.epochs=1"): [
+        "pruning.extrude=0.1",
+        "training.epochs=1",
+    ],
+    ("pruning.regrow=0.05", "pruning.when=after_training"): ["regrow=0.05", "after_training"],
+    ("pruning.regrow=0.05", "crr.rollback=true"): ["regrow=0.05", "crr.rollback=true"],
+    ("pruning.masks=consensus",): ["masks=consensus", "method.pruning=recovery", "always"],
+    ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
+    ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
+    ("crr.pooled=true",): ["crr.pooled=true", "crr.test=threshold"],
+    ("crr.pooled=true", "crr.test=paired", "pruning.when=after_training"): [
+        "crr.pooled=true",
+        "pruning.when=after_training",
+    ],
+    ("crr.pooled=true", "crr.test=paired", "privacy=local_dp"): [
+        "crr.pooled=true",
+        "privacy=local_dp",
+    ],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],

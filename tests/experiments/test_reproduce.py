@@ -11,13 +11,15 @@ from experiments.reproduce import (
     LINES,
     TABLES,
     expected_time,
+    keep_results,
     parser,
     plans_of,
     reproduce,
 )
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.launch.sweep_job import BOOK, JobLine, append_line
+from fedklpr_flwr.launch.sweep_job import BOOK, JobLine, append_line, read_book
+from fedklpr_flwr.runs.rows import Row, append_rows
 from fedklpr_flwr.system.git_commit import code_commit
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "reproduce.py"
@@ -43,16 +45,16 @@ def test_every_method_of_the_comparison_has_a_line_that_composes():
         compose_settings("drawn", words)
 
 
-def test_without_a_word_there_are_two_tables_of_three_seeds():
+def test_without_a_word_there_are_two_tables_and_the_one_that_decides_has_five_seeds():
     ten, twenty = plans()
-    assert (ten.rounds, len(ten.jobs)) == (10, 3 * 13)
-    assert (twenty.rounds, twenty.lines) == (20, TABLES[20])
+    assert (ten.rounds, ten.seeds, len(ten.jobs)) == (10, (0, 1, 2), 3 * 14)
+    assert (twenty.rounds, twenty.lines, twenty.seeds) == (20, TABLES[20], (0, 1, 2, 3, 4))
     assert ten.sweeps == [
         (
             "experiment=drawn",
             "federation.rounds=10",
             "seed=0,1,2",
-            "method=fedklpr,fedavg,fedprox,fedpav,fedcapr,fedureid,feducc,feduccplus,lotteryfl,"
+            "method=fedklpr,fedklprplus,fedavg,fedprox,fedpav,fedcapr,fedureid,feducc,feduccplus,lotteryfl,"
             "subfedavg,local_only,centralised",
         ),
         (
@@ -75,6 +77,32 @@ def test_rounds_methods_seeds_and_overrides_choose():
         plans("rubbish")
     with pytest.raises(SettingsError, match=r"one value, got kl\.weight=0, kl\.weight=1"):
         plans("kl.weight=0,1")
+
+
+def test_single_rows_of_a_study_are_chosen():
+    words = ["--only", "drawn20/fedklpr", "real_small12/fedavg", "drawn20/lotteryfl_keep"]
+    drawn, real = plans(*words, "--seeds", "3")
+    assert (drawn.lines, drawn.seeds) == (("fedklpr", "lotteryfl_keep"), (3,))
+    assert drawn.common[:2] == ("experiment=drawn", "federation.rounds=20")
+    assert real.common[:2] == ("experiment=real_small", "federation.rounds=12")
+    with pytest.raises(SettingsError, match=r"drawn21/fedavg does not exist.*drawn20"):
+        plans("--only", "drawn21/fedavg")
+
+
+def test_raw_results_are_kept_by_study_method_and_seed(tmp_path):
+    chosen = ["--methods", "fedavg", "lotteryfl_keep", "--seeds", "4", "--out", str(tmp_path)]
+    (plan,) = plans("--rounds", "3", *chosen)
+    book_of(plan, *plan.jobs)
+    for line in read_book(plan.folder / BOOK):
+        (plan.folder / line.job).mkdir(parents=True)
+        append_rows(plan.folder / line.job / "run.jsonl", [Row(1, None, rank1=0.5, map=0.25)])
+    study = keep_results(plan, tmp_path / "results")
+    assert study == tmp_path / "results" / "drawn3"
+    assert sorted(file.name for file in study.iterdir()) == [
+        "fedavg-seed4.jsonl.gz",
+        "lotteryfl_norewind-seed4.jsonl.gz",
+    ]
+    assert "| fedavg | 4 | 0.500 |" in (plan.folder / "paired.md").read_text()
 
 
 def test_the_time_is_said_for_what_is_left(tmp_path):

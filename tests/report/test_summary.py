@@ -70,8 +70,14 @@ def test_the_closing_lines_say_what_was_saved():
 def test_the_recovery_trace_sets_accuracy_and_decision_beside_rank_1():
     lines = recovery_trace(ROWS)[2:]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == ["a", "a", "b", "b"]
-    assert lines[1] == "| a | 2 | 0.800 | off | 25.0% | 0.500 |"
+    assert lines[1] == "| a | 2 | 0.800 | - | - | off | 25.0% | 0.500 |"
     assert "held_drop" in lines[3]
+
+
+def test_the_recovery_trace_shows_what_was_compared_and_what_came_of_it():
+    compared = {"pairs_worse": 31, "pairs_better": 12, "pairs_compared": 400}
+    (line,) = recovery_trace([row(2, "a", crr="held_drop", crr_statistic=2.9, **compared)])[2:]
+    assert "| 31, 12, 400 | 2.900 | held_drop |" in line
 
 
 def test_the_report_is_written_from_the_rows_alone(tmp_path):

@@ -29,7 +29,7 @@ _NAME_LETTERS = 12
 DECISIONS = {
     "pruned": (DOWN, "pruned", "pruned a step further"),
     "held_level": (CIRCLE, "held-level", "held: its accuracy is below crr.level"),
-    "held_drop": (DIAMOND, "held-drop", "held: its accuracy fell by more than crr.drop"),
+    "held_drop": (DIAMOND, "held-drop", "held: its accuracy fell by more than crr.drop allows"),
     "at_target": (SQUARE, "at-target", "at pruning.target: nothing more to prune"),
     "off": (CIRCLE, "off", "pruning was off in this round"),
     "idle": (PLUS, "idle", "idle: it found no cluster and trained nothing"),
@@ -128,12 +128,24 @@ def _decision(frame: Frame, row: Row, size: float) -> Markup:
         f"round {row.round}: {meaning}; CRR's accuracy {fraction(row.accuracy)}, "
         f"pruned {percent(row.pruned)}"
     )
+    if row.pairs_compared:
+        said += f"; {pairs_in_words(row)}"
     if isinstance(row.failed, str):
         said += f"; {row.failed}"
     height = frame.bottom - 4 if row.accuracy is None else frame.y(row.accuracy)
     return mark(
         shape, frame.x(row.round), height, kind, said, size=0.6 * size if word == "off" else size
     )
+
+
+def pairs_in_words(row: Row) -> str:
+    """What a test on pairs looked at, and what it made of that."""
+    found = (
+        f"of {row.pairs_compared} pictures {row.pairs_worse} became wrong, {row.pairs_better} right"
+    )
+    if row.crr_statistic is None:
+        return found
+    return f"{found} (statistic {row.crr_statistic:.2f})"
 
 
 def cluster_line(label: str, counts: Sequence[tuple[int, int]], persons: int | None) -> Markup:

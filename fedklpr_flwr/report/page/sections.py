@@ -152,6 +152,10 @@ def weights_section(run: ToldRun) -> Markup:
     said = "A column adds up to 1; struck out is who was not merged."
     if rule and rule != "klpwa":
         said += f" method.aggregation_weights={rule}."
+    if run.settings.get("pruning.masks") == "consensus":
+        said += (
+            " All clients share one mask (pruning.masks=consensus), so PRAW is the same for all."
+        )
     most = max(cell.value or 0.0 for found in rows.values() for cell in found.values())
     said += f" The strongest colour is {most:.2f}."
     return section(title, said, heat_map(title, rows, rounds))
