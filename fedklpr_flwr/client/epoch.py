@@ -214,6 +214,7 @@ def _batches(
         batches=count,
         generator=generator,
         copies=copies,
+        cameras=train.cameras if chosen.across_cameras else None,
     )
     batches = labelled_loader(
         train.pixels,
@@ -222,6 +223,7 @@ def _batches(
         flip=chosen.flip,
         padding=chosen.padding,
         erasing=chosen.erasing,
+        erased=chosen.erased,
         jitter=chosen.jitter,
     )
     for number, batch in enumerate(batches):

@@ -1,18 +1,22 @@
 """A site's pictures get their labels for one epoch: clusters, the persons, or bottom-up merges."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
 
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.personal_model import features_of, reestimate_on
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
-from fedklpr_flwr.reid.camera_features import normalise_by_camera
+from fedklpr_flwr.reid.camera_features import FEWEST, normalise_by_camera
 from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
+from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.pseudo_labels import (
     PseudoLabels,
+    camera_span,
     camera_split,
     cluster_people,
     identity_labels,
@@ -77,24 +81,48 @@ def label_site(
     return LABEL_SOURCES[settings.labels.source](asked)
 
 
+def features_by_camera(network: ReidNetwork, site: Site) -> torch.Tensor:
+    """Draw the training pictures' features, each camera's with batch-norm statistics of its own.
+
+    Args:
+        network: left as it is.
+        site: a camera with fewer than FEWEST pictures is looked at as evaluation does, and so is
+            everything where one camera took all.
+
+    Returns:
+        (N, D) float32, unit rows, on the network's device.
+    """
+    train, features = site.train, features_of(network, site.train)
+    cameras = torch.unique(train.cameras).tolist()
+    for camera in cameras if len(cameras) > 1 else []:
+        own = torch.nonzero(train.cameras == camera).flatten()
+        if len(own) >= FEWEST:
+            there, pictures = deepcopy(network), train.subset(own)
+            reestimate_on(there, replace(site, train=pictures))
+            features[own.to(features.device)] = features_of(there, pictures)
+    return features
+
+
 def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[str, float | None]:
-    """How labels stand against the true persons, as far as those are known.
+    """How far clusters span cameras, and how labels stand against persons that are known.
 
     Args:
         labels: int64 (N,) of the training pictures, -1 = outlier.
         site: the client's pictures.
-        settings: the run's settings. In a deployment nothing is said: the truth about its people
-            is the site's own.
+        settings: the run's settings. In a deployment nothing is said of persons: the truth about
+            its people is the site's own.
 
     Returns:
-        `cluster_precision`, `cluster_recall` and `camera_split` of the pictures with a known
-        person; None where there is none, or no pair to look at.
+        `camera_span`, which needs no person's name; `cluster_precision`, `cluster_recall` and
+        `camera_split` of the pictures with a known person; None where there is none, or no pair to
+        look at.
     """
     known = site.train.persons >= 0
+    span = {"camera_span": camera_span(labels, site.train.cameras)}
     if settings.deployment or not known.any():
-        return dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+        return span | dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
     found, persons, cameras = (t[known] for t in (labels, site.train.persons, site.train.cameras))
-    return {
+    return span | {
         "cluster_precision": pair_precision(found, persons),
         "cluster_recall": pair_recall(found, persons),
         "camera_split": camera_split(found, cameras, persons),

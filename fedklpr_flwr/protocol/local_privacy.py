@@ -111,6 +111,7 @@ def withheld(report: TrainingReport) -> TrainingReport:
         cluster_precision=None,
         cluster_recall=None,
         camera_split=None,
+        camera_span=None,
     )
 
 

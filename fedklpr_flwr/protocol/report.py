@@ -11,8 +11,8 @@ from fedklpr_flwr.errors import MergeError
 CRR_WORDS = ("pruned", "held_level", "held_drop", "at_target", "off")
 """What a client may say it did about pruning in a round (run.jsonl's field `crr`)."""
 
-CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split")
-"""How clusters stand against the true persons, where a simulation knows them."""
+CLUSTER_FIGURES = ("cluster_precision", "cluster_recall", "camera_split", "camera_span")
+"""How clusters stand against the true persons, where a simulation knows them, and the cameras."""
 
 _LARGEST = 1e12
 """No figure of a report is larger: sums and means over clients stay finite."""
@@ -41,6 +41,8 @@ class TrainingReport:
         cluster_recall: of the pairs of one person, the share in one cluster; None likewise.
         camera_split: of the pairs of one person from two cameras, the share in two clusters: 1 is
             a cluster for every camera; None likewise.
+        camera_span: of the pictures in clusters, the share in clusters of two cameras or more; None
+            where there is no cluster, or one camera.
     """
 
     examples: int
@@ -58,6 +60,7 @@ class TrainingReport:
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
+    camera_span: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the report as plain values that JSON can hold."""

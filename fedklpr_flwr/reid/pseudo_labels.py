@@ -202,10 +202,10 @@ def camera_span(labels: Tensor, cameras: Tensor) -> float | None:
 
     Returns:
         Of the clustered pictures, the share in clusters of two cameras or more; None where no
-        picture is in a cluster.
+        picture is in a cluster, or one camera took all.
     """
     kept = labels != -1
-    if not kept.any():
+    if not kept.any() or bool((cameras == cameras[0]).all()):
         return None
     return float(_spans(labels[kept], cameras[kept]).double().mean())
 
