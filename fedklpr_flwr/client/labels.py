@@ -19,11 +19,13 @@ from fedklpr_flwr.reid.pseudo_labels import (
     camera_span,
     camera_split,
     cluster_people,
+    cluster_tracks,
     identity_labels,
     pair_precision,
     pair_recall,
     spanning_clusters,
 )
+from fedklpr_flwr.reid.track_clusters import Tracks, count_units
 
 
 def picture_copies(site: Site, settings: Settings) -> int:
@@ -136,7 +138,31 @@ def keeps_labels(settings: Settings) -> bool:
 
 def _clusters(asked: Labelling) -> PseudoLabels:
     chosen, cameras = asked.settings.labels, asked.site.train.cameras
-    found = cluster_people(
+    tracks = asked.site.train.tracks if chosen.tracks == "together" else None
+    found = _of_tracks(asked, tracks) if tracks is not None else _of_pictures(asked)
+    if chosen.spanning_from is None:
+        return found
+    return spanning_clusters(found, cameras, chosen.spanning_from)
+
+
+def _of_tracks(asked: Labelling, tracks: Tracks) -> PseudoLabels:
+    chosen = asked.settings.labels
+    return cluster_tracks(
+        asked.features,
+        asked.site.train.cameras,
+        tracks,
+        k1=chosen.k1,
+        k2=chosen.k2,
+        eps=chosen.eps,
+        min_samples=chosen.min_samples,
+        copies=asked.copies,
+        by_camera=neighbours_by_camera(asked.site, asked.settings, count_units(tracks)),
+    )
+
+
+def _of_pictures(asked: Labelling) -> PseudoLabels:
+    chosen = asked.settings.labels
+    return cluster_people(
         asked.features,
         k1=chosen.k1,
         k2=chosen.k2,
@@ -144,20 +170,24 @@ def _clusters(asked: Labelling) -> PseudoLabels:
         min_samples=chosen.min_samples,
         copies=asked.copies,
         jaccard=cast(Literal["distinct", "copies"], asked.settings.ide.jaccard),
-        cameras=cameras,
+        cameras=asked.site.train.cameras,
         by_camera=neighbours_by_camera(asked.site, asked.settings),
         share=chosen.share,
     )
-    if chosen.spanning_from is None:
-        return found
-    return spanning_clusters(found, cameras, chosen.spanning_from)
 
 
-def neighbours_by_camera(site: Site, settings: Settings) -> CameraNeighbours | None:
+def neighbours_by_camera(
+    site: Site, settings: Settings, count: int | None = None
+) -> CameraNeighbours | None:
     """How many neighbours are looked at within and across cameras; None = whatever the camera.
 
     Where the number of persons is known, as `picture_copies` knows it, nobody is asked for more
     pictures than a person seen by every camera has.
+
+    Args:
+        site: the client's pictures.
+        settings: the run's settings.
+        count: how many are compared, where it is tracks; None = the training pictures.
     """
     chosen = settings.labels
     if chosen.neighbours == "global":
@@ -167,7 +197,8 @@ def neighbours_by_camera(site: Site, settings: Settings) -> CameraNeighbours | N
     if not persons:
         return asked
     cameras = len(torch.unique(site.train.cameras))
-    in_one = len(site.train) / (persons * max(1, cameras))
+    compared = len(site.train) if count is None else count
+    in_one = compared / (persons * max(1, cameras))
     return asked.for_few(within=in_one, across=in_one * (cameras - 1))
 
 

@@ -55,6 +55,7 @@ class Labels:
     share: float | None = between(1e-3, 1.0, default=None)
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False
+    tracks: str = one_of("together", "ignored", default="together")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,16 @@ class PersonImage:
         person_id: The person, >= 1 as a rule; 0 = a distractor (in a gallery alone, nobody who is
             searched for), -1 = unknown.
         camera_id: The camera, 0-based.
+        track: Whom a tracker followed, numbered over the whole set, 0-based; -1 = nobody says. All
+            pictures of a track are by one camera and show one person.
+        frame: When it was taken, by its camera's count of frames; -1 = unknown.
     """
 
     path: Path
     person_id: int
     camera_id: int
+    track: int = -1
+    frame: int = -1
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from fedklpr_flwr.client.labels import (
     picture_copies,
 )
 from fedklpr_flwr.model.personal_model import features_of, reestimate_on
-from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.model.site import Pictures, Site, join_sites
 from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
 from fedklpr_flwr.reid.network import build_network
+from fedklpr_flwr.reid.track_clusters import Tracks
 
 
 def site_of(pictures, persons):
@@ -131,3 +132,28 @@ def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
     assert not torch.equal(found, plain)
     train = replace(tiny_site.train, cameras=tiny_site.train.cameras * 0)
     assert torch.equal(features_by_camera(network, replace(tiny_site, train=train)), plain)
+
+
+def test_pictures_of_a_track_get_one_label_unless_tracks_are_ignored(tiny_settings):
+    """Six pictures of two groups; a tracker followed one person from the first to the second."""
+    site = site_of(6, 0)
+    tracks = Tracks(torch.tensor([0, 0, 1, 1, 2, 2]), torch.full((6,), -1))
+    site = replace(site, train=replace(site.train, tracks=tracks))
+    words = ("labels.source=clusters", "labels.k1=3", "labels.k2=1", "labels.min_samples=2")
+    found = label_site(site, two_groups(), 1, tiny_settings(*words)).labels
+    assert all(found[i] == found[i + 1] for i in (0, 2, 4))
+    ignored = label_site(site, two_groups(), 1, tiny_settings(*words, "labels.tracks=ignored"))
+    plain = label_site(site_of(6, 0), two_groups(), 1, tiny_settings(*words))
+    assert ignored.labels.tolist() == plain.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_sites_that_are_joined_keep_their_tracks_apart(tiny_site):
+    count = len(tiny_site.train)
+    tracks = Tracks(torch.arange(count) // 2, torch.arange(count))
+    followed = replace(tiny_site, train=replace(tiny_site.train, tracks=tracks))
+    joined = join_sites("all", [tiny_site, followed, followed]).train.tracks
+    assert joined is not None
+    first, second = tracks.of_picture, tracks.of_picture + int(tracks.of_picture.max()) + 1
+    assert joined.of_picture.tolist() == [-1] * count + first.tolist() + second.tolist()
+    assert joined.frames.tolist() == [-1] * count + 2 * list(range(count))
+    assert join_sites("all", [tiny_site, tiny_site]).train.tracks is None

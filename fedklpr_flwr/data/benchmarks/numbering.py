@@ -17,12 +17,16 @@ class PictureRow:
         person: The person's name; empty = unknown.
         camera: The camera's name.
         part: "train", "query" or "gallery".
+        track: The track's name within its camera and part; empty = none.
+        frame: When it was taken, by its camera's count of frames; -1 = unknown.
     """
 
     path: Path
     person: str
     camera: str
     part: str
+    track: str = ""
+    frame: int = -1
 
 
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
@@ -42,9 +46,17 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
         for number, word in enumerate(_in_order({row.person for row in rows} - {""}), 1)
     }
     cameras = {word: number for number, word in enumerate(_in_order({row.camera for row in rows}))}
+    followed = sorted({(row.part, row.camera, row.track) for row in rows if row.track})
+    tracks = {track: number for number, track in enumerate(followed)}
     train, query, gallery = (
         tuple(
-            PersonImage(row.path, persons.get(row.person, -1), cameras[row.camera])
+            PersonImage(
+                row.path,
+                persons.get(row.person, -1),
+                cameras[row.camera],
+                tracks.get((row.part, row.camera, row.track), -1),
+                row.frame,
+            )
             for row in rows
             if row.part == part
         )
