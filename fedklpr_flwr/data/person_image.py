@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a person in a frame, in pixels, right and bottom excluded."""
+
 
 @dataclass(frozen=True, slots=True)
 class PersonImage:
@@ -16,6 +19,7 @@ class PersonImage:
         track: Whom a tracker followed, numbered over the whole set, 0-based; -1 = nobody says. All
             pictures of a track are by one camera and show one person.
         frame: When it was taken, by its camera's count of frames; -1 = unknown.
+        box: Where in the file's picture the person is; None = it shows nobody else.
     """
 
     path: Path
@@ -23,6 +27,12 @@ class PersonImage:
     camera_id: int
     track: int = -1
     frame: int = -1
+    box: Box | None = None
+
+    @property
+    def picture(self) -> str:
+        """The file, and the box where it is one of several people in it."""
+        return str(self.path) if self.box is None else f"{self.path} {self.box}"
 
 
 @dataclass(frozen=True)

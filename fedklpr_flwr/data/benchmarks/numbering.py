@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.person_image import Box, PersonImage, ReidDataset
 from fedklpr_flwr.wording import counted
 
 
@@ -19,6 +19,7 @@ class PictureRow:
         part: "train", "query" or "gallery".
         track: The track's name within its camera and part; empty = none.
         frame: When it was taken, by its camera's count of frames; -1 = unknown.
+        box: Where in the file's picture the person is; None = all of it.
     """
 
     path: Path
@@ -27,6 +28,7 @@ class PictureRow:
     part: str
     track: str = ""
     frame: int = -1
+    box: Box | None = None
 
 
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
@@ -56,6 +58,7 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
                 cameras[row.camera],
                 tracks.get((row.part, row.camera, row.track), -1),
                 row.frame,
+                row.box,
             )
             for row in rows
             if row.part == part
