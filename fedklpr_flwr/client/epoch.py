@@ -260,6 +260,7 @@ def _batches(
         batches=count,
         generator=generator,
         copies=copies,
+        cameras=train.cameras if chosen.across_cameras else None,
     )
     batches = labelled_loader(
         train.pixels,
@@ -268,6 +269,7 @@ def _batches(
         flip=chosen.flip,
         padding=chosen.padding,
         erasing=chosen.erasing,
+        erased=chosen.erased,
         jitter=chosen.jitter,
     )
     for number, batch in enumerate(batches):

@@ -1,25 +1,31 @@
 """A site's pictures get their labels for one epoch: clusters, the persons, or bottom-up merges."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import torch
 
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.personal_model import features_of, reestimate_on
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
-from fedklpr_flwr.reid.camera_features import normalise_by_camera
+from fedklpr_flwr.reid.camera_features import FEWEST, normalise_by_camera
 from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
+from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.pseudo_labels import (
     PseudoLabels,
+    camera_span,
     camera_split,
     cluster_people,
+    cluster_tracks,
     identity_labels,
     pair_precision,
     pair_recall,
     spanning_clusters,
 )
+from fedklpr_flwr.reid.track_clusters import Tracks, count_units
 
 
 def picture_copies(site: Site, settings: Settings) -> int:
@@ -77,24 +83,48 @@ def label_site(
     return LABEL_SOURCES[settings.labels.source](asked)
 
 
+def features_by_camera(network: ReidNetwork, site: Site) -> torch.Tensor:
+    """Draw the training pictures' features, each camera's with batch-norm statistics of its own.
+
+    Args:
+        network: left as it is.
+        site: a camera with fewer than FEWEST pictures is looked at as evaluation does, and so is
+            everything where one camera took all.
+
+    Returns:
+        (N, D) float32, unit rows, on the network's device.
+    """
+    train, features = site.train, features_of(network, site.train)
+    cameras = torch.unique(train.cameras).tolist()
+    for camera in cameras if len(cameras) > 1 else []:
+        own = torch.nonzero(train.cameras == camera).flatten()
+        if len(own) >= FEWEST:
+            there, pictures = deepcopy(network), train.subset(own)
+            reestimate_on(there, replace(site, train=pictures))
+            features[own.to(features.device)] = features_of(there, pictures)
+    return features
+
+
 def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[str, float | None]:
-    """How labels stand against the true persons, as far as those are known.
+    """How far clusters span cameras, and how labels stand against persons that are known.
 
     Args:
         labels: int64 (N,) of the training pictures, -1 = outlier.
         site: the client's pictures.
-        settings: the run's settings. In a deployment nothing is said: the truth about its people
-            is the site's own.
+        settings: the run's settings. In a deployment nothing is said of persons: the truth about
+            its people is the site's own.
 
     Returns:
-        `cluster_precision`, `cluster_recall` and `camera_split` of the pictures with a known
-        person; None where there is none, or no pair to look at.
+        `camera_span`, which needs no person's name; `cluster_precision`, `cluster_recall` and
+        `camera_split` of the pictures with a known person; None where there is none, or no pair to
+        look at.
     """
     known = site.train.persons >= 0
+    span = {"camera_span": camera_span(labels, site.train.cameras)}
     if settings.deployment or not known.any():
-        return dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+        return span | dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
     found, persons, cameras = (t[known] for t in (labels, site.train.persons, site.train.cameras))
-    return {
+    return span | {
         "cluster_precision": pair_precision(found, persons),
         "cluster_recall": pair_recall(found, persons),
         "camera_split": camera_split(found, cameras, persons),
@@ -108,7 +138,31 @@ def keeps_labels(settings: Settings) -> bool:
 
 def _clusters(asked: Labelling) -> PseudoLabels:
     chosen, cameras = asked.settings.labels, asked.site.train.cameras
-    found = cluster_people(
+    tracks = asked.site.train.tracks if chosen.tracks == "together" else None
+    found = _of_tracks(asked, tracks) if tracks is not None else _of_pictures(asked)
+    if chosen.spanning_from is None:
+        return found
+    return spanning_clusters(found, cameras, chosen.spanning_from)
+
+
+def _of_tracks(asked: Labelling, tracks: Tracks) -> PseudoLabels:
+    chosen = asked.settings.labels
+    return cluster_tracks(
+        asked.features,
+        asked.site.train.cameras,
+        tracks,
+        k1=chosen.k1,
+        k2=chosen.k2,
+        eps=chosen.eps,
+        min_samples=chosen.min_samples,
+        copies=asked.copies,
+        by_camera=neighbours_by_camera(asked.site, asked.settings, count_units(tracks)),
+    )
+
+
+def _of_pictures(asked: Labelling) -> PseudoLabels:
+    chosen = asked.settings.labels
+    return cluster_people(
         asked.features,
         k1=chosen.k1,
         k2=chosen.k2,
@@ -116,20 +170,24 @@ def _clusters(asked: Labelling) -> PseudoLabels:
         min_samples=chosen.min_samples,
         copies=asked.copies,
         jaccard=cast(Literal["distinct", "copies"], asked.settings.ide.jaccard),
-        cameras=cameras,
+        cameras=asked.site.train.cameras,
         by_camera=neighbours_by_camera(asked.site, asked.settings),
         share=chosen.share,
     )
-    if chosen.spanning_from is None:
-        return found
-    return spanning_clusters(found, cameras, chosen.spanning_from)
 
 
-def neighbours_by_camera(site: Site, settings: Settings) -> CameraNeighbours | None:
+def neighbours_by_camera(
+    site: Site, settings: Settings, count: int | None = None
+) -> CameraNeighbours | None:
     """How many neighbours are looked at within and across cameras; None = whatever the camera.
 
     Where the number of persons is known, as `picture_copies` knows it, nobody is asked for more
     pictures than a person seen by every camera has.
+
+    Args:
+        site: the client's pictures.
+        settings: the run's settings.
+        count: how many are compared, where it is tracks; None = the training pictures.
     """
     chosen = settings.labels
     if chosen.neighbours == "global":
@@ -139,7 +197,8 @@ def neighbours_by_camera(site: Site, settings: Settings) -> CameraNeighbours | N
     if not persons:
         return asked
     cameras = len(torch.unique(site.train.cameras))
-    in_one = len(site.train) / (persons * max(1, cameras))
+    compared = len(site.train) if count is None else count
+    in_one = compared / (persons * max(1, cameras))
     return asked.for_few(within=in_one, across=in_one * (cameras - 1))
 
 

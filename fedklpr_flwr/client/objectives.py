@@ -184,6 +184,7 @@ def clusters(start: EpochStart) -> MemoryObjective:
         proxy_centroids(start.features, start.there(start.labels), start.clusters),
         temperature=chosen.temperature,
         momentum=chosen.momentum,
+        hardest=chosen.update == "hardest",
     )
     return MemoryObjective(memory, start.labels)
 

@@ -18,6 +18,7 @@ from fedklpr_flwr.client.epoch import (
     train_epoch,
 )
 from fedklpr_flwr.client.labels import (
+    features_by_camera,
     keeps_labels,
     label_figures,
     label_site,
@@ -227,6 +228,8 @@ class LocalTraining:
             self._pruning.after_epoch(0.5, None, self.accuracy_through)
 
     def _label(self, features: torch.Tensor, round_number: int) -> PseudoLabels:
+        if self._settings.labels.camera_batchnorm:
+            features = features_by_camera(self._network, self._site)
         found = label_site(
             self._site,
             features,

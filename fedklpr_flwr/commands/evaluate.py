@@ -74,6 +74,10 @@ def evaluate(
     trust: Annotated[
         bool, typer.Option("--trust", help="open the folders that somebody else's run names")
     ] = False,
+    camera_norm: Annotated[
+        bool,
+        typer.Option("--camera-norm", help="beside it Rank-1 with each camera's look taken out"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Search every site with its own model: the merged one through its mask, with its own parts.
@@ -84,7 +88,8 @@ def evaluate(
 
     Example: fedklpr evaluate runs/latest --across
     """
-    asked = _Asked(client, merged, final, across, data, root, splits, reestimate, How(flip, rerank))
+    how = How(flip, rerank, camera_norm)
+    asked = _Asked(client, merged, final, across, data, root, splits, reestimate, how)
     _check(asked)
     if run.is_file():
         title, results = _with_a_file(run, asked)
@@ -289,6 +294,12 @@ def _lines(results: list[Evaluation]) -> list[str]:
         cells = [*scores.accuracies.values()] if scores else [None] * len(SCORES)
         numbers = " ".join("      -" if cell is None else f"{cell:7.3f}" for cell in cells)
         lines.append(f"{result.name:{width}} {numbers} {scores.queries if scores else 0:8d}")
+    lines += [
+        f"{result.name}: Rank-1 {result.rank1_camera:.3f} with each camera's mean and spread in "
+        "the gallery taken out of its features"
+        for result in results
+        if result.rank1_camera is not None
+    ]
     lines += [
         f"{result.name}: {result.left_out} queries left out, whose persons no other camera has in "
         "the gallery"

@@ -45,6 +45,10 @@ def search(
     recheck: Annotated[
         bool, typer.Option("--recheck", help="read every gallery file again, changed or not")
     ] = False,
+    camera_norm: Annotated[
+        bool,
+        typer.Option("--camera-norm", help="take each gallery camera's look out of its pictures"),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep/--forget", help="keep the gallery's features for the next time")
     ] = True,
@@ -71,7 +75,9 @@ def search(
         _note(opened.remark)
     with counting("looking at the gallery") as told:
         cache = user_cache() if keep else None
-        searched = open_gallery(opened, gallery, cache, recheck=recheck, progress=told)
+        searched = open_gallery(
+            opened, gallery, cache, recheck=recheck, camera_norm=camera_norm, progress=told
+        )
     _tell_left_out(searched)
     if serve:
         _serve(opened, searched, _PORT if port is None else port)
@@ -112,6 +118,8 @@ def _note(said: str) -> None:
 
 
 def _tell_left_out(gallery: Gallery) -> None:
+    if gallery.looks is not None and gallery.cameras < 2:
+        _note("--camera-norm changes nothing: it needs pictures of two cameras, as CAMERA/*.jpg")
     if gallery.remark:
         _note(gallery.remark)
     if not gallery.problems:

@@ -56,6 +56,7 @@ class Labels:
     share: float | None = between(1e-3, 1.0, default=None)
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False
+    tracks: str = one_of("together", "ignored", default="together")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,8 @@ class Training:
     device: str = one_of("auto", "cpu", "cuda")
     precision: str = one_of("float32", "tf32", "bfloat16", "auto")
     compile: bool
+    erased: str = one_of("torchvision", "fedcapr", default="torchvision")
+    across_cameras: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +325,7 @@ class ClusterMemory:
 
     temperature: float = between(1e-3)
     momentum: float = between(0.0, 1.0)
+    update: str = one_of("every", "hardest", default="every")
 
 
 @dataclass(frozen=True, kw_only=True)

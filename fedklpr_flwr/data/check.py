@@ -160,16 +160,16 @@ def _examine(
     unreadable: list[PictureProblem] = []
     twins: list[PictureProblem] = []
     first_with: dict[bytes, PersonImage] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         results = zip(images, pool.map(_digest, images), strict=True)
         for done, (image, result) in enumerate(results, 1):
             if progress is not None:
                 progress(done, len(images))
-            if image.path in seen:
+            if image.picture in seen:
                 twins.append(PictureProblem(image.path, "listed more than once"))
                 continue
-            seen.add(image.path)
+            seen.add(image.picture)
             if isinstance(result, DataError):
                 unreadable.append(PictureProblem(image.path, str(result)))
                 continue
@@ -183,14 +183,16 @@ def _examine(
 def _digest(image: PersonImage) -> bytes | DataError:
     """Hash a picture's bytes, or say why it cannot be decoded."""
     try:
-        return hashlib.blake2b(picture_bytes(image.path), digest_size=16).digest()
+        found = hashlib.blake2b(picture_bytes(image.path), digest_size=16)
+        found.update(str(image.box or "").encode())  # people in one frame are no copies
+        return found.digest()
     except DataError as error:
         return error
 
 
 def _counts(images: Iterable[PersonImage]) -> Counts:
     """Count pictures, persons (not distractors, not unknown) and cameras."""
-    by_path = {image.path: image for image in images}.values()
+    by_path = {image.picture: image for image in images}.values()
     persons = {image.person_id for image in by_path if image.person_id > 0}
     return Counts(len(by_path), len(persons), len({image.camera_id for image in by_path}))
 

@@ -38,6 +38,7 @@ def sample_batches(
     batches: int | None,
     generator: torch.Generator,
     copies: int = 1,
+    cameras: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
     """Yield batches of P labels x K pictures, every label about equally often.
 
@@ -53,6 +54,8 @@ def sample_batches(
         generator: Where the random numbers come from.
         copies: How often each picture counts, >= 1 (FedCAPR's IDE): a batch may then hold a
             picture as often as that, each time with its own random view.
+        cameras: int64 (N,), to draw across cameras: after the first picture of a label the others
+            are by other cameras, where there are any (cluster-contrast's sampler). None = any.
 
     Yields:
         int64 (P * K,), indices into `labels`, the K of a label side by side. With fewer than P
@@ -77,7 +80,11 @@ def sample_batches(
         batches = max(1, used // (labels_per_batch * images_per_label))
     for chosen in _label_groups(len(pools), labels_per_batch, batches, generator):
         entries = (pools[label].repeat(copies) for label in chosen)
-        yield torch.cat([_draw(pool, images_per_label, generator) for pool in entries])
+        if cameras is None:
+            yield torch.cat([_draw(pool, images_per_label, generator) for pool in entries])
+        else:
+            drawn = [_draw_across(pool, images_per_label, cameras, generator) for pool in entries]
+            yield torch.cat(drawn)
 
 
 def labelled_loader(
@@ -88,6 +95,7 @@ def labelled_loader(
     flip: float = 0.5,
     padding: int = 10,
     erasing: float = 0.5,
+    erased: str = "torchvision",
     jitter: float = 0.0,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -101,6 +109,7 @@ def labelled_loader(
         flip: See `training_transform`, as the rest.
         padding: Black pixels on each side before the crop.
         erasing: Probability that a rectangle is erased.
+        erased: Its share and colour.
         jitter: Largest relative change of colour.
         memory_format: Layout of the pictures.
 
@@ -117,6 +126,7 @@ def labelled_loader(
                 flip=flip,
                 padding=padding,
                 erasing=erasing,
+                erased=erased,
                 jitter=jitter,
                 memory_format=memory_format,
             ),
@@ -150,3 +160,14 @@ def _draw(pool: torch.Tensor, count: int, generator: torch.Generator) -> torch.T
     rounds = -(-count // len(pool))
     shuffles = [torch.randperm(len(pool), generator=generator) for _ in range(rounds)]
     return pool[torch.cat(shuffles)[:count]]
+
+
+def _draw_across(
+    pool: torch.Tensor, count: int, cameras: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw one entry of a pool, and the others from other cameras, where there are any."""
+    ordered = _draw(pool, len(pool), generator)
+    elsewhere = ordered[cameras[ordered] != cameras[ordered[0]]]
+    if not len(elsewhere):
+        return _draw(pool, count, generator)
+    return torch.cat([ordered[:1], _draw(elsewhere, count, generator)[: count - 1]])

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a person in a frame, in pixels, right and bottom excluded."""
+
 
 @dataclass(frozen=True, slots=True)
 class PersonImage:
@@ -13,11 +16,23 @@ class PersonImage:
         person_id: The person, >= 1 as a rule; 0 = a distractor (in a gallery alone, nobody who is
             searched for), -1 = unknown.
         camera_id: The camera, 0-based.
+        track: Whom a tracker followed, numbered over the whole set, 0-based; -1 = nobody says. All
+            pictures of a track are by one camera and show one person.
+        frame: When it was taken, by its camera's count of frames; -1 = unknown.
+        box: Where in the file's picture the person is; None = it shows nobody else.
     """
 
     path: Path
     person_id: int
     camera_id: int
+    track: int = -1
+    frame: int = -1
+    box: Box | None = None
+
+    @property
+    def picture(self) -> str:
+        """The file, and the box where it is one of several people in it."""
+        return str(self.path) if self.box is None else f"{self.path} {self.box}"
 
 
 @dataclass(frozen=True)

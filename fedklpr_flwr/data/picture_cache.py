@@ -14,6 +14,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from fedklpr_flwr.data.frame_box import decode_box
 from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_file import DECODING, decode_picture
 from fedklpr_flwr.errors import DataError
@@ -90,7 +91,7 @@ def pictures_stamp(images: Sequence[PersonImage], root: Path) -> str:
     total, above = hashlib.sha256(), f"{root}{os.sep}"
     for image in images:
         line = f"{str(image.path).removeprefix(above)} {image.person_id} {image.camera_id}"
-        line = f"{line} {_file_state(image.path)}"
+        line = f"{line}{_box_of(image)} {_file_state(image.path)}"
         total.update(line.encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
@@ -119,7 +120,9 @@ def pictures_fingerprint(images: Sequence[PersonImage]) -> str:
                 f"{image.path}: expected a readable picture file, got: {error}; was the folder "
                 "changed while it was read?"
             ) from error
-        line = f"{image.path.name!r} {image.person_id} {image.camera_id} {content}\n"
+        line = (
+            f"{image.path.name!r} {image.person_id} {image.camera_id}{_box_of(image)} {content}\n"
+        )
         total.update(line.encode("utf-8", "surrogatepass"))
     return total.hexdigest()
 
@@ -131,6 +134,8 @@ def _readable(
 
     def decode(image: PersonImage) -> NDArray[np.uint8] | DataError:
         try:
+            if image.box is not None:
+                return decode_box(image.path, image.box, height=height, width=width)
             return decode_picture(image.path, height=height, width=width)
         except DataError as error:
             return error
@@ -168,8 +173,14 @@ def _cache_key(images: Sequence[PersonImage], height: int, width: int) -> str:
     key = hashlib.sha256(f"{DECODING} {PIL.__version__} {height} {width}\n".encode())
     for image in images:
         # Where a picture is missing, decoding will say what is wrong with it.
-        key.update(os.fsencode(image.path.absolute()) + f" {_file_state(image.path)}".encode())
+        state = f"{_box_of(image)} {_file_state(image.path)}"
+        key.update(os.fsencode(image.path.absolute()) + state.encode())
     return key.hexdigest()[:32]
+
+
+def _box_of(image: PersonImage) -> str:
+    """A picture's box in words; empty where it has none, so that older names stay."""
+    return "" if image.box is None else f" {image.box}"
 
 
 def _file_state(path: Path) -> str:

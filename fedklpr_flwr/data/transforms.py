@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# torchvision's RandomErasing: share of the area, height over width, and how often it tries.
-_ERASED_SHARE = (0.02, 0.33)
+# Random erasing: share of the area (torchvision's, and FedCAPR's), height over width, and how often
+# it tries.
+_ERASED_SHARE = {"torchvision": (0.02, 0.33), "fedcapr": (0.02, 0.2)}
 _ERASED_RATIO = (0.3, 3.3)
 _ERASING_ATTEMPTS = 10
 
@@ -54,6 +55,7 @@ def training_transform(
     flip: float = 0.5,
     padding: int = 10,
     erasing: float = 0.5,
+    erased: str = "torchvision",
     jitter: float = 0.0,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> torch.Tensor:
@@ -68,7 +70,10 @@ def training_transform(
         generator: Where the random numbers come from; a CPU generator.
         flip: Probability of a left-right mirror image, 0 to 1.
         padding: Black pixels added on each side before a random crop to (H, W), >= 0.
-        erasing: Probability that a rectangle is set to 0 after normalisation, 0 to 1.
+        erasing: Probability that a rectangle is erased after normalisation, 0 to 1.
+        erased: `torchvision` = .02 to .33 of the picture becomes 0, the mean colour; `fedcapr` =
+            .02 to .2 of it becomes the numbers of IMAGENET_MEAN, which its code writes into
+            pictures that are normalised already.
         jitter: Largest relative change of brightness, contrast and each colour channel, 0 to 1.
         memory_format: Layout of the result.
 
@@ -86,7 +91,7 @@ def training_transform(
         _jitter_colours(views, colour, jitter) if jitter > 0 else views, memory_format
     )
     if erasing > 0:
-        _erase(floats.numpy(), rectangle, erasing)
+        _erase(floats.numpy(), rectangle, erasing, erased)
     return floats
 
 
@@ -168,8 +173,8 @@ def _jitter_colours(
     return floats
 
 
-def _erase(floats: FloatArray, draws: NDArray[np.float64], probability: float) -> None:
-    """Set a random rectangle of some pictures to 0 (the mean colour), in place.
+def _erase(floats: FloatArray, draws: NDArray[np.float64], probability: float, kind: str) -> None:
+    """Paint over a random rectangle of some pictures, in place.
 
     Area and ratio are drawn as in torchvision's RandomErasing: up to ten attempts, the first
     rectangle that is smaller than the picture both ways is taken, none if none is.
@@ -178,10 +183,12 @@ def _erase(floats: FloatArray, draws: NDArray[np.float64], probability: float) -
         floats: float32 (B, 3, H, W), normalised.
         draws: float64 (B, 23), uniform in [0, 1): whether, top, left, ten areas, ten ratios.
         probability: Probability that a picture is erased at all.
+        kind: `torchvision` or `fedcapr`; see `training_transform`.
     """
     height, width = floats.shape[2:]
     low, high = (math.log(bound) for bound in _ERASED_RATIO)
-    smallest, largest = _ERASED_SHARE
+    smallest, largest = _ERASED_SHARE[kind]
+    fill = np.array(IMAGENET_MEAN if kind == "fedcapr" else (0, 0, 0), np.float32).reshape(3, 1, 1)
     areas, ratios = np.split(draws[:, 3:], 2, axis=1)
     area = (smallest + (largest - smallest) * areas) * (height * width)
     ratio = np.exp(low + (high - low) * ratios)
@@ -192,7 +199,7 @@ def _erase(floats: FloatArray, draws: NDArray[np.float64], probability: float) -
         tall, wide = int(heights[index, attempt]), int(widths[index, attempt])
         top = int(_whole_numbers(draws[index, 1], height - tall + 1))
         left = int(_whole_numbers(draws[index, 2], width - wide + 1))
-        floats[index, :, top : top + tall, left : left + wide] = 0.0
+        floats[index, :, top : top + tall, left : left + wide] = fill
 
 
 def _whole_numbers(uniform: NDArray[np.float64], count: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import torch
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.model.personal_model import features_of, mean_scores
 from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.reid.camera_features import camera_looks
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
 from fedklpr_flwr.reid.reranking import score_reranked
@@ -28,10 +29,12 @@ class How:
     Attributes:
         flip: a picture's feature is the mean of its own and its mirror image's, of unit length.
         rerank: the ranking is re-ranked by k-reciprocal neighbours.
+        camera_norm: beside the scores, Rank-1 is told of features normalised by camera.
     """
 
     flip: bool = False
     rerank: bool = False
+    camera_norm: bool = False
 
 
 PLAIN = How()
@@ -45,16 +48,21 @@ class Evaluation:
         name: whose people were searched for.
         scores: None where there is no query that can be found.
         left_out: queries with no picture of their person by another camera in the gallery.
+        rank1_camera: Rank-1 after each camera's mean and spread, as its gallery pictures tell them,
+            are taken out of its features; None where that was not asked for. It is no score of
+            the standard protocol, in which a query knows nothing of the gallery.
     """
 
     name: str
     scores: RankingScores | None
     left_out: int = 0
+    rank1_camera: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The scores as plain values, null where there are none."""
         scores = asdict(self.scores) if self.scores else dict.fromkeys(_KEYS)
-        return {"name": self.name, **scores, "left_out": self.left_out}
+        told = {"name": self.name, **scores, "left_out": self.left_out}
+        return told if self.rank1_camera is None else told | {"rank1_camera": self.rank1_camera}
 
 
 _KEYS = [field.name for field in fields(RankingScores)]
@@ -72,10 +80,11 @@ def evaluate_site(network: ReidNetwork, site: Site, how: How = PLAIN) -> list[Ev
         One evaluation, under the site's name; before it one for each site that it joins.
     """
     if not site.parts:
-        return [_evaluation(site.name, site, _among_own(network, site, how))]
+        return [_evaluation(site.name, site, *_among_own(network, site, how))]
     parts = [found for part in site.parts for found in evaluate_site(network, part, how)]
     mean = mean_scores([part.scores for part in parts])
-    return [*parts, Evaluation(site.name, mean, sum(part.left_out for part in parts))]
+    left_out = sum(part.left_out for part in parts)
+    return [*parts, Evaluation(site.name, mean, left_out, _mean_rank1_camera(parts))]
 
 
 def evaluate_splits(
@@ -103,7 +112,8 @@ def evaluate_splits(
             raise nothing_to_rank(f"split {number} of {found.name}")
     left_out = sum(found.left_out for found in every)
     mean = mean_scores([found.scores for found in every])
-    return Evaluation(f"{every[0].name}, mean of {splits} splits", mean, left_out)
+    name = f"{every[0].name}, mean of {splits} splits"
+    return Evaluation(name, mean, left_out, _mean_rank1_camera(every))
 
 
 def evaluate_across(
@@ -127,7 +137,7 @@ def evaluate_across(
             galleries = [_features(network, other.gallery, how) for other in sites]
             before = network
         scores = _among_all(network, site, sites, galleries, how)
-        results.append(_evaluation(f"{site.name} among all sites", site, scores))
+        results.append(_evaluation(f"{site.name} among all sites", site, *scores))
     return results
 
 
@@ -147,19 +157,48 @@ def _features(network: ReidNetwork, pictures: Pictures, how: How) -> torch.Tenso
     return torch.nn.functional.normalize(own + features_of(network, mirrored), dim=1)
 
 
-def _among_own(network: ReidNetwork, site: Site, how: How) -> RankingScores | None:
+Ranked = tuple[RankingScores | None, float | None]
+"""Scores, and Rank-1 of features normalised by camera."""
+
+
+def _among_own(network: ReidNetwork, site: Site, how: How) -> Ranked:
     query, gallery = site.query, site.gallery
     if not len(query) or not len(gallery):
-        return None
+        return None, None
+    features = _features(network, query, how), _features(network, gallery, how)
+    return _ranked(features, query, (gallery.persons, gallery.cameras), how)
+
+
+def _ranked(
+    features: tuple[torch.Tensor, torch.Tensor],
+    query: Pictures,
+    gallery: tuple[torch.Tensor, torch.Tensor],
+    how: How,
+) -> Ranked:
+    """Score queries in a gallery.
+
+    Args:
+        features: (Q, D) and (G, D), unit rows.
+        query: who is searched for.
+        gallery: (G,) persons and (G,) cameras.
+        how: how it is searched.
+    """
     score = score_reranked if how.rerank else score_ranking
-    return score(
-        _features(network, query, how),
-        query.persons,
-        query.cameras,
-        _features(network, gallery, how),
-        gallery.persons,
-        gallery.cameras,
+    scores = score(features[0], query.persons, query.cameras, features[1], *gallery)
+    if not how.camera_norm or scores is None:
+        return scores, None
+    looks = camera_looks(features[1], gallery[1], "zscore")
+    ours, theirs = (
+        looks.taken_out(rows, cameras)
+        for rows, cameras in zip(features, (query.cameras, gallery[1]), strict=True)
     )
+    normalised = score(ours, query.persons, query.cameras, theirs, *gallery)
+    return scores, normalised.rank1 if normalised else None
+
+
+def _mean_rank1_camera(parts: Sequence[Evaluation]) -> float | None:
+    found = [part.rank1_camera for part in parts if part.rank1_camera is not None]
+    return sum(found) / len(found) if found else None
 
 
 def _among_all(
@@ -168,26 +207,22 @@ def _among_all(
     sites: Sequence[Site],
     galleries: Sequence[torch.Tensor],
     how: How,
-) -> RankingScores | None:
+) -> Ranked:
     searched = [number for number, other in enumerate(sites) if len(other.gallery)]
     if not searched or not len(site.query):
-        return None
+        return None, None
     persons, cameras = [], []
     for number in searched:
         foreign = 0 if sites[number] is site else number + 1
         persons.append(sites[number].gallery.persons + _FOREIGN * foreign)
         cameras.append(sites[number].gallery.cameras + 1000 * foreign)
-    score = score_reranked if how.rerank else score_ranking
-    return score(
-        _features(network, site.query, how),
-        site.query.persons,
-        site.query.cameras,
-        torch.cat([galleries[number] for number in searched]),
-        torch.cat(persons),
-        torch.cat(cameras),
-    )
+    every = torch.cat([galleries[number] for number in searched])
+    features = _features(network, site.query, how), every
+    return _ranked(features, site.query, (torch.cat(persons), torch.cat(cameras)), how)
 
 
-def _evaluation(name: str, site: Site, scores: RankingScores | None) -> Evaluation:
+def _evaluation(
+    name: str, site: Site, scores: RankingScores | None, rank1_camera: float | None
+) -> Evaluation:
     found = scores.queries if scores else 0
-    return Evaluation(name, scores, len(site.query) - found)
+    return Evaluation(name, scores, len(site.query) - found, rank1_camera)

@@ -16,6 +16,7 @@ from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
 from fedklpr_flwr.data.synthetic import DRAWN
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.reid.track_clusters import Tracks
 
 _LISTED = 20
 
@@ -28,18 +29,23 @@ class Pictures:
         pixels: uint8 (N, 3, H, W).
         persons: int64 (N,); -1 = unknown.
         cameras: int64 (N,), 0-based.
+        tracks: who was followed by a tracker; None = nobody says.
     """
 
     pixels: torch.Tensor
     persons: torch.Tensor
     cameras: torch.Tensor
+    tracks: Tracks | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def subset(self, indices: torch.Tensor) -> "Pictures":
         """The pictures at these indices."""
-        return Pictures(self.pixels[indices], self.persons[indices], self.cameras[indices])
+        tracks = self.tracks
+        if tracks is not None:
+            tracks = Tracks(tracks.of_picture[indices], tracks.frames[indices])
+        return Pictures(self.pixels[indices], self.persons[indices], self.cameras[indices], tracks)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,7 @@ def load_site(
             pixels,
             torch.tensor([image.person_id for image in chosen], dtype=torch.int64),
             torch.tensor([image.camera_id for image in chosen], dtype=torch.int64),
+            _tracks_of(chosen),
         )
 
     files = [image for images in dataset.lists.values() for image in images]
@@ -178,7 +185,7 @@ def join_sites(name: str, sites: Sequence[Site]) -> Site:
         first_person = _next_number(persons[-1], first_person)
         first_camera = _next_number(cameras[-1], first_camera)
     pixels = torch.cat([site.train.pixels for site in sites])
-    train = Pictures(pixels, torch.cat(persons), torch.cat(cameras))
+    train = Pictures(pixels, torch.cat(persons), torch.cat(cameras), _joined_tracks(sites))
     nothing = train.subset(torch.tensor([], dtype=torch.int64))
     return Site(name, train, nothing, nothing, tuple(sites))
 
@@ -231,6 +238,30 @@ def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
         cache=Path(data.cache) if data.cache else cache / "pictures",
         skip_unreadable=data.skip_unreadable,
     )
+
+
+def _tracks_of(images: Sequence[PersonImage]) -> Tracks | None:
+    """What trackers tell of pictures; None where no picture has a track."""
+    if all(image.track < 0 for image in images):
+        return None
+    return Tracks(
+        torch.tensor([image.track for image in images], dtype=torch.int64),
+        torch.tensor([image.frame for image in images], dtype=torch.int64),
+    )
+
+
+def _joined_tracks(sites: Sequence[Site]) -> Tracks | None:
+    """All sites' tracks, numbered anew; pictures of sites without any have none."""
+    if all(site.train.tracks is None for site in sites):
+        return None
+    tracks, frames, first = [], [], 0
+    for site in sites:
+        nobody = torch.full((len(site.train),), -1)
+        own = site.train.tracks or Tracks(nobody, nobody)
+        tracks.append(torch.where(own.of_picture >= 0, own.of_picture + first, -1))
+        frames.append(own.frames)
+        first = _next_number(tracks[-1], first)
+    return Tracks(torch.cat(tracks), torch.cat(frames))
 
 
 def _next_number(numbers: torch.Tensor, otherwise: int) -> int:

@@ -101,6 +101,7 @@ _TABLE = (
     Figure("cluster_precision", "train", "number", "mean", "always", 0, 1, _KNOWN),
     Figure("cluster_recall", "train", "number", "mean", "always", 0, 1, _KNOWN),
     Figure("camera_split", "train", "number", "mean", "always", 0, 1, _KNOWN),
+    Figure("camera_span", "train", "number", "mean", "always", 0, 1, "where cameras are known"),
     Figure("steps", "train", "count", "none", "always", only="where it was trained", in_rows=False),
     Figure("seconds", "train", "seconds", "none", "always", 0, only="where time was taken"),
     Figure("releases", "train", "count", only="with `privacy=local_dp`", in_rows=False),

@@ -51,6 +51,8 @@ class TrainingReport:
         pairs_better: the reverse.
         pairs_compared: all that both placed.
         crr_statistic: what `crr.test` made of them; None where nothing was compared.
+        camera_span: of the pictures in clusters, the share in clusters of two cameras or more; None
+            where there is no cluster, or one camera.
     """
 
     examples: int
@@ -69,6 +71,7 @@ class TrainingReport:
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
+    camera_span: float | None = None
     pairs_worse: int = 0
     pairs_better: int = 0
     pairs_compared: int = 0

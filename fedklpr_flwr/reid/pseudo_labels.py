@@ -11,6 +11,7 @@ from torch import Tensor
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours, camera_jaccard_within
 from fedklpr_flwr.reid.distances import jaccard_within
+from fedklpr_flwr.reid.track_clusters import Tracks, constrained_labels, track_units
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -73,24 +74,75 @@ def cluster_people(
     Source: Ester et al. 1996; settings and copies as in FedCAPR.
     """
     _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
-    broken = int((~features.sum(dim=1).isfinite()).sum())  # NaN and infinity survive a sum
-    if broken:
-        raise FedKlprError(
-            f"expected finite features to cluster; {broken} of {len(features)} pictures have NaN "
-            "or infinity: training diverged, lower the learning rate"
-        )
+    _check_finite(features)
     repeats = copies if jaccard == "copies" else 1
     weight = copies // repeats
     pictures = features if repeats == 1 else features.repeat_interleave(repeats, dim=0)
-    if by_camera is None or cameras is None or len(torch.unique(cameras)) < 2:
-        near = jaccard_within(pictures, k1=k1, k2=k2, eps=eps)
-    else:
-        repeated = cameras.repeat_interleave(repeats)
-        near = camera_jaccard_within(pictures, repeated, by_camera, eps=eps)
+    repeated = None if cameras is None else cameras.repeat_interleave(repeats)
+    near = _near(pictures, repeated, by_camera, k1=k1, k2=k2, eps=eps)
     if share is not None:
         near = _up_to(near, radius_for(near, share, weight=weight, min_samples=min_samples))
     labels = _density_labels(near, weight=weight, min_samples=min_samples)
     return _contiguous(_most_frequent(labels.reshape(len(features), repeats)))
+
+
+def cluster_tracks(
+    features: Tensor,
+    cameras: Tensor,
+    tracks: Tracks,
+    *,
+    k1: int,
+    k2: int,
+    eps: float,
+    min_samples: int,
+    copies: int = 1,
+    by_camera: CameraNeighbours | None = None,
+) -> PseudoLabels:
+    """Cluster as `cluster_people`, where a tracker has told which pictures are of one person.
+
+    A track is matched by the mean of its features, counts for as many pictures as it has, and is
+    never split. Two tracks that one camera sees at the same time never get one label.
+
+    Args:
+        features: (N,D) float32, rows of unit length, finite.
+        cameras: (N,) int64.
+        tracks: who was followed; pictures without a track stand for themselves.
+        k1: see `cluster_people`, as the rest; neighbours are tracks.
+        k2: tracks over which the neighbourhoods are averaged.
+        eps: largest Jaccard distance between neighbours, in [0,1).
+        min_samples: pictures within eps that make a core.
+        copies: how often every picture is counted.
+        by_camera: neighbours found apart within and across cameras.
+
+    Returns:
+        One label a picture, clusters numbered by their first picture.
+
+    Raises:
+        FedKlprError: a feature is not finite.
+        SettingsError: a number is out of its range.
+    """
+    _check_ranges(k1=k1, k2=k2, min_samples=min_samples, copies=copies)
+    _check_finite(features)
+    units = track_units(features, cameras, tracks)
+    near = _near(units.features, units.cameras, by_camera, k1=k1, k2=k2, eps=eps)
+    weights = (units.sizes * copies).numpy()
+    labels = constrained_labels(near, weights, min_samples, units.apart)
+    return _contiguous(labels[units.of_picture.numpy()])
+
+
+def _near(
+    features: Tensor,
+    cameras: Tensor | None,
+    by_camera: CameraNeighbours | None,
+    *,
+    k1: int,
+    k2: int,
+    eps: float,
+) -> "csr_matrix":
+    """Measure the distances up to eps, by camera where there are two and it is asked for."""
+    if by_camera is None or cameras is None or len(torch.unique(cameras)) < 2:
+        return jaccard_within(features, k1=k1, k2=k2, eps=eps)
+    return camera_jaccard_within(features, cameras, by_camera, eps=eps)
 
 
 def radius_for(near: "csr_matrix", share: float, *, weight: int, min_samples: int) -> float:
@@ -202,10 +254,10 @@ def camera_span(labels: Tensor, cameras: Tensor) -> float | None:
 
     Returns:
         Of the clustered pictures, the share in clusters of two cameras or more; None where no
-        picture is in a cluster.
+        picture is in a cluster, or one camera took all.
     """
     kept = labels != -1
-    if not kept.any():
+    if not kept.any() or bool((cameras == cameras[0]).all()):
         return None
     return float(_spans(labels[kept], cameras[kept]).double().mean())
 
@@ -284,6 +336,16 @@ def _pairs_alike(*keys: NDArray[np.int64]) -> int:
     """Count the unordered pairs of positions that agree in every key."""
     _, sizes = np.unique(np.stack(keys, axis=1), axis=0, return_counts=True)
     return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _check_finite(features: Tensor) -> None:
+    """Refuse features that training has spoilt."""
+    broken = int((~features.sum(dim=1).isfinite()).sum())  # NaN and infinity survive a sum
+    if broken:
+        raise FedKlprError(
+            f"expected finite features to cluster; {broken} of {len(features)} pictures have NaN "
+            "or infinity: training diverged, lower the learning rate"
+        )
 
 
 def _check_ranges(**numbers: int) -> None:

@@ -85,6 +85,7 @@ class Row:
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
+    camera_span: float | None = None
     pictures_changed: bool = False
     epsilon: float | None = None
     bytes_up: int = 0

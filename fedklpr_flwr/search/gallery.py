@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from fedklpr_flwr.data.benchmarks import open_tree
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow
 from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
 from fedklpr_flwr.errors import DataError, UnreadablePicture
+from fedklpr_flwr.reid.camera_features import UNKNOWN, CameraLooks, camera_looks
 from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.index_file import (
     Entry,
@@ -47,6 +48,8 @@ class Gallery:
         looked_at: how many features were drawn now; the others were found again.
         problems: files that are left out, and why.
         remark: why the features could not be kept; empty where they were.
+        looks: what was taken out of the features of each camera, and is of a query's too; None =
+            nothing.
     """
 
     root: Path
@@ -55,6 +58,7 @@ class Gallery:
     looked_at: int = 0
     problems: tuple[tuple[Path, str], ...] = ()
     remark: str = ""
+    looks: CameraLooks | None = None
 
     @property
     def cameras(self) -> int:
@@ -68,6 +72,7 @@ def open_gallery(
     cache: Path | None,
     *,
     recheck: bool = False,
+    camera_norm: bool = False,
     progress: Progress | None = None,
 ) -> Gallery:
     """Draw the features of all pictures in a folder, or find those drawn before.
@@ -80,6 +85,8 @@ def open_gallery(
         root: a folder as `searched_rows` takes it.
         cache: the user's cache folder; None keeps nothing.
         recheck: read every file again, whatever its times say.
+        camera_norm: take each camera's mean and spread out of its pictures' features, and those of
+            the whole gallery out of a query's, whose camera nobody tells.
         progress: told of files that are read.
 
     Raises:
@@ -109,9 +116,19 @@ def open_gallery(
             f"that can be used{why}"
         )
     features = index.features(found)
-    return Gallery(
-        root, tuple(found), features, index.looked_at, (*problems, *index.unreadable), remark
-    )
+    faults = (*problems, *index.unreadable)
+    gallery = Gallery(root, tuple(found), features, index.looked_at, faults, remark)
+    return _normalised(gallery) if camera_norm else gallery
+
+
+def _normalised(gallery: Gallery) -> Gallery:
+    """Take each camera's look out of a gallery; pictures of no known camera go by all pictures'."""
+    names = sorted({row.camera for row in gallery.pictures} - {""})
+    number = {name: place for place, name in enumerate(names)} | {"": UNKNOWN}
+    cameras = torch.tensor([number[row.camera] for row in gallery.pictures])
+    features = torch.from_numpy(np.array(gallery.features))
+    looks = camera_looks(features, cameras, "zscore")
+    return replace(gallery, features=looks.taken_out(features, cameras).numpy(), looks=looks)
 
 
 class _Index:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
+from fedklpr_flwr.reid.camera_features import UNKNOWN
 from fedklpr_flwr.reid.nearest import closest_rows
 from fedklpr_flwr.runs.model_file import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
@@ -64,6 +65,9 @@ def nearest_people(gallery: Gallery, feature: NDArray[np.float32], count: int) -
     Raises:
         DataError: gallery and query are of different models.
     """
+    if gallery.looks is not None:
+        asked = gallery.looks.taken_out(torch.from_numpy(feature)[None], torch.tensor([UNKNOWN]))
+        feature = asked[0].numpy()
     places, scores = closest_rows(gallery.features, feature, count)
     return tuple(
         Found(row.path, row.camera, row.person, float(score))

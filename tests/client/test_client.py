@@ -132,7 +132,8 @@ def test_the_update_says_what_the_model_is_and_not_more_than_the_privacy_page_li
     assert told <= {
         "status", "examples", "divergence", "cosine_distance", "pruned", "accuracy", "clusters",
         "outliers", "idle", "crr", "loss", "kl_loss", "rank1_local", "map_local",
-        "cluster_precision", "cluster_recall", "camera_split", "pictures_changed",
+        "cluster_precision", "cluster_recall", "camera_split", "camera_span",
+        "pictures_changed",
     }  # fmt: skip
     plain = (str, bool, int, float, np.floating)
     assert all(isinstance(said[key], plain) for key in told)

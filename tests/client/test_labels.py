@@ -1,10 +1,22 @@
 """Claims about fedklpr_flwr.client.labels: where an epoch's labels come from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fedklpr_flwr.client.labels import label_figures, label_site, picture_copies
-from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.client.labels import (
+    features_by_camera,
+    label_figures,
+    label_site,
+    neighbours_by_camera,
+    picture_copies,
+)
+from fedklpr_flwr.model.personal_model import features_of, reestimate_on
+from fedklpr_flwr.model.site import Pictures, Site, join_sites
+from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
+from fedklpr_flwr.reid.network import build_network
+from fedklpr_flwr.reid.track_clusters import Tracks
 
 
 def site_of(pictures, persons):
@@ -72,15 +84,76 @@ def test_labels_stand_against_the_persons_that_are_known(tiny_settings):
         "cluster_precision": 0.0,
         "cluster_recall": 0.0,
         "camera_split": 1.0,
+        "camera_span": 0.0,
     }
     by_person = torch.tensor([0, 0, 1, 1, 1])
-    assert set(label_figures(by_person, site, tiny_settings()).values()) == {0.0, 1.0}
+    said = label_figures(by_person, site, tiny_settings())
+    assert set(said.values()) == {0.0, 1.0}
+    assert said["camera_span"] == 1.0
     assert label_figures(by_person, site, tiny_settings())["camera_split"] == 0.0
 
 
 def test_nothing_is_said_of_unknown_people_or_in_a_deployment(tiny_settings):
-    unsaid = dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split"))
+    unsaid = dict.fromkeys(("cluster_precision", "cluster_recall", "camera_split", "camera_span"))
     labels = torch.tensor([0, 0, 1, 1])
     assert label_figures(labels, site_of(4, 0), tiny_settings()) == unsaid
     assert label_figures(labels, site_of(4, 2), tiny_settings("deployment=true")) == unsaid
     assert label_figures(labels, site_of(4, 2), tiny_settings()) != unsaid
+
+
+def test_neighbours_by_camera_are_no_more_than_a_person_has_pictures(tiny_settings):
+    def site_by(pictures, persons, cameras):
+        site = site_of(pictures, persons)
+        where = torch.arange(pictures) // max(1, persons) % cameras
+        return replace(site, train=replace(site.train, cameras=where))
+
+    asked = tiny_settings("labels.neighbours=by_camera")
+    assert neighbours_by_camera(site_by(96, 3, 4), tiny_settings()) is None
+    assert neighbours_by_camera(site_by(96, 0, 4), asked) == CameraNeighbours()
+    assert neighbours_by_camera(site_by(96, 3, 4), asked) == CameraNeighbours(5, 20, 2, 4)
+    assert neighbours_by_camera(site_by(32, 8, 2), asked) == CameraNeighbours(1, 2, 2, 2)
+    told = tiny_settings("labels.neighbours=by_camera", "ide.persons=16")
+    assert neighbours_by_camera(site_by(32, 0, 2), told) == CameraNeighbours(0, 1, 1, 1)
+
+
+def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
+    network = build_network("small", weights=None, generator_seed=0)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    found = features_by_camera(network, tiny_site)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    plain = features_of(network, tiny_site.train)
+    for camera in set(tiny_site.train.cameras.tolist()):
+        own = tiny_site.train.cameras == camera
+        there = build_network("small", weights=None, generator_seed=0)
+        alone = replace(tiny_site, train=tiny_site.train.subset(torch.nonzero(own).flatten()))
+        if len(alone.train) >= 10:
+            reestimate_on(there, alone)
+        torch.testing.assert_close(found[own], features_of(there, alone.train))
+    assert not torch.equal(found, plain)
+    train = replace(tiny_site.train, cameras=tiny_site.train.cameras * 0)
+    assert torch.equal(features_by_camera(network, replace(tiny_site, train=train)), plain)
+
+
+def test_pictures_of_a_track_get_one_label_unless_tracks_are_ignored(tiny_settings):
+    """Six pictures of two groups; a tracker followed one person from the first to the second."""
+    site = site_of(6, 0)
+    tracks = Tracks(torch.tensor([0, 0, 1, 1, 2, 2]), torch.full((6,), -1))
+    site = replace(site, train=replace(site.train, tracks=tracks))
+    words = ("labels.source=clusters", "labels.k1=3", "labels.k2=1", "labels.min_samples=2")
+    found = label_site(site, two_groups(), 1, tiny_settings(*words)).labels
+    assert all(found[i] == found[i + 1] for i in (0, 2, 4))
+    ignored = label_site(site, two_groups(), 1, tiny_settings(*words, "labels.tracks=ignored"))
+    plain = label_site(site_of(6, 0), two_groups(), 1, tiny_settings(*words))
+    assert ignored.labels.tolist() == plain.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_sites_that_are_joined_keep_their_tracks_apart(tiny_site):
+    count = len(tiny_site.train)
+    tracks = Tracks(torch.arange(count) // 2, torch.arange(count))
+    followed = replace(tiny_site, train=replace(tiny_site.train, tracks=tracks))
+    joined = join_sites("all", [tiny_site, followed, followed]).train.tracks
+    assert joined is not None
+    first, second = tracks.of_picture, tracks.of_picture + int(tracks.of_picture.max()) + 1
+    assert joined.of_picture.tolist() == [-1] * count + first.tolist() + second.tolist()
+    assert joined.frames.tolist() == [-1] * count + 2 * list(range(count))
+    assert join_sites("all", [tiny_site, tiny_site]).train.tracks is None

@@ -137,3 +137,45 @@ def test_words_about_a_run_are_refused_for_a_file(words, said, run, typed):
     status, out, err = typed("evaluate", run / "global.safetensors", *words)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert said in err
+
+
+def test_rank1_by_camera_stands_beside_the_protocols_scores_and_changes_none(run, scores):
+    plain, beside = scores(run), scores(run, "--camera-norm")
+    for before, after in zip(plain, beside, strict=True):
+        assert 0 <= after.pop("rank1_camera") <= 1
+        assert after.pop("camera_norm") is True
+        assert after == before
+
+
+def test_rank1_by_camera_is_that_of_features_normalised_by_the_gallerys_cameras(run, tiny_settings):
+    trained = open_run(run)
+    client = trained.settings.data.clients[0]
+    site = open_site(client, trained.settings, run)
+    network = trained.merged()
+    query, gallery = features_of(network, site.query), features_of(network, site.gallery)
+    looks = {}
+    for camera in set(site.gallery.cameras.tolist()):
+        own = gallery[site.gallery.cameras == camera]
+        own = own if len(own) >= 10 else gallery
+        looks[camera] = own.mean(dim=0), own.std(dim=0, correction=0)
+
+    def taken_out(features, cameras):
+        rows = []
+        for feature, camera in zip(features, cameras.tolist(), strict=True):
+            mean, spread = looks[camera]
+            moved = (feature - mean) / spread.clamp_min(1e-12)
+            rows.append(moved / moved.norm())
+        return torch.stack(rows)
+
+    expected = score_ranking(
+        taken_out(query, site.query.cameras),
+        site.query.persons,
+        site.query.cameras,
+        taken_out(gallery, site.gallery.cameras),
+        site.gallery.persons,
+        site.gallery.cameras,
+    )
+    (found,) = evaluate_site(network, site, How(camera_norm=True))
+    assert found.rank1_camera == pytest.approx(expected.rank1)
+    across = evaluate_across([(network, site)], [site], How(camera_norm=True))[0]
+    assert across.rank1_camera == found.rank1_camera

@@ -116,3 +116,26 @@ def test_training_batches_carry_the_indices_they_were_made_from():
     for (view, of_view), expected in zip(loaded, indices, strict=True):
         assert torch.equal(of_view, expected)
         assert torch.equal(view, training_transform(pictures[expected], generator, **settings))
+
+
+def test_across_cameras_the_others_of_a_label_are_by_other_cameras_where_there_are_any():
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2])
+    cameras = torch.tensor([0, 0, 0, 1, 2, 4, 4, 4, 1])
+    seen = set()
+    for batch in sample_batches(
+        labels,
+        labels_per_batch=3,
+        images_per_label=3,
+        batches=40,
+        generator=torch.Generator().manual_seed(0),
+        cameras=cameras,
+    ):
+        for own in batch.reshape(3, 3):
+            label, first = int(labels[own[0]]), int(cameras[own[0]])
+            assert set(labels[own].tolist()) == {label}
+            if label == 0:
+                assert first not in cameras[own[1:]].tolist()
+                seen.add(first)
+            else:
+                assert len(set(own.tolist())) == {1: 3, 2: 1}[label]
+    assert seen == {0, 1, 2}

@@ -17,7 +17,7 @@ def pictures(count: int, height: int = 16, width: int = 8) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
 
 
-def slow_view(picture, draws, flip, padding, erasing, jitter):
+def slow_view(picture, draws, flip, padding, erasing, jitter, largest=0.33, fill=(0, 0, 0)):
     """One picture's view, pixel by pixel, from its 31 random numbers."""
     _, height, width = picture.shape
     top = min(int(draws[1] * (2 * padding + 1)), 2 * padding)
@@ -42,14 +42,15 @@ def slow_view(picture, draws, flip, padding, erasing, jitter):
         pixels[channel] = (pixels[channel] / 255 - MEAN[channel]) / STD[channel]
     if draws[8] < erasing:
         for attempt in range(10):
-            area = (0.02 + 0.31 * draws[11 + attempt]) * height * width
+            area = (0.02 + (largest - 0.02) * draws[11 + attempt]) * height * width
             low, high = math.log(0.3), math.log(3.3)
             ratio = math.exp(low + (high - low) * draws[21 + attempt])
             tall, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if tall < height and wide < width:
                 row = min(int(draws[9] * (height - tall + 1)), height - tall)
                 column = min(int(draws[10] * (width - wide + 1)), width - wide)
-                pixels[:, row : row + tall, column : column + wide] = 0
+                colour = torch.tensor(fill, dtype=torch.float64)[:, None, None]
+                pixels[:, row : row + tall, column : column + wide] = colour
                 break
     return pixels
 
@@ -153,3 +154,14 @@ def test_an_empty_batch_stays_empty():
     nothing = torch.empty((0, 3, 16, 8), dtype=torch.uint8)
     assert training_transform(nothing, torch.Generator(), jitter=0.1).shape == (0, 3, 16, 8)
     assert evaluation_transform(nothing).shape == (0, 3, 16, 8)
+
+
+def test_fedcapr_erases_less_and_fills_with_the_mean_it_takes_for_a_colour():
+    batch = pictures(6, 24, 12)
+    draws = torch.rand((6, 31), generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    view = training_transform(
+        batch, torch.Generator().manual_seed(8), padding=2, erasing=0.9, erased="fedcapr"
+    )
+    for index, picture in enumerate(batch):
+        expected = slow_view(picture, draws[index].tolist(), 0.5, 2, 0.9, 0.0, 0.2, MEAN)
+        torch.testing.assert_close(view[index].double(), expected, atol=1e-5, rtol=1e-5)

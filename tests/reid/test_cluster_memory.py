@@ -70,3 +70,13 @@ def test_an_update_keeps_the_callers_centroids_and_moves_its_own():
     expected = functional.normalize(0.1 * CENTROIDS[0] + 0.9 * FEATURES[0], dim=0)
     torch.testing.assert_close(memory.centroids[0], expected)
     assert torch.equal(memory.centroids[1:], CENTROIDS[1:])
+
+
+def test_the_hardest_of_a_clusters_pictures_alone_moves_its_centroid():
+    memory = ClusterMemory(CENTROIDS, momentum=0.3, hardest=True)
+    memory.update(FEATURES, CLUSTERS)
+    for cluster in range(5):
+        own = [f for f, c in zip(FEATURES, CLUSTERS, strict=True) if c == cluster]
+        hardest = min(own, key=lambda f: float(f @ CENTROIDS[cluster]))
+        moved = functional.normalize(0.3 * CENTROIDS[cluster] + 0.7 * hardest, dim=0)
+        torch.testing.assert_close(memory.centroids[cluster], moved)

@@ -206,3 +206,19 @@ def test_the_query_itself_is_found_first_then_the_same_person_by_the_other_camer
     assert near[0].score == pytest.approx(1, abs=1e-5)
     assert [one.score for one in near] == sorted((one.score for one in near), reverse=True)
     assert len(nearest_people(found, query_feature(model, root / "east" / "3.png"), 99)) == 8
+
+
+def test_with_its_cameras_looks_taken_out_a_gallery_is_searched_by_what_is_left(root, cache):
+    model = small_model()
+    plain = open_gallery(model, root, cache)
+    found = open_gallery(model, root, cache, camera_norm=True)
+    assert found.looks is not None
+    # Fewer than ten pictures a camera: all of them tell the mean and the spread.
+    mean, spread = plain.features.mean(axis=0), plain.features.std(axis=0)
+    moved = (plain.features - mean) / np.maximum(spread, 1e-12)
+    moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.features, moved, atol=1e-4)
+    near = nearest_people(found, query_feature(model, root / "east" / "3.png"), 8)
+    assert near[0].path.name == "3.png"
+    assert near[0].camera == "east"
+    assert near[0].score == pytest.approx(1, abs=1e-4)

@@ -12,6 +12,7 @@ from fedklpr_flwr.data.benchmarks import (
     folder,
     ilids_vid,
     market1501,
+    mot,
     msmt17,
     picture_list,
     pku_reid,
@@ -43,6 +44,7 @@ READERS: dict[str, Callable[[PictureTree, int], ReidDataset]] = {
     "pku_reid": pku_reid.read,
     "folder": folder.read,
     "csv": picture_list.read,
+    "mot": mot.read,
 }
 
 CARDS: dict[str, DatasetCard] = {
@@ -60,6 +62,7 @@ CARDS: dict[str, DatasetCard] = {
     "pku_reid": pku_reid.CARD,
     "folder": folder.CARD,
     "csv": picture_list.CARD,
+    "mot": mot.CARD,
 }
 
 LEFT_OUT = "left out:"
@@ -146,7 +149,7 @@ def _passed_notes(tree: PictureTree) -> list[str]:
 
 def _repeats(dataset: ReidDataset) -> list[str]:
     """How many rows of a part repeat a picture that it has, in words; nothing where none does."""
-    counts = {part: Counter(one.path for one in rows) for part, rows in dataset.lists.items()}
+    counts = {part: Counter(one.picture for one in rows) for part, rows in dataset.lists.items()}
     return [
         f"{REPEATED} of {part}: {sum(found.values()) - len(found)}; it counts each time"
         for part, found in counts.items()

@@ -1,12 +1,14 @@
 """A user's own pictures in folders: with persons known, or without.
 
 Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg.
-Layout without: ROOT/train/CAMERA/anything.jpg; every person is unknown (-1).
+Layout without: ROOT/train/CAMERA/anything.jpg; every person is unknown (-1). Where a tracker has
+told who is who within a camera: ROOT/train/CAMERA/TRACK/anything.jpg, a folder for each track.
 query and gallery, always with persons, may be missing: a site without them trains, and its ranks
 stay empty. train may be missing: such a site is searched in alone.
-train is read as without persons if half of its pictures or more have names without CAMERA_ in
-front, if all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are
-called after one and the same word (frame_0001.jpg). A note says how it was read; read with persons,
+train is read as without persons if most of its pictures lie in folders of folders (tracks), if half
+of its pictures or more have names without CAMERA_ in front, if all its folders are called after
+cameras (cam1, camera_b, c3), or if all its pictures are called after one and the same word
+(frame_0001.jpg). A note says how it was read; read with persons,
 a picture without CAMERA_ is a problem.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
@@ -52,12 +54,13 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         raise tree.layout_error(CARD.layout)
     if ("query" in there) != ("gallery" in there):
         raise DataError(f"{tree.root}: expected both query and gallery, or neither; got {there}")
+    unnamed = "train" in there and not _has_persons(tree)
     for part in there:
-        _note_strays(tree, tree.root / part)
+        _note_strays(tree, tree.root / part, tracks=unnamed and part == "train")
     rows = [row for part in there if part != "train" for row in _known(tree, part)]
     if "train" not in there:
         return numbered_dataset("folder", rows, ())
-    if _has_persons(tree):
+    if not unnamed:
         train = _known(tree, "train")
         persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
         note = (
@@ -70,6 +73,8 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         f"train read as train/CAMERA/anything.jpg: "
         f"{counted(len({row.camera for row in train}), 'camera')}, its persons are unknown"
     )
+    if tracks := len({(row.camera, row.track) for row in train if row.track}):
+        note += f"; {counted(tracks, 'track')} in folders of cameras"
     return numbered_dataset("folder", [*train, *rows], (note,))
 
 
@@ -88,8 +93,8 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
     """
     part = next((name for name in ("gallery", "train") if (tree.root / name).is_dir()), None)
     if part is not None:
-        _note_strays(tree, tree.root / part)
         known = part == "gallery" or _has_persons(tree)
+        _note_strays(tree, tree.root / part, tracks=not known)
         return _known(tree, part) if known else _by_camera(tree)
     rows = []
     for folder in tree.folders(tree.root):
@@ -118,12 +123,16 @@ def _alone(path: Path) -> PictureRow:
 
 
 def _by_camera(tree: PictureTree) -> list[PictureRow]:
-    """Read train laid out as CAMERA/anything.jpg."""
-    return [
-        PictureRow(path, "", camera.name, "train")
-        for camera in tree.folders(tree.root / "train")
-        for path in tree.pictures(camera)
-    ]
+    """Read train laid out as CAMERA/anything.jpg, or CAMERA/TRACK/anything.jpg."""
+    rows = []
+    for camera in tree.folders(tree.root / "train"):
+        rows += [PictureRow(path, "", camera.name, "train") for path in tree.pictures(camera)]
+        for track in tree.folders(camera):
+            rows += [
+                PictureRow(path, "", camera.name, "train", track.name)
+                for path in tree.pictures(track)
+            ]
+    return rows
 
 
 def _known(tree: PictureTree, part: str) -> list[PictureRow]:
@@ -135,13 +144,17 @@ def _known(tree: PictureTree, part: str) -> list[PictureRow]:
     ]
 
 
-def _note_strays(tree: PictureTree, part: Path) -> None:
-    """Note pictures one level too high and folders one level too low, which nobody would read."""
+def _note_strays(tree: PictureTree, part: Path, *, tracks: bool = False) -> None:
+    """Note pictures a level too high and folders a level too low, which nobody would read."""
     for path in tree.pictures(part):
         tree.note(path, f"expected folders of pictures in {part.name}, got a picture")
     for folder in tree.folders(part):
         for path in tree.folders(folder):
-            tree.note(path, f"expected pictures in {part.name}/{folder.name}, got a folder")
+            if not tracks:
+                tree.note(path, f"expected pictures in {part.name}/{folder.name}, got a folder")
+                continue
+            for below in tree.folders(path):
+                tree.note(below, f"expected pictures in track {path.name}, got a folder")
 
 
 def _has_persons(tree: PictureTree) -> bool:
@@ -152,6 +165,9 @@ def _has_persons(tree: PictureTree) -> bool:
     # A second look at the same files must not note their faults twice.
     look = PictureTree(tree.root)
     names = [path.name for folder in folders for path in look.pictures(folder)]
+    followed = (look.pictures(track) for folder in folders for track in look.folders(folder))
+    if sum(len(pictures) for pictures in followed) > len(names):
+        return False
     matches = [match for name in names if (match := _PREFIX.fullmatch(name))]
     if names and 2 * len(matches) <= len(names):
         return False

@@ -27,7 +27,7 @@ from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.matlab_file import read_matlab
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.seeded_split import seeded_order, separate, training_persons
-from fedklpr_flwr.data.benchmarks.tracks import frames_to_train_on, read_tracks
+from fedklpr_flwr.data.benchmarks.tracks import evenly_apart, read_tracks
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 
 _VIDEO_TEST = Counts(150, 150, 1)
@@ -73,7 +73,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         PersonImage(path, person, camera)
         for (camera, person), frames in shots.items()
         if person in chosen
-        for path in frames_to_train_on(frames)
+        for path in evenly_apart(frames)
     ]
     both = {person for person in persons if (0, person) in shots and (1, person) in shots}
     query, gallery = (

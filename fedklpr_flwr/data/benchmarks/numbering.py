@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.person_image import Box, PersonImage, ReidDataset
 from fedklpr_flwr.wording import counted
 
 
@@ -17,12 +17,18 @@ class PictureRow:
         person: The person's name; empty = unknown.
         camera: The camera's name.
         part: "train", "query" or "gallery".
+        track: The track's name within its camera and part; empty = none.
+        frame: When it was taken, by its camera's count of frames; -1 = unknown.
+        box: Where in the file's picture the person is; None = all of it.
     """
 
     path: Path
     person: str
     camera: str
     part: str
+    track: str = ""
+    frame: int = -1
+    box: Box | None = None
 
 
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
@@ -42,9 +48,18 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
         for number, word in enumerate(_in_order({row.person for row in rows} - {""}), 1)
     }
     cameras = {word: number for number, word in enumerate(_in_order({row.camera for row in rows}))}
+    followed = sorted({(row.part, row.camera, row.track) for row in rows if row.track})
+    tracks = {track: number for number, track in enumerate(followed)}
     train, query, gallery = (
         tuple(
-            PersonImage(row.path, persons.get(row.person, -1), cameras[row.camera])
+            PersonImage(
+                row.path,
+                persons.get(row.person, -1),
+                cameras[row.camera],
+                tracks.get((row.part, row.camera, row.track), -1),
+                row.frame,
+                row.box,
+            )
             for row in rows
             if row.part == part
         )

@@ -1,8 +1,10 @@
 """A user's own pictures in a table: a .csv file with the columns path, person, camera, split.
 
 path is relative to the file's folder and may not lead out of it; person may be empty (unknown);
-camera is any name; split is train, query or gallery. Other columns are passed over. The root is the
-file, or a folder with one .csv file in it.
+camera is any name; split is train, query or gallery. Two more columns may tell what a tracker
+knows: track, any name within a camera (empty = none), and frame, a whole number by the camera's
+clock, so that tracks that are there at the same time are not taken for one person. Other columns
+are passed over. The root is the file, or a folder with one .csv file in it.
 Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the names.
 """
 
@@ -22,6 +24,7 @@ CARD = DatasetCard(
 )
 
 _COLUMNS = ("path", "person", "camera", "split")
+_TOLD_BY_TRACKERS = ("track", "frame")
 _PARTS = ("train", "query", "gallery")
 
 
@@ -40,13 +43,31 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     """
     file = _table(tree.root)
     inside = PictureTree(file.parent, tree.problems)
-    rows = []
+    rows: list[PictureRow] = []
+    seen: set[tuple[str, str, str, int]] = set()
     for number, line in enumerate(_lines(file), 2):
-        row = PictureRow(file.parent / line["path"], line["person"], line["camera"], line["split"])
-        if fault := _fault(row):
+        row = PictureRow(
+            file.parent / line["path"],
+            line["person"],
+            line["camera"],
+            line["split"],
+            line["track"],
+            int(line["frame"]) if line["frame"].isdecimal() else -1,
+        )
+        moment = (row.part, row.camera, row.track, row.frame)
+        if line["frame"] and row.frame < 0:
+            inside.note(row.path, f"line {number}: expected a whole frame, got {line['frame']!r}")
+        elif row.track and row.frame >= 0 and moment in seen:
+            inside.note(
+                row.path,
+                f"line {number}: expected one picture of track {row.track} in frame {row.frame} of "
+                f"camera {row.camera}, got another",
+            )
+        elif fault := _fault(row):
             inside.note(row.path, f"line {number}: expected {fault}")
         elif inside.listed_picture(row.path):
             rows.append(row)
+            seen.add(moment)
     return numbered_dataset("csv", rows, ())
 
 
@@ -85,6 +106,7 @@ def _lines(file: Path) -> list[dict[str, str]]:
                     f"{file}: expected the columns {', '.join(_COLUMNS)}, got {found}; add "
                     f"{missing[0]}"
                 )
-            return [{name: (line[name] or "").strip() for name in _COLUMNS} for line in table]
+            names = (*_COLUMNS, *_TOLD_BY_TRACKERS)
+            return [{name: (line.get(name) or "").strip() for name in names} for line in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file}: expected a .csv file in UTF-8, got: {error}") from error

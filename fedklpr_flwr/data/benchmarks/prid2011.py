@@ -24,7 +24,7 @@ from pathlib import Path
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.seeded_split import training_persons
-from fedklpr_flwr.data.benchmarks.tracks import frames_to_train_on, read_tracks
+from fedklpr_flwr.data.benchmarks.tracks import evenly_apart, read_tracks
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
 
@@ -74,7 +74,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         PersonImage(path, person, camera)
         for camera in (0, 1)
         for person in trained
-        for path in frames_to_train_on(shots.get((camera, person), []))
+        for path in evenly_apart(shots.get((camera, person), []))
     ]
     query = _one_each(one_each, 0, shared - chosen)
     gallery = _one_each(one_each, 1, in_b - chosen)

@@ -1,12 +1,16 @@
 """What PRID2011 and iLIDS-VID have in common: a folder, or a single picture, for each person."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 
 # The FedReID benchmark, after Xiao et al. (CVPR 2016), trains on at most ten frames of a track.
 FRAMES_OF_A_TRACK = 10
+
+Frame = TypeVar("Frame")
 
 
 def read_tracks(
@@ -36,7 +40,7 @@ def read_tracks(
     return tracks
 
 
-def frames_to_train_on(frames: list[Path]) -> list[Path]:
+def evenly_apart(frames: Sequence[Frame]) -> list[Frame]:
     """Take up to ten frames of a track, evenly apart, first and last included.
 
     Args:
@@ -47,5 +51,5 @@ def frames_to_train_on(frames: list[Path]) -> list[Path]:
     """
     last, steps = len(frames) - 1, FRAMES_OF_A_TRACK - 1
     if last <= steps:
-        return frames
+        return list(frames)
     return [frames[step * last // steps] for step in range(FRAMES_OF_A_TRACK)]

@@ -46,11 +46,13 @@ def clusters_section(run: ToldRun, seen: Seen) -> Markup:
     lines = [_clusters(name, rows, seen.persons(name)) for name, rows in merged.items()]
     headings = (
         *("client", "over the rounds", "clusters", "persons", "outliers"),
-        *("precision", "recall", "drift", "idle rounds"),
+        *("spanning cameras", "precision", "recall", "drift", "idle rounds"),
     )
     said = (
         "Pseudo-labels of the last merged round. Dotted: the true persons, where the pictures can "
-        "be read from here. Precision and recall are of pairs of pictures, where labels are known. "
+        "be read from here. Spanning cameras: the share of clustered pictures whose cluster more "
+        "than one camera sees, known without labels; near 0, cameras are learnt and not people. "
+        "Precision and recall are of pairs of pictures, where labels are known. "
         "An idle client found no cluster: it trained nothing and weighed nothing."
     )
     if idle:
@@ -67,6 +69,7 @@ def _clusters(name: str, rows: Sequence[Row], persons: int | None) -> list[Child
         "idle" if last.idle else last.clusters,
         ABSENT if persons is None else persons,
         last.outliers,
+        fraction(last.camera_span),
         fraction(last.cluster_precision),
         fraction(last.cluster_recall),
         fraction(last.cosine_distance),

@@ -201,3 +201,61 @@ def test_a_link_to_nothing_is_called_so_in_a_table_and_in_a_folder(plant, tmp_pa
     table(root, "train/a/c1_2.jpg,anna,door,train")
     with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
         read_dataset("csv", root)
+
+
+def test_tracks_are_folders_in_folders_of_cameras(plant, tmp_path):
+    names = [
+        "train/gate/7/a.jpg",
+        "train/gate/7/b.jpg",
+        "train/gate/9/a.jpg",
+        "train/yard/7/a.jpg",
+        "train/yard/alone.jpg",
+    ]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    told = {str(one.path.relative_to(tmp_path)): one for one in dataset.train}
+    assert {name: told[name].track for name in names} == dict(
+        zip(names, [0, 0, 1, 2, -1], strict=True)
+    )
+    assert {one.person_id for one in dataset.train} == {-1}
+    assert [told[name].camera_id for name in names] == [0, 0, 0, 1, 1]
+    assert "3 tracks in folders of cameras" in dataset.notes[0]
+
+
+def test_a_folder_in_a_track_is_no_silent_loss(plant, tmp_path):
+    names = ["train/gate/7/a.jpg", "train/gate/7/b.jpg", "train/gate/7/deep/c.jpg"]
+    with pytest.raises(DataError, match="deep: expected pictures in track 7, got a folder"):
+        read_dataset("folder", plant(tmp_path, names))
+
+
+def table_with_tracks(tmp_path, plant, *lines):
+    plant(tmp_path, [f"{number}.jpg" for number in range(len(lines))])
+    rows = [f"{number}.jpg,,{line},train" for number, line in enumerate(lines)]
+    text = "\n".join(["path,person,camera,track,frame,split", *rows])
+    (tmp_path / "pictures.csv").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_table_may_tell_tracks_and_frames(plant, tmp_path):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", "gate,b,7", "yard,b,", "yard,,9")
+    told = [(one.track, one.frame) for one in read_dataset("csv", root).train]
+    assert told == [(0, 5), (0, 7), (1, -1), (-1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("gate,b,soon", "line 3: expected a whole frame, got 'soon'"),
+        ("gate,b,5", "line 3: expected one picture of track b in frame 5 of camera gate"),
+    ],
+)
+def test_a_track_that_repeats_a_frame_is_named_with_its_line(plant, tmp_path, line, message):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", line)
+    with pytest.raises(DataError, match=message):
+        read_dataset("csv", root)
+
+
+def test_a_table_without_tracks_has_none(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    (tmp_path / "t.csv").write_text("path,person,camera,split\n1.jpg,,gate,train\n")
+    (one,) = read_dataset("csv", tmp_path).train
+    assert (one.track, one.frame) == (-1, -1)

@@ -1,0 +1,130 @@
+"""Tracks that a tracker wrote: boxes cut out of frames, and what cannot be right named by line."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fedklpr_flwr.data.benchmarks import read_dataset
+from fedklpr_flwr.data.check import check_dataset
+from fedklpr_flwr.data.picture_cache import load_pictures, pictures_fingerprint, pictures_stamp
+from fedklpr_flwr.errors import DataError
+
+SIZE = 100, 80  # width, height of a frame
+
+
+def frame_at(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+
+
+def camera(root, name, lines, frames=range(1, 6), *, challenge=False):
+    folder = root / name / "img1" if challenge else root / name
+    folder.mkdir(parents=True)
+    for number in frames:
+        Image.fromarray(frame_at(number)).save(folder / f"{number:06}.png")
+    file = root / name / "gt" / "gt.txt" if challenge else root / f"{name}.txt"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def test_boxes_are_pictures_of_their_camera_and_track(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40,1", "1,8,41,21,20,40,1", "2,7,13,21,20,40,1"])
+    camera(tmp_path, "yard", ["3,7,1,1,30,60"], challenge=True)
+    dataset = read_dataset("mot", tmp_path)
+    told = [(one.path.parent.name, one.camera_id, one.track, one.frame) for one in dataset.train]
+    assert told == [("gate", 0, 0, 1), ("gate", 0, 0, 2), ("gate", 0, 1, 1), ("img1", 1, 2, 3)]
+    assert dataset.train[0].box == (10, 20, 30, 60)
+    assert {one.person_id for one in dataset.train} == {-1}
+    assert dataset.query == dataset.gallery == ()
+    assert dataset.notes == ("3 tracks by 2 cameras, persons are unknown",)
+
+
+def test_a_box_is_cut_out_of_its_frame(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40", "1,8,41,21,20,40"])
+    images = read_dataset("mot", tmp_path).train
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        pixels, kept = load_pictures(images, height=40, width=20, cache=cache)
+        expected = [frame_at(1)[20:60, left : left + 20].transpose(2, 0, 1) for left in (10, 40)]
+        assert kept == (0, 1)
+        assert torch.equal(pixels, torch.from_numpy(np.stack(expected)))
+
+
+def test_two_people_in_one_frame_are_no_copies_and_a_moved_box_is_a_change(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40", "1,8,41,21,20,40"])
+    before = read_dataset("mot", tmp_path)
+    assert len(before.notes) == 1
+    report = check_dataset("mot", tmp_path)
+    assert [fault.why for fault in report.problems] == []
+    (tmp_path / "gate.txt").write_text("1,7,11,21,20,40\n1,8,43,21,20,40\n")
+    after = read_dataset("mot", tmp_path)
+    assert pictures_stamp(before.train, tmp_path) != pictures_stamp(after.train, tmp_path)
+    assert pictures_fingerprint(before.train) != pictures_fingerprint(after.train)
+
+
+def test_of_a_long_track_ten_pictures_are_taken_evenly_apart(tmp_path):
+    camera(tmp_path, "gate", [f"{n} 7 11 21 20 40" for n in range(1, 29)], range(1, 29))
+    found = [one.frame for one in read_dataset("mot", tmp_path).train]
+    assert found == [1, 4, 7, 10, 13, 16, 19, 22, 25, 28]
+
+
+def test_boxes_that_show_nobody_whole_are_left_out_and_counted(tmp_path):
+    lines = [
+        "1,7,11,21,20,40,1",
+        "2,7,95,21,20,40,1",
+        "3,7,-3,21,20,40,1",
+        "4,7,11,21,15,40,1",
+        "4,8,11,21,20,31,1",
+        "5,7,11,21,20,40,0",
+    ]
+    dataset = read_dataset("mot", camera(tmp_path, "gate", lines))
+    assert [one.frame for one in dataset.train] == [1]
+    assert dataset.notes[1] == "boxes not used: 2 cut by the border, 2 tiny, 1 with confidence 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,7,13,21,20,40", "line 2: expected track 7 once in frame 1, got it again"),
+        ("0,7,13,21,20,40", "line 2: expected frame, track, left, top, width, height in this"),
+        ("7,cam,13,21,20,40", "line 2: expected frame, track"),
+        ("2.5,7,13,21,20,40", "line 2: expected frame, track"),
+        ("2,7,13,21", "line 2: expected frame, track"),
+        (
+            "2,7,13,21,-20,40",
+            "line 2: expected a box of a width and a height above 0, got -20 x 40",
+        ),
+        ("9,7,13,21,20,40", "line 2: expected a frame among 1 to 5, got 9: its picture is not"),
+        ("2,7,103,21,20,40", "line 2: expected a box in the frame of 100 x 80 pixels"),
+    ],
+)
+def test_a_line_that_cannot_be_right_is_named_or_left_out_and_counted(tmp_path, line, message):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40", line])
+    with pytest.raises(DataError, match=rf"gate\.txt: {message}"):
+        read_dataset("mot", tmp_path)
+    dataset = read_dataset("mot", tmp_path, skip_unreadable=True)
+    assert len(dataset.train) == 1
+    assert "1 file left out" in dataset.notes[-1]
+
+
+def test_time_that_goes_backwards_is_named(tmp_path):
+    camera(tmp_path, "gate", ["3,7,11,21,20,40", "3,8,41,21,20,40", "2,7,11,21,20,40"])
+    with pytest.raises(DataError, match="line 3: expected track 7 after frame 3, got frame 2"):
+        read_dataset("mot", tmp_path)
+
+
+def test_two_cameras_of_one_name_are_refused(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40"], challenge=True)
+    (tmp_path / "gate.txt").write_text("1,7,11,21,20,40\n")
+    with pytest.raises(DataError, match=r"gate\.txt: expected one text file for camera gate"):
+        read_dataset("mot", tmp_path)
+
+
+def test_a_camera_without_frames_and_a_folder_without_text_are_named(tmp_path):
+    (tmp_path / "gate.txt").write_text("1,7,11,21,20,40\n")
+    with pytest.raises(DataError, match="expected frames of camera gate"):
+        read_dataset("mot", tmp_path)
+    (tmp_path / "gate.txt").unlink()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match=r"CAMERA\.txt"):
+        read_dataset("mot", tmp_path)
