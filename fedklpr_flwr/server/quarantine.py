@@ -12,12 +12,11 @@ class Quarantine:
     resumes a run has looked at its clients, and all are asked again.
 
     Args:
-        settings: `defence.quarantine` rounds are let through; null = any number, with
-            `deployment=true` 5.
+        settings: `defence.quarantine` rounds are let through; null = any number.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.rounds = settings.defence.quarantine or (5 if settings.deployment else None)
+        self.rounds = settings.defence.quarantine
         self._failed: dict[str, int] = {}
 
     def note(self, asked: Iterable[str], merged: Collection[str]) -> list[str]:

@@ -342,6 +342,37 @@ def test_written_settings_read_back_equal(experiment, tmp_path):
     assert settings_from(yaml.safe_load(file.read_text(encoding="utf-8"))) == settings
 
 
+NUMBERS = {"norm_bound": 3.0, "alignment": 0.3, "quarantine": 5, "trim": 0.25}
+
+
+def test_a_deployments_run_folder_says_the_numbers_of_its_defence(tmp_path):
+    boxes = compose_settings("smoke", ("deployment=true",))
+    write_settings(boxes, tmp_path / "config.yaml")
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert (written["defence"], written["klpwa"]["cap"]) == (NUMBERS, 0.5)
+    own = compose_settings("smoke", ("deployment=true", "defence.norm_bound=5", "klpwa.cap=0.7"))
+    assert (own.defence.norm_bound, own.defence.alignment, own.klpwa.cap) == (5.0, 0.3, 0.7)
+
+
+def test_a_study_trusts_its_clients_unless_it_takes_the_deployments_defence():
+    study = compose_settings("smoke")
+    assert (study.defence.norm_bound, study.defence.quarantine, study.klpwa.cap) == (None,) * 3
+    defended = compose_settings("smoke", ("defence=deployed",))
+    boxes = compose_settings("smoke", ("deployment=true",))
+    assert (defended.defence, defended.klpwa) == (boxes.defence, boxes.klpwa)
+
+
+@pytest.mark.parametrize("deployment", [True, False])
+def test_a_null_in_an_old_deployments_folder_means_what_it_meant_then(deployment, tmp_path):
+    """As folders of before conf/defence: the numbers stood in the code."""
+    values = settings_to_dict(compose_settings("smoke"))
+    del values["defence"]["alignment"]  # the oldest have no such key
+    values["deployment"] = deployment
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    read = read_settings(tmp_path / "config.yaml")
+    assert read == compose_settings("smoke", (f"deployment={str(deployment).lower()}",))
+
+
 def test_a_file_that_holds_no_settings_is_named(tmp_path):
     for content in (None, "- a list", "key: [unclosed"):
         file = tmp_path / "config.yaml"

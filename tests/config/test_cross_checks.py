@@ -28,6 +28,8 @@ REFUSED = {
     ("labels.k1=5", "labels.k2=6"): ["labels.k2=6", "at most labels.k1=5"],
     ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
+    ("defence.norm_bound=null", "deployment=true"): ["norm_bound=null", "conf/defence/deployed"],
+    ("defence=study", "deployment=true"): ["klpwa.cap=null with deployment=true"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
     ("method.pruning=random",): ["recovery", "always", "lottery", "sub_fedavg", "none"],
