@@ -6,4 +6,5 @@ from fedklpr_flwr.config.compose import compose_settings
 
 
 def test_who_leaves_the_pruning_rules_settings_out_gets_those_of_conf():
-    assert PruningSettings() == pruning_settings(compose_settings("drawn"))
+    settings = compose_settings("drawn", ("crr.level=0.5",))  # drawn has its own
+    assert PruningSettings() == pruning_settings(settings)
