@@ -47,7 +47,7 @@ class PruningSettings:
 
     rate: float = 0.1
     target: float = 0.5
-    first_round: int = 3
+    first_round: int = 2
     scope: str = "layer"
     when: str = "before_training"
     recovery: RecoveryRule = field(default_factory=RecoveryRule)

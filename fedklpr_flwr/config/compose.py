@@ -99,11 +99,11 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
-            config = hydra_compose(
-                "config",
-                overrides=[f"experiment={experiment}", *overrides],
-                return_hydra_config=False,
-            )
+            words = [f"experiment={experiment}", *overrides]
+            config = hydra_compose("config", overrides=words)
+            if config.deployment is True and not any(w.startswith("defence=") for w in overrides):
+                # Hydra chooses a group by other groups alone, and deployment is a plain key.
+                config = hydra_compose("config", overrides=["defence=deployed", *words])
             missing = sorted(OmegaConf.missing_keys(config))
             if missing:
                 raise SettingsError(
@@ -169,7 +169,29 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path} holds no settings")
-    return settings_from({str(key): value for key, value in values.items()})
+    return settings_from(with_what_null_meant({str(key): value for key, value in values.items()}))
+
+
+_NULL_MEANT: dict[str, dict[str, float]] = {
+    "defence": {"norm_bound": 3.0, "alignment": 0.3, "quarantine": 5},
+    "klpwa": {"cap": 0.5},
+}
+"""Of a deployment, in run folders written before conf/defence had the numbers."""
+
+
+def with_what_null_meant(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a run folder's config.yaml, with the numbers that an old deployment ran by.
+
+    Args:
+        values: as it was read; nothing else is changed, and nothing in a study's.
+    """
+    found = dict(values)
+    for group, numbers in _NULL_MEANT.items():
+        said = found.get(group)
+        if found.get("deployment") is True and isinstance(said, Mapping):
+            unsaid = {key: number for key, number in numbers.items() if said.get(key) is None}
+            found[group] = {**said, **unsaid}
+    return found
 
 
 def _check_experiment(experiment: str) -> None:

@@ -154,6 +154,23 @@ def _scenario(settings: Settings) -> None:
             )
 
 
+def _defence(settings: Settings) -> None:
+    """Boxes are never left unbounded by a null, which meant a number in old run folders."""
+    defence = settings.defence
+    numbers = {
+        "klpwa.cap": settings.klpwa.cap,
+        "defence.norm_bound": defence.norm_bound,
+        "defence.alignment": defence.alignment,
+        "defence.quarantine": defence.quarantine,
+    }
+    for key, number in numbers.items():
+        if settings.deployment and number is None:
+            raise SettingsError(
+                f"{key}=null with deployment=true: expected a number, since one hostile or broken "
+                "box must not move the others; leave it out for that of conf/defence/deployed.yaml"
+            )
+
+
 def _privacy(settings: Settings) -> None:
     weights = settings.method.aggregation_weights
     if settings.privacy.kind == "local_dp" and weights not in ("uniform", "praw"):
@@ -285,6 +302,7 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _neighbours,
     _clients,
     _scenario,
+    _defence,
     _privacy,
     _klaw,
     _changes,

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from fedklpr_flwr.config.compose import with_what_null_meant
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.rows import Row, read_rows
@@ -198,7 +199,7 @@ def flat_settings(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds no settings")
-    return _flat(values, "")
+    return _flat(with_what_null_meant(values), "")
 
 
 def _flat(values: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -14,12 +14,11 @@ class Quarantine:
     clients, and all are asked again.
 
     Args:
-        settings: `defence.quarantine` rounds are let through; null = any number, with
-            `deployment=true` 5.
+        settings: `defence.quarantine` rounds are let through; null = any number.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.rounds = settings.defence.quarantine or (5 if settings.deployment else None)
+        self.rounds = settings.defence.quarantine
         self._failed: dict[str, int] = {}
         self._before: dict[str, int] = {}
 

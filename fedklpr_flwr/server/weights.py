@@ -208,10 +208,8 @@ def weigh(
     if factors:
         weight = weight * np.array([factors.get(client, 1.0) for client in clients])
         weight = weight / max(float(weight.sum()), np.finfo(np.float64).tiny)
-    # A client reports its own gain: real boxes are capped even where the settings name no cap.
-    cap = settings.klpwa.cap or (0.5 if settings.deployment else None)
-    if cap is not None:
-        weight = cap_weights(weight, max(cap, 1 / max(len(reports), 1)))
+    if settings.klpwa.cap is not None:
+        weight = cap_weights(weight, max(settings.klpwa.cap, 1 / max(len(reports), 1)))
 
     def by_client(shares: np.ndarray) -> dict[str, float]:
         return {client: float(share) for client, share in zip(clients, shares, strict=True)}

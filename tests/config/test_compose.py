@@ -155,8 +155,14 @@ def keys_with_comments(path):
 
 def test_every_key_of_the_main_configuration_has_a_comment():
     keys = keys_with_comments(CONF / "config.yaml")
-    assert len(keys) > 30
+    assert len(keys) > 10
     assert [key for key, said in keys.items() if not said] == []
+
+
+def test_every_group_of_settings_has_its_files():
+    kinds = {item.name: item.type for item in dataclasses.fields(Settings)}
+    groups = {name for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    assert groups - {"run"} <= set(GROUPS), "run, alone, is said in conf/config.yaml"
 
 
 GLOBAL = "# @package _global_"
@@ -340,6 +346,37 @@ def test_written_settings_read_back_equal(experiment, tmp_path):
     write_settings(settings, file)
     assert read_settings(file) == settings
     assert settings_from(yaml.safe_load(file.read_text(encoding="utf-8"))) == settings
+
+
+NUMBERS = {"norm_bound": 3.0, "alignment": 0.3, "quarantine": 5, "trim": 0.25}
+
+
+def test_a_deployments_run_folder_says_the_numbers_of_its_defence(tmp_path):
+    boxes = compose_settings("smoke", ("deployment=true",))
+    write_settings(boxes, tmp_path / "config.yaml")
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    assert (written["defence"], written["klpwa"]["cap"]) == (NUMBERS, 0.5)
+    own = compose_settings("smoke", ("deployment=true", "defence.norm_bound=5", "klpwa.cap=0.7"))
+    assert (own.defence.norm_bound, own.defence.alignment, own.klpwa.cap) == (5.0, 0.3, 0.7)
+
+
+def test_a_study_trusts_its_clients_unless_it_takes_the_deployments_defence():
+    study = compose_settings("smoke")
+    assert (study.defence.norm_bound, study.defence.quarantine, study.klpwa.cap) == (None,) * 3
+    defended = compose_settings("smoke", ("defence=deployed",))
+    boxes = compose_settings("smoke", ("deployment=true",))
+    assert (defended.defence, defended.klpwa) == (boxes.defence, boxes.klpwa)
+
+
+@pytest.mark.parametrize("deployment", [True, False])
+def test_a_null_in_an_old_deployments_folder_means_what_it_meant_then(deployment, tmp_path):
+    """As folders of before conf/defence: the numbers stood in the code."""
+    values = settings_to_dict(compose_settings("smoke"))
+    del values["defence"]["alignment"]  # the oldest have no such key
+    values["deployment"] = deployment
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    read = read_settings(tmp_path / "config.yaml")
+    assert read == compose_settings("smoke", (f"deployment={str(deployment).lower()}",))
 
 
 def test_a_file_that_holds_no_settings_is_named(tmp_path):

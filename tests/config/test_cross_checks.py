@@ -52,6 +52,8 @@ REFUSED = {
         "privacy=local_dp",
     ],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
+    ("defence.norm_bound=null", "deployment=true"): ["norm_bound=null", "conf/defence/deployed"],
+    ("defence=study", "deployment=true"): ["klpwa.cap=null with deployment=true"],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
     ("method.pruning=random",): ["recovery", "always", "lottery", "sub_fedavg", "none"],

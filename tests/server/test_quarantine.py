@@ -15,7 +15,7 @@ def test_only_failures_in_a_row_count(tiny_settings):
     assert not ward.holds("b")
 
 
-def test_a_study_holds_nobody_and_real_boxes_after_five(tiny_settings):
+def test_a_study_holds_nobody_and_real_boxes_are_held_after_five(tiny_settings):
     study, boxes = Quarantine(tiny_settings()), Quarantine(tiny_settings("deployment=true"))
     for _ in range(4):
         study.note_training(["a"], ())

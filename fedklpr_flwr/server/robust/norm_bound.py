@@ -46,8 +46,8 @@ def squared_distance(values: Array, mask: Array | None, sent: Array) -> float:
 
 
 def norm_bound(settings: Settings) -> float | None:
-    """The multiple of the median that is let through; real boxes are bounded unasked."""
-    return settings.defence.norm_bound or (3.0 if settings.deployment else None)
+    """The multiple of the median that is let through; None = any."""
+    return settings.defence.norm_bound
 
 
 def unbounded_note(settings: Settings, clients: int) -> str | None:

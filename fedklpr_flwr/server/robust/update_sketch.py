@@ -108,13 +108,8 @@ class SpooledChange:
 
 
 def alignment_share(settings: Settings) -> float | None:
-    """The share of the median cosine from which on a client counts whole; None = nobody is asked.
-
-    Real boxes are asked where the settings do not say; 0 asks nobody.
-    """
-    asked = settings.defence.alignment
-    default = 0.3 if settings.deployment else 0.0
-    return (default if asked is None else asked) or None
+    """The share of the median cosine from which a client counts whole; None = nobody is asked."""
+    return settings.defence.alignment or None
 
 
 def compares_directions(settings: Settings) -> bool:

@@ -1,0 +1,10 @@
+"""Claims about client.pruning: what the configuration hands the pruning rules."""
+
+from fedklpr_flwr.algorithm.pruning_step import PruningSettings
+from fedklpr_flwr.client.pruning import pruning_settings
+from fedklpr_flwr.config.compose import compose_settings
+
+
+def test_who_leaves_the_pruning_rules_settings_out_gets_those_of_conf():
+    settings = compose_settings("drawn", ("crr.level=0.5",))  # drawn has its own
+    assert PruningSettings() == pruning_settings(settings)
