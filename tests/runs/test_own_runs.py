@@ -109,7 +109,8 @@ def test_a_run_is_this_users_own_until_its_settings_change(run, tmp_path):
 def test_no_place_that_somebody_elses_settings_name_is_believed_without_trust(run, tmp_path):
     places = ("data.root=/srv", "data.cache=/srv/cache", "run.memory=/srv/memory")
     clients = "data.clients=[{name: gate, reader: folder, folder: /home/you/pictures}]"
-    write_settings(settings(*places, clients), run / "config.yaml")
+    alone = "federation.min_clients=1"
+    write_settings(settings(*places, clients, alone), run / "config.yaml")
     found = read_run_settings(run)
     assert (found.data.root, found.data.cache, found.run.memory) == (None, None, None)
     with pytest.raises(DataError, match=r"was not made here by this user.*--trust"):
