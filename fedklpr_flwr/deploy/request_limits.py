@@ -26,10 +26,11 @@ MOST_BYTES = 8 * 2**20
 MOST_TOGETHER = 64 * MOST_BYTES
 """Of all bodies that are being read at once: half a GiB."""
 
-MOST_OPEN = 16
-"""Requests of one address at once; a SuperNode sends two pieces at a time."""
+MOST_OPEN = 64
+"""Requests of one address at once; a SuperNode sends two pieces at a time, and many may have one
+address in common, behind a router."""
 
-MOST_CONNECTIONS = 64
+MOST_CONNECTIONS = 256
 """Of one address at once; this machine's own are not counted."""
 
 IDLE_SECONDS, BODY_SECONDS, HEADER_SECONDS = 30.0, 600.0, 15.0

@@ -19,6 +19,7 @@ from fedklpr_flwr.protocol.local_privacy import privacy_notes
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.resume import check_resumed
+from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder
@@ -74,6 +75,9 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         experiment, overrides = _resumed(folder, arguments, simulated=simulated)
         settings = compose_settings(experiment, overrides)
     notes = [*check_places(settings, simulated=simulated), *privacy_notes(settings)]
+    expected = settings.federation.start_clients or len(settings.data.clients)
+    if (unbounded := unbounded_note(settings, expected)) is not None:
+        notes.append(unbounded)
     if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))

@@ -15,6 +15,8 @@ from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
 from fedklpr_flwr.wording import printable
 
+_MOST_SILENT = 5
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -105,12 +107,14 @@ class Roster:
         nodes: node ids by the name of the client they speak for.
         asked: what each node said its client's name is; empty = it has none.
         faults: why a node that is there speaks for nobody.
+        silent: how often a node has not answered in time.
     """
 
     run: str
     nodes: dict[str, int]
     asked: dict[int, str]
     faults: dict[int, str] = field(default_factory=dict)
+    silent: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, run: str) -> "Roster":
@@ -121,21 +125,25 @@ class Roster:
         """Ask every node that is new for its name; forget those that are gone.
 
         A node without a client (more nodes than sites in a simulation) answers with an empty name
-        and is left alone. One whose answer is no name is logged, and asked again the next time.
-        A node speaks for the name that its key was registered under, where it was registered under
-        one, and nobody else does. Where two nodes that were not claim one name the later one has
-        it, a box that was restarted, and that is logged too.
+        and is left alone. So is one that was silent five times, since each costs the deadline,
+        until it goes and comes again. One whose answer is no name is logged, and asked again the
+        next time. A node speaks for the name that its key was registered under, where it was
+        registered under one, and nobody else does. Where two nodes that were not claim one name
+        the later one has it, a box that was restarted, and that is logged too.
         """
         registered = {node.node_id: node.name for node in grid.get_nodes()}
         present = set(registered)
         self.asked = {node: name for node, name in self.asked.items() if node in present}
         self.faults = {node: why for node, why in self.faults.items() if node in present}
+        self.silent = {node: times for node, times in self.silent.items() if node in present}
         hello = [
             (str(node), Message(_hello(self.run), node, "query"))
             for node in sorted(present - set(self.asked))
+            if self.silent.get(node, 0) < _MOST_SILENT
         ]
         for answer in exchange(grid, hello, deadline_seconds):
             node = int(answer.client)
+            self.silent[node] = self.silent.get(node, 0) + answer.late
             try:
                 name = _name_in(answer)
                 _check_registered(node, name, registered)

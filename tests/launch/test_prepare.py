@@ -28,6 +28,16 @@ def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
     assert kept == {**prepared.run_config, "commits": [code_commit()]}
 
 
+def test_real_boxes_are_sent_settings_that_are_resolved_and_two_of_them_a_warning(tmp_path):
+    words = ["experiment=smoke", f"run.dir={tmp_path / 'run'}", "deployment=true", "seed=3"]
+    prepared = prepare([*words, "federation.start_clients=2"], simulated=False)
+    carried = {"experiment": "drawn", "overrides": "", **prepared.run_config}
+    assert load_settings({"settings": carried["settings"]}) == prepared.settings
+    kept = json.loads((tmp_path / "run" / RUN_CONFIG).read_text())
+    assert "settings" not in kept, "a resumed run is composed anew from what it was started with"
+    assert any("2 clients have no median" in note for note in prepared.notes)
+
+
 def test_a_run_of_real_boxes_is_not_continued_with_simulated_clients(tmp_path):
     folder = tmp_path / "run"
     prepare(["experiment=smoke", f"run.dir={folder}"], simulated=False).release()

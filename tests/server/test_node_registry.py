@@ -363,3 +363,22 @@ def test_a_sites_own_policy_is_logged_once_and_printable(flower_log):
     flower_log.clear()
     roster.refresh(grid, 5.0)
     assert flower_log.text == ""
+
+
+def test_a_node_that_never_says_who_it_is_costs_five_deadlines_and_no_more():
+    asked = []
+
+    class Deaf(ChangingGrid):
+        def push_messages(self, messages):
+            for message in messages:
+                asked.append(message.metadata.dst_node_id)
+                yield "lost"
+
+    grid, roster = Deaf(say_name, {}, [{"client": "a"}]), Roster.empty("run-1")
+    grid.shown = (2,)
+    for _ in range(7):
+        roster.refresh(grid, 0.0)
+    assert asked == [2] * 5
+    for grid.shown in ((), (2,)):
+        roster.refresh(grid, 0.0)
+    assert len(asked) == 6, "it went and came again"
