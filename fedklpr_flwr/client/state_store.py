@@ -203,7 +203,7 @@ class MemoryFolder:
         if not payload or is_change(payload):
             # A change that came before, to a server that was stopped since, is not applied twice.
             held = self.reference(task.model)
-            if held is None and task.round == 0 and not payload:
+            if held is None and task.round <= 1 and not payload:
                 held = initial_model(task.model, settings)
                 if held is not None:
                     self.store_reference(task.model, held)

@@ -20,6 +20,7 @@ from fedklpr_flwr.client.labels import copies_of
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 from fedklpr_flwr.planning.probe import Probed
+from fedklpr_flwr.protocol.change_steps import tells_changes
 
 REESTIMATED = 12 * 32
 """Most pictures of a batch-norm re-estimation."""
@@ -142,6 +143,8 @@ class Forecast:
         density = densities[number] if pruned else 1.0
         known, down, up = np.array(sorted(self.probed.sizes)).T
         changed = pruned and number > 0 and density < densities[number - 1]
+        if number == 0 and tells_changes(self._settings):
+            return 0, 0  # the initial model goes by its name
         sent = np.interp(density, known, up if changed else down)
         return (int(sent) if number else 0), int(np.interp(density, known, down))
 

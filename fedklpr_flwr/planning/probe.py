@@ -37,7 +37,9 @@ from fedklpr_flwr.planning.probe_features import (
     ranking_seconds,
     seconds_of,
 )
+from fedklpr_flwr.protocol.change_steps import step_share, tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
 FORWARD_BATCH = 128
@@ -218,7 +220,7 @@ class _Round:
         decoding = seconds_of(
             lambda: decode_dense(self._payload, layout=self._layout, known_masks=bits)
         )
-        sizes, encoding = [], 0.0
+        sizes, encoding, steps = [], 0.0, self._settings.wire.step
         state = float_state(self.network)
         densities = (1.0, 1 - chosen.rate, 1 - chosen.target) if self._masks else (1.0,)
         for density in sorted({*densities}, reverse=True):
@@ -226,14 +228,19 @@ class _Round:
             masks = prune_smallest(state, self._masks, min(1 - density, 0.99), **floor)
             cut = {name: mask.numpy() for name, mask in masks.items() if name in self._arrays}
             started = time.perf_counter()
-            down = self._encoded(cut, known=cut)
+            down = self._encoded(cut, known=cut, way=steps.down)
             encoding = encoding or time.perf_counter() - started
-            up = down if density == 1.0 else self._encoded(cut, known={})
+            same = density == 1.0 and steps.up == steps.down
+            up = down if same else self._encoded(cut, known={}, way=steps.up)
             sizes.append((density, down, up))
         return decoding, tuple(sizes), encoding
 
-    def _encoded(self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> int:
+    def _encoded(
+        self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray], way: float
+    ) -> int:
         wire = self._settings.wire
+        if tells_changes(self._settings):
+            return self._changed(masks, known, way)
         payload = encode(
             self._arrays,
             masks,
@@ -243,6 +250,18 @@ class _Round:
             level=wire.level,
         )
         return len(payload)
+
+    def _changed(
+        self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray], way: float
+    ) -> int:
+        """Bytes of a change as dense as any: Gaussian, of one scale a tensor."""
+        generator = np.random.default_rng(0)
+        writer = ChangeWriter(masks, known, self._layout)
+        for spec in self._layout:
+            change = generator.standard_normal(spec.shape, np.float32)
+            share = step_share(spec, way, self._settings, 1)
+            writer.add(spec, np.asarray(change), np.zeros(spec.shape, np.float32), share)
+        return len(writer.seal())
 
 
 _PHASES = ("label", "train", "prune")

@@ -1,6 +1,7 @@
 """What goes down to each client: the merged model cut by that client's mask, or just its name."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import torch
 from flwr.app import Message
@@ -98,8 +99,7 @@ class Downlink:
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
                 if self._names_initial(full):
-                    layout = shared_layout(self._settings)
-                    known.delivered, kept = model_name(self._state.sent, layout), 0
+                    known.delivered, kept = self._initial_name, 0
                 else:
                     payload, kept = self._payload(name, full)
                     known.delivered = payload_name(payload)
@@ -134,6 +134,10 @@ class Downlink:
     def _names_initial(self, full: bool) -> bool:
         """Whether the model that goes down is the initial one, which each can make itself."""
         return tells_changes(self._settings) and not full and self._state.round == 0
+
+    @cached_property
+    def _initial_name(self) -> str:
+        return model_name(self._state.sent, shared_layout(self._settings))
 
     def _can_build_on(self, name: str, layout: Layout) -> bool:
         """Whether a client was sent the model that the state's change builds on."""

@@ -123,8 +123,7 @@ def hand_down(
     if not tells_changes(settings):
         del sent  # it has been used: with a lossy form it is a model of its own
         state.tensors = merged
-        down = quantise_downlink(merged, state.residual, settings.wire.values)
-        state.sent, state.residual = down
+        state.sent, state.residual = quantise_downlink(merged, state.residual, settings.wire.values)
         return
     before, state.tensors = dict(state.tensors), {}
     state.tensors = with_debt(merged, before, sent)

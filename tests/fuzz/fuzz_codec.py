@@ -33,6 +33,7 @@ import zstandard
 from fedklpr_flwr.algorithm.merging import MergeAccumulator
 from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload
 from fedklpr_flwr.wire.header import CHECKSUM, HEADER, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
@@ -92,7 +93,11 @@ def small_cases() -> list[Case]:
     layout = layout_of(tensors, known)
     held: list[dict[str, Any]] = [{}, {"known_masks": known}, {"reference": near}]
     model_bytes = sum(array.nbytes for array in tensors.values())
-    return [
+    told = [{"reference": near}, {"reference": near, "known_masks": known}] if COMPILES else []
+    changes = [
+        Case(changed(tensors, masks, layout, what), layout, what, model_bytes) for what in told
+    ]
+    return changes + [
         Case(
             encode(tensors, masks, layout=layout, values=values, level=level, **what),
             layout,
@@ -103,6 +108,16 @@ def small_cases() -> list[Case]:
         for level in LEVELS
         for what in held
     ]
+
+
+def changed(
+    tensors: dict[str, Any], masks: dict[str, Any], layout: Layout, held: dict[str, Any]
+) -> bytes:
+    """Write a model as a change, of version 2, to what its reader holds."""
+    writer = ChangeWriter(masks, held.get("known_masks"), layout)
+    for spec in layout:
+        writer.add(spec, tensors[spec.name], held["reference"][spec.name], 0.3)
+    return writer.seal()
 
 
 def large_cases() -> list[Case]:
@@ -122,7 +137,9 @@ def large_cases() -> list[Case]:
         ("int8", masks, {"known_masks": known}),
     ]
     model_bytes = sum(array.nbytes for array in tensors.values())
-    return [
+    both = {"known_masks": known, "reference": near}
+    large = [Case(changed(tensors, masks, layout, both), layout, both, model_bytes)] * COMPILES
+    return large + [
         Case(
             encode(tensors, kept, layout=layout, values=values, level=level, **held),
             layout,
@@ -206,7 +223,8 @@ def lie_in_table(generator: np.random.Generator, case: Case) -> bytes:
         lack -= int(lengths.sum(dtype=np.int64))
         lengths[-1, 2] = (int(lengths[-1, 2]) + lack) % 2**32
     sections = case.payload[front.body : -CHECKSUM.size]
-    return seal(table, [sections], case.layout, front.known_mask_hash)
+    version = 2 if front.is_change else 1
+    return seal(table, [sections], case.layout, front.known_mask_hash, version=version)
 
 
 def _lie(generator: np.random.Generator, column: np.ndarray, *place: int) -> int:

@@ -1,11 +1,13 @@
-"""Claims about docs/wire-format.md: payloads of version 1 stay readable, to the byte."""
+"""Claims about docs/wire-format.md: version 1 stays readable, and 2 is read by its lines alone."""
 
 import struct
 import zlib
 
 import numpy as np
+import pytest
 import zstandard
 
+from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.layout import TensorSpec
 
@@ -68,3 +70,103 @@ def test_the_document_alone_is_enough_to_read_a_payload():
         bits = (top >> 7) << 31 | exponents[number] << 23 | (top & 0x7F) << 16 | low
         values += struct.unpack("<f", struct.pack("<I", bits))
     assert values == [1.5, -2.0, 0.0, 0.25]
+
+
+# ---------------------------------------------------------------------------- version 2
+
+
+def read_symbols(section, count, mask, row):
+    """Context coding, by the document's lines alone: plain Python, no part of the package."""
+    read = lambda at: section[at] if at < len(section) else 0  # noqa: E731
+    code, front, span = int.from_bytes([read(i) for i in range(4)], "big"), 4, 2**32 - 1
+    last = before = rows = column = 0
+    columns, contexts, sizes = [0] * row, {}, []
+    for kept in mask:
+        if kept:
+            around = (16 * (2 * last + before) + rows + 2 * columns[column]) // 64
+            level = sum(limit <= around for limit in (4, 16, 40, 80, 140, 220, 400))
+            size, stopped = 0, False
+            while size < 14 and not stopped:
+                key = level, min(last, 2), size
+                quick, slow, age = contexts.get(key, (32768, 32768, 0))
+                split, age = span * (quick + slow) // 2**17, age + 1
+                fast, steady = 2 ** min(age, 5), 2 ** min(age, 7)
+                stopped = code < split
+                if stopped:
+                    quick, slow = quick + (65504 - quick) // fast, slow + (65504 - slow) // steady
+                    span = split
+                else:
+                    quick, slow = quick - (quick - 32) // fast, slow - (slow - 32) // steady
+                    code, span, size = code - split, span - split, size + 1
+                contexts[key] = quick, slow, age
+                while span < 2**24:
+                    code, front, span = 256 * code + read(front), front + 1, 256 * span
+            sizes.append(size)
+            before, last = last, size
+            rows += (256 * size - rows) // 16
+            columns[column] += (256 * size - columns[column]) // 4
+        column = (column + 1) % row
+    bits = (byte >> place & 1 for byte in reversed(section) for place in range(8))
+    used, symbols = 0, []
+    for size in sizes:
+        if size == 14:
+            width = 0
+            while next(bits):
+                width += 1
+            rest = 1
+            for _ in range(width):
+                rest = 2 * rest + next(bits)
+            size, used = 13 + rest, used + 2 * width + 1
+        negative = next(bits) if size else 0
+        used += size > 0
+        symbols.append(-size if negative else size)
+    assert len(symbols) == count
+    assert len(section) == front - 2 + -(-used // 8)
+    return symbols
+
+
+def test_the_document_alone_is_enough_to_read_a_change():
+    pytest.importorskip("numba")
+    generator = np.random.default_rng(0)
+    layout = (TensorSpec("w", (6, 20), prunable=True), TensorSpec("b", (70,)))
+    reference = {spec.name: generator.normal(size=spec.shape).astype(np.float32) for spec in layout}
+    moved = {
+        name: np.float32(0.1) * generator.standard_t(2, a.shape) for name, a in reference.items()
+    }
+    mask = generator.random((6, 20)) < 0.7
+    writer = ChangeWriter({"w": mask}, None, layout)
+    shares = {"w": 0.7, "b": 0.05}
+    seen = {
+        spec.name: writer.add(
+            spec,
+            np.float32(reference[spec.name] + moved[spec.name]),
+            reference[spec.name],
+            shares[spec.name],
+        )
+        for spec in layout
+    }
+    payload = writer.seal()
+    _, version, tensors = struct.unpack_from("<4sHI", payload, 0)
+    assert (version, tensors) == (2, 2)
+    table_bytes, coding = struct.unpack_from("<IB", payload, 42)
+    table = payload[55 : 55 + table_bytes]
+    table = zstandard.ZstdDecompressor().decompress(table) if coding else table
+    start, large = 55 + table_bytes, 0
+    for number, spec in enumerate(layout):
+        _, form, delta, *codings, kept, check = struct.unpack_from("<3B6BII", table, 41 * number)
+        assert (form, delta, codings[1], codings[2]) == (4, 1, 0, 4)
+        lengths = struct.unpack_from("<6I", table, 41 * number + 17)
+        sections = []
+        for length in lengths:
+            sections.append(payload[start : start + length])
+            start += length
+        held = mask if spec.prunable else np.ones(spec.shape, np.bool_)
+        (step,) = struct.unpack("<f", sections[1])
+        row = 20 if spec.prunable else 1
+        symbols = read_symbols(sections[2], kept, held.ravel().tolist(), row)
+        large = max(large, *map(abs, symbols))
+        values = np.array(symbols, np.float32) * np.float32(step) + reference[spec.name][held]
+        assert values.tobytes() == seen[spec.name][held].tobytes()
+        assert check == zlib.crc32(values.tobytes())
+    assert large > 14
+    assert start + 4 == len(payload)

@@ -1,0 +1,166 @@
+"""Claims about wire.values=change in whole federations: few bytes, and nothing lost on the way."""
+
+import numpy as np
+import pytest
+from test_stopped_federation import damage_memory, finish_and_stop, stop_by_hand
+from tiny_federation import NAMES, PAIR, PRUNES, forget, interfering, memory_of
+
+from fedklpr_flwr.client import state_store
+from fedklpr_flwr.client.state_store import MemoryFolder
+from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.wire.payload import is_change
+
+pytest.importorskip("numba")
+
+CHANGES = ("wire.values=change", *PRUNES)
+
+
+@pytest.fixture
+def federate(federate_in, tmp_path):
+    return lambda *overrides, folder="run", names=PAIR, **how: federate_in(
+        tmp_path / folder, *CHANGES, *overrides, names=names, **how
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(federate_in, tmp_path_factory):
+    """Two clients, two rounds, nothing in between."""
+    return federate_in(tmp_path_factory.mktemp("whole") / "run", *CHANGES, names=PAIR)
+
+
+def test_both_ways_cost_a_fifth_of_float32_at_most_and_round_0_nothing(whole, undisturbed):
+    assert sum(whole.row(0, name).bytes_down for name in PAIR) == 0
+    for number in (1, 2):
+        row, usual = whole.row(number, "birch"), undisturbed.row(number, "birch")
+        assert 0 < row.bytes_up < 0.2 * usual.bytes_up
+        assert 0 < row.bytes_down < 0.2 * usual.bytes_down
+        assert row.pruned == usual.pruned
+
+
+def test_what_was_not_told_yet_is_in_the_servers_model(whole):
+    state = whole.state()
+    owed = [np.abs(state.tensors[name] - sent).max() for name, sent in state.sent.items()]
+    assert 0 < max(owed) < 0.1
+    assert state.change
+
+
+def memory_folder(file):
+    """The client's memory that a file of it lies in."""
+    client = file.parent
+    return MemoryFolder(client.parents[1], client.parent.name, client.name)
+
+
+def test_a_client_holds_what_the_server_sent_through_its_mask(whole):
+    state = whole.state()
+    (file,) = (whole.folder / "memory").glob("*/birch/reference-*")
+    reference = memory_folder(file).reference(state.clients["birch"].delivered)
+    masks = MaskFile(whole.folder / "clients" / "birch" / "mask.safetensors")
+    for name, array in reference.items():
+        mask = masks[name].numpy() if name in masks else True
+        assert np.array_equal(array, np.where(mask, state.sent[name], 0)), name
+
+
+@pytest.mark.parametrize(
+    ("loss", "number", "phase"),
+    [(forget, 1, "evaluate"), (forget, 2, "train"), (damage_memory, 2, "evaluate")],
+)
+def test_a_client_that_lost_its_memory_gets_the_whole_model_and_then_changes(
+    loss, number, phase, federate
+):
+    app = interfering(loss, client="birch", round=number, phase=phase, times=1)
+    run = federate("federation.rounds=3", app=app)
+    assert [run.row(t, "birch").status for t in (1, 2, 3)] == ["merged"] * 3
+    assert run.row(number, "birch").bytes_down > 8 * run.row(3, "birch").bytes_down
+
+
+@pytest.mark.parametrize(("away", "comes"), [((3,), True), ((3, 4), False)])
+def test_a_client_that_was_away_for_a_round_gets_its_change_and_after_two_the_whole_model(
+    away, comes, federate
+):
+    kinds, calls = {}, [0]
+
+    class CedarIsAway(InProcessGrid):
+        def get_node_ids(self):
+            calls[0] += 1
+            nodes = list(super().get_node_ids())
+            return nodes[:2] if calls[0] in away else nodes
+
+    def look(message, context, app):
+        payload = read_payload(message.content)
+        key = (int(message.metadata.group_id), message.metadata.message_type)
+        kinds[key] = is_change(payload) if len(payload) else None
+        return app(message, context)
+
+    app = interfering(look, client="cedar", phase=None)
+    run = federate("federation.rounds=4", grid=CedarIsAway, app=app, names=NAMES)
+    back = 2 + len(away)
+    assert run.row(2, "cedar").status == "absent"
+    assert run.row(back, "cedar").status == "merged"
+    assert (kinds[0, "evaluate"], kinds[1, "train"], kinds[1, "evaluate"]) == (None, None, True)
+    assert (kinds[back, "train"], kinds[back, "evaluate"]) == (comes, True)
+
+
+def spoil_reference(message, context, app):
+    (file,) = memory_of(context).glob("reference-*")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(bytes(content))
+    return app(message, context)
+
+
+def test_a_damaged_reference_is_told_and_the_whole_model_comes_again(federate, whole):
+    app = interfering(spoil_reference, client="birch", round=2, phase="train", times=1)
+    run = federate(app=app)
+    assert run.results == whole.results
+    assert run.model == whole.model
+
+
+@pytest.mark.parametrize(
+    ("number", "phase", "stop"),
+    [
+        (1, "train", finish_and_stop),
+        (1, "evaluate", finish_and_stop),
+        (2, "train", stop_by_hand),
+        (2, "evaluate", finish_and_stop),
+    ],
+)
+def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
+    number, phase, stop, federate, whole
+):
+    app = interfering(stop, client="birch", round=number, phase=phase)
+    with pytest.raises(KeyboardInterrupt):
+        federate(app=app)
+    continued = federate()
+    assert continued.model == whole.model
+    assert continued.results == whole.results
+
+
+def test_a_box_that_makes_other_initial_weights_is_sent_them(federate, monkeypatch, whole):
+    monkeypatch.setattr(state_store, "initial_model", lambda name, settings: None)
+    run = federate()
+    assert run.row(0, "birch").bytes_down > 100_000
+    assert run.model == whole.model
+
+
+def test_an_update_told_to_another_model_is_left_out_by_name(federate):
+    def strange(message, context, app):
+        (file,) = memory_of(context).glob("reference-*")
+        memory, name = memory_folder(file), file.stem.removeprefix("reference-")
+        held = memory.reference(name)
+        memory.store_reference(name, {key: a + np.float32(0.01) for key, a in held.items()})
+        return app(message, context)
+
+    app = interfering(strange, client="birch", round=2)
+    run = federate("federation.min_clients=1", app=app)
+    row = run.row(2, "birch")
+    assert row.status == "failed"
+    assert "reference of" in row.failed
+    assert run.row(2, "ash").status == "merged"
+
+
+def test_rollback_and_changes_do_not_go_together(tiny_settings):
+    with pytest.raises(SettingsError, match=r"wire.values=change with crr.rollback=true"):
+        tiny_settings("wire.values=change", "crr.rollback=true")

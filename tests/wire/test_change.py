@@ -1,0 +1,132 @@
+"""Claims about fedklpr_flwr.wire.change and change_codec: changes in steps, nothing lost."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.change import apply_change, check_step, quantise_change, root_mean_square
+from fedklpr_flwr.wire.codec import decode_dense, open_payload
+from fedklpr_flwr.wire.layout import layout_of
+
+GENERATOR = np.random.default_rng(0)
+REFERENCE = {
+    "conv": GENERATOR.normal(size=(8, 30)).astype(np.float32),
+    "running_var": GENERATOR.random(9).astype(np.float32) + np.float32(0.01),
+    "scale": np.array(2.5, np.float32),
+    "none": np.zeros((0, 3), np.float32),
+}
+WANTED = {
+    name: np.asarray(array + np.float32(0.1) * GENERATOR.normal(size=array.shape), np.float32)
+    for name, array in REFERENCE.items()
+}
+LAYOUT = layout_of(REFERENCE, ["conv"])
+MASKS = {"conv": GENERATOR.random((8, 30)) < 0.6}
+
+
+def test_a_change_is_rounded_to_steps_with_a_dead_zone():
+    zeros = np.zeros(6, np.float32)
+    wanted = np.array([0.6, -0.6, 0.7, -0.7, 1.6, 1.7], np.float32)
+    symbols, step = quantise_change(wanted, zeros, 1 / root_mean_square(wanted))
+    assert step == pytest.approx(1)
+    assert symbols.tolist() == [0, 0, 1, -1, 1, 2]
+
+
+def test_the_step_and_every_symbol_are_those_of_the_formula():
+    wanted, base = WANTED["conv"].ravel(), REFERENCE["conv"].ravel()
+    symbols, step = quantise_change(wanted, base, 0.5)
+    changes = [float(w) - float(b) for w, b in zip(wanted, base, strict=True)]
+    rms = math.sqrt(sum(change**2 for change in changes) / len(changes))
+    assert float(step) == pytest.approx(0.5 * rms, rel=1e-5)
+    for change, symbol in zip(changes, symbols, strict=True):
+        steps = abs(change) / float(step)
+        if abs(steps + 1 / 3 - round(steps + 1 / 3)) > 1e-4:  # not at an edge between two symbols
+            assert symbol == math.copysign(math.floor(steps + 1 / 3), change)
+
+
+def test_no_change_has_no_step():
+    base = REFERENCE["conv"].ravel()
+    symbols, step = quantise_change(base, base, 1.0)
+    assert (step, symbols.any()) == (0, False)
+    assert quantise_change(base[:0], base[:0], 1.0)[1] == 0
+
+
+def test_what_is_owed_is_paid_in_the_end():
+    """The same model wanted again and again, each time from where the last change led."""
+    wanted, arrived = WANTED["conv"].ravel(), REFERENCE["conv"].ravel()
+    for _ in range(12):
+        symbols, step = quantise_change(wanted, arrived, 1.0)
+        arrived = apply_change(arrived, symbols, step)
+    assert np.abs(arrived - wanted).max() < 1e-4
+
+
+def test_a_variance_never_falls_below_a_quarter_at_once():
+    base = np.array([1.0, 0.01, 4.0], np.float32)
+    wanted = np.array([0.0, -5.0, 3.0], np.float32)
+    arrived = apply_change(base, *quantise_change(wanted, base, 0.1, positive=True))
+    assert (arrived >= 0.25 * base).all()
+    assert arrived[2] == pytest.approx(3.0, abs=0.3)
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf, 1e38])
+def test_a_step_that_no_sender_writes_is_refused(step):
+    with pytest.raises(WireError, match="step of conv"):
+        check_step(np.float32(step), "conv")
+
+
+# ---------------------------------------------------------------------------- payloads
+
+pytest.importorskip("numba")
+from fedklpr_flwr.wire.change_codec import ChangeWriter  # noqa: E402
+
+
+def written(masks=MASKS, known=None, share=0.5, wanted=WANTED):
+    writer = ChangeWriter(masks, known, LAYOUT)
+    seen = {
+        spec.name: writer.add(spec, wanted[spec.name], REFERENCE[spec.name], share)
+        for spec in LAYOUT
+    }
+    return writer.seal(), seen
+
+
+@pytest.mark.parametrize("known", [None, {}, MASKS])
+def test_what_arrives_is_what_the_sender_says_it_is(known):
+    payload, seen = written(known=known)
+    arrays, masks = decode_dense(payload, layout=LAYOUT, known_masks=known, reference=REFERENCE)
+    assert {name: array.tobytes() for name, array in arrays.items()} == {
+        name: array.tobytes() for name, array in seen.items()
+    }
+    assert (masks["conv"] == MASKS["conv"]).all()
+
+
+def test_nothing_changed_costs_no_symbols_and_arrives():
+    payload, _ = written(wanted=REFERENCE, masks={})
+    arrays, _ = decode_dense(payload, layout=LAYOUT, reference=REFERENCE)
+    assert all((arrays[name] == REFERENCE[name]).all() for name in arrays)
+
+
+def test_a_clients_part_is_cut_from_the_change_of_every_coordinate():
+    whole, seen = written(masks={})
+    writer = ChangeWriter(MASKS, MASKS, LAYOUT)
+    with open_payload(whole, layout=LAYOUT) as opened:
+        for spec in LAYOUT:
+            writer.cut(spec, opened, seen[spec.name])
+    arrays, _ = decode_dense(writer.seal(), layout=LAYOUT, known_masks=MASKS, reference=REFERENCE)
+    assert (arrays["conv"] == np.where(MASKS["conv"], seen["conv"], 0)).all()
+    assert (arrays["running_var"] == seen["running_var"]).all()
+
+
+def test_another_reference_is_refused_by_name():
+    payload, _ = written()
+    other = {**REFERENCE, "conv": REFERENCE["conv"] + np.float32(0.001)}
+    with pytest.raises(WireError, match=r"reference of conv: .*ask for the whole model"):
+        decode_dense(payload, layout=LAYOUT, reference=other)
+    with pytest.raises(WireError, match="this side holds none"):
+        decode_dense(payload, layout=LAYOUT)
+
+
+def test_nan_is_not_sent():
+    spoilt = {**WANTED, "conv": np.full((8, 30), np.nan, np.float32)}
+    with pytest.raises(WireError, match="values of conv"):
+        written(wanted=spoilt)
