@@ -44,10 +44,18 @@ def _findings(card: str, found: dict[str, Any]) -> list[str]:
             for key in ("images", "persons", "cameras")
         ]
         lines.append(f"{part:10}" + "".join(f"{cell:>20}" for cell in cells))
+    if found["cameras"]:
+        lines += ["", f"{'camera':20}" + "".join(f"{word:>10}" for word in _OF_CAMERA)]
+    for camera in found["cameras"]:
+        name = camera["name"] or str(camera["camera"])
+        lines.append(f"{name:20}" + "".join(f"{camera[word]:10}" for word in _OF_CAMERA))
     lines += ["", f"verdict: {found['verdict']}"]
     lines += [f"note: {note}" for note in found["notes"]]
     lines += [_problem(**problem) for problem in found["problems"]]
     return lines
+
+
+_OF_CAMERA = ("train", "query", "gallery", "persons")
 
 
 def _problem(path: str, why: str) -> str:

@@ -1,6 +1,7 @@
 """A data set's folder is compared with its card: what is there, what is missing, what is broken."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,8 +15,30 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_file import picture_bytes
 from fedklpr_flwr.errors import DataError
 
+_LISTED = 8
 PASSED_SHARE = 100
 """Pictures passed over are a problem where they are one for so many that are read, or more."""
+
+
+@dataclass(frozen=True)
+class CameraCounts:
+    """What one camera has of a set.
+
+    Attributes:
+        camera: Its number.
+        name: What it is called; empty where it has a number alone.
+        train: Its training pictures.
+        query: Its queries.
+        gallery: Its gallery pictures.
+        persons: The persons it saw, over all parts.
+    """
+
+    camera: int
+    name: str
+    train: int
+    query: int
+    gallery: int
+    persons: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,7 @@ class CheckReport:
             where they are one for every hundred that it reads or more, files listed more than once,
             and files equal byte for byte.
         notes: What the reader says of how it read, and what cannot be searched.
+        cameras: The cameras found, with their counts, in the order of their numbers.
     """
 
     name: str
@@ -44,6 +68,7 @@ class CheckReport:
     found: SplitCounts
     problems: tuple[PictureProblem, ...]
     notes: tuple[str, ...]
+    cameras: tuple[CameraCounts, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -66,6 +91,7 @@ class CheckReport:
             "found": asdict(self.found),
             "problems": [{"path": str(fault.path), "why": fault.why} for fault in self.problems],
             "notes": list(self.notes),
+            "cameras": [asdict(camera) for camera in self.cameras],
         }
 
 
@@ -148,9 +174,49 @@ def _report(
         card=card.words,
         expected=min(card.expected, key=lambda form: _distance(found, form), default=None),
         found=found,
-        problems=(*problems, *unreadable, *twins),
+        problems=(*problems, *_of_cameras(dataset, root), *unreadable, *twins),
         notes=(*dataset.notes, *dataset.search_notes),
+        cameras=_cameras(dataset),
     )
+
+
+def _cameras(dataset: ReidDataset) -> tuple[CameraCounts, ...]:
+    """Count what each camera has."""
+    everything = [image for images in dataset.lists.values() for image in images]
+    counts = {
+        part: Counter(image.camera_id for image in images) for part, images in dataset.lists.items()
+    }
+    return tuple(
+        CameraCounts(
+            camera,
+            dataset.camera_names[camera] if dataset.camera_names else "",
+            counts["train"][camera],
+            counts["query"][camera],
+            counts["gallery"][camera],
+            len({one.person_id for one in everything if one.camera_id == camera} - {-1, 0}),
+        )
+        for camera in sorted({image.camera_id for image in everything})
+    )
+
+
+def _of_cameras(dataset: ReidDataset, root: Path) -> list[PictureProblem]:
+    """What of the cameras cannot be as it was meant, where pictures have names of their own."""
+    searched = {image.camera_id for image in dataset.gallery}
+    seen: dict[int, set[int]] = {}
+    for image in dataset.gallery:
+        seen.setdefault(image.person_id, set()).add(image.camera_id)
+    usable = any(seen.get(one.person_id, set()) - {one.camera_id} for one in dataset.query)
+    found = []
+    if dataset.query and dataset.gallery and not usable:
+        why = "expected queries with pictures of their person by another camera, got none in all"
+        found.append(PictureProblem(root, f"{why} {len(dataset.query)}: no accuracy can be told"))
+    lost = {one.camera_id for one in dataset.query} - searched
+    if dataset.camera_names and len(searched) > 1 and lost:
+        names = ", ".join(dataset.camera_names[camera] for camera in sorted(lost))
+        there = ", ".join(dataset.camera_names[camera] for camera in sorted(searched)[:_LISTED])
+        why = f"expected queries by cameras of the gallery ({there}), got queries by {names}"
+        found.append(PictureProblem(root, f"{why}: is that another name for one of them?"))
+    return found
 
 
 def _examine(

@@ -47,6 +47,7 @@ class ReidDataset:
         single_shot: True where the gallery holds one picture of each person.
         notes: What a user should know of how it was read (a split made from a seed, for one).
         split_seed: The seed that made its split; None where the set brings its own.
+        camera_names: What its cameras are called, by number; empty where they have numbers alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ReidDataset:
     single_shot: bool = False
     notes: tuple[str, ...] = ()
     split_seed: int | None = None
+    camera_names: tuple[str, ...] = ()
 
     @property
     def search_notes(self) -> tuple[str, ...]:

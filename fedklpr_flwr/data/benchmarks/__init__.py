@@ -18,6 +18,7 @@ from fedklpr_flwr.data.benchmarks import (
     pku_reid,
     prid450s,
     prid2011,
+    pytorch_folders,
     three_dpes,
     viper,
     ward,
@@ -43,6 +44,7 @@ READERS: dict[str, Callable[[PictureTree, int], ReidDataset]] = {
     "prid450s": prid450s.read,
     "pku_reid": pku_reid.read,
     "folder": folder.read,
+    "pytorch": pytorch_folders.read,
     "csv": picture_list.read,
     "mot": mot.read,
 }
@@ -61,6 +63,7 @@ CARDS: dict[str, DatasetCard] = {
     "prid450s": prid450s.CARD,
     "pku_reid": pku_reid.CARD,
     "folder": folder.CARD,
+    "pytorch": pytorch_folders.CARD,
     "csv": picture_list.CARD,
     "mot": mot.CARD,
 }

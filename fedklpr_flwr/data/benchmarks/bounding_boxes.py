@@ -10,6 +10,12 @@ from fedklpr_flwr.wording import counted
 
 BOX_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
+ANY_NAMES = (
+    " (the benchmark's persons have four digits, its cameras one, and no others; the reader "
+    "pytorch takes any)"
+)
+"""Ends the example of a right name: who has pictures of their own has other numbers."""
+
 
 def read_bounding_boxes(
     tree: PictureTree, folder: Path, *, name: str, pattern: re.Pattern[str], example: str

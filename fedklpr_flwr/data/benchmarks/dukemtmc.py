@@ -15,7 +15,7 @@ Person ids: as in the names. Cameras: the name's number less 1.
 
 import re
 
-from fedklpr_flwr.data.benchmarks.bounding_boxes import BOX_FOLDERS, read_bounding_boxes
+from fedklpr_flwr.data.benchmarks.bounding_boxes import ANY_NAMES, BOX_FOLDERS, read_bounding_boxes
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
@@ -49,5 +49,5 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     """
     folder = tree.need(CARD.layout, *BOX_FOLDERS)
     return read_bounding_boxes(
-        tree, folder, name="dukemtmc", pattern=_NAME, example="0001_c2_f0046182.jpg"
+        tree, folder, name="dukemtmc", pattern=_NAME, example="0001_c2_f0046182.jpg" + ANY_NAMES
     )

@@ -13,7 +13,7 @@ from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 
 # The big sets keep their names; the small ones are renamed, with persons and cameras from 0.
-_BIG = re.compile(r"(-1|\d{4})_c(\d{1,2})[s_].*")
+_BIG = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?[_.].*")
 _SMALL = re.compile(r"cam_(\d)_(\d{5})_\d{5}\.\w+")
 _EXAMPLE = "0002_c1s1_000451_03.jpg or cam_0_00012_00003.png"
 

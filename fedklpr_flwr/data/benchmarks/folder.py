@@ -8,18 +8,29 @@ stay empty. train may be missing: such a site is searched in alone.
 train is read as without persons if most of its pictures lie in folders of folders (tracks), if half
 of its pictures or more have names without CAMERA_ in front, if all its folders are called after
 cameras (cam1, camera_b, c3), or if all its pictures are called after one and the same word
-(frame_0001.jpg). A note says how it was read; read with persons,
-a picture without CAMERA_ is a problem.
+(frame_0001.jpg). Folders that are days (2026-01-31) are no
+persons: train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read
+with persons, a picture without CAMERA_ is a problem, and so are persons who have a camera each.
+CAMERA is told as a benchmark's name tells it (0013_c1s1_000451_03.jpg, also PERSON_c1_...), by a
+camera's own word (cam_1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg), or
+by the first word. Cam_01, cam1 and c1 are one camera, Anna and anna one person.
+-1 is junk and dropped; 0000 in a gallery, where no query is called so, is a distractor.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
+from fedklpr_flwr.data.benchmarks.spoken_names import (
+    cameras_in_names,
+    is_camera,
+    is_date,
+    market_name,
+)
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.wording import counted
@@ -31,9 +42,9 @@ CARD = DatasetCard(
     words=__doc__ or "",
 )
 
-_CAMERA_NAME = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECASE)
-_MARKET = re.compile(r"(-1|\d{4})_(c\d+)s\d+_")
-_PREFIX = re.compile(r"([^_]+)_.+")
+# Fewer persons may each have one camera by chance.
+_TOO_MANY_PAIRS = 3
+_EXAMPLE = "cam1_0001.jpg (CAMERA_anything)"
 
 
 def read(tree: PictureTree, seed: int) -> ReidDataset:
@@ -57,25 +68,35 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     unnamed = "train" in there and not _has_persons(tree)
     for part in there:
         _note_strays(tree, tree.root / part, tracks=unnamed and part == "train")
-    rows = [row for part in there if part != "train" for row in _known(tree, part)]
+    tested = tuple(part for part in there if part != "train")
     if "train" not in there:
-        return numbered_dataset("folder", rows, ())
-    if not unnamed:
-        train = _known(tree, "train")
+        return numbered_dataset("folder", _known(tree, tested), ())
+    dated = _all_dates(tree, "train")
+    if not unnamed and not dated:
+        # All parts together: a name means the same camera everywhere.
+        rows = _known(tree, ("train", *tested))
+        train = [row for row in rows if row.part == "train"]
         persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
-        note = (
-            f"train read as train/PERSON/CAMERA_anything.jpg: {counted(len(persons), 'person')}, "
-            f"{counted(len(cameras), 'camera')}"
-        )
-        return numbered_dataset("folder", [*train, *rows], (note,))
-    train = _by_camera(tree)
-    note = (
-        f"train read as train/CAMERA/anything.jpg: "
-        f"{counted(len({row.camera for row in train}), 'camera')}, its persons are unknown"
-    )
+        pairs = {(row.person, row.camera) for row in train}
+        if len(pairs) == len(persons) == len(cameras) >= _TOO_MANY_PAIRS:
+            tree.note(
+                tree.root / "train",
+                f"expected persons seen by several cameras, got {len(persons)} persons with a "
+                "camera of their own each: are its folders cameras, or its names others than "
+                "CAMERA_anything.jpg?",
+            )
+        layout, who = "PERSON/CAMERA_anything.jpg", counted(len(persons), "person") + ", "
+    else:
+        train = _dated(tree) if dated else _by_camera(tree)
+        rows = [*train, *_known(tree, tested)]
+        cameras = {row.camera for row in train}
+        layout, who = "DAY/CAMERA_anything.jpg" if dated else "CAMERA/anything.jpg", ""
+    seen = counted(len(cameras), "camera")
+    unknown = "" if who else ", its persons are unknown"
+    note = f"train read as train/{layout}: {who}{seen}{unknown}"
     if tracks := len({(row.camera, row.track) for row in train if row.track}):
         note += f"; {counted(tracks, 'track')} in folders of cameras"
-    return numbered_dataset("folder", [*train, *rows], (note,))
+    return numbered_dataset("folder", rows, (note,))
 
 
 def searched_rows(tree: PictureTree) -> list[PictureRow]:
@@ -95,31 +116,38 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
     if part is not None:
         known = part == "gallery" or _has_persons(tree)
         _note_strays(tree, tree.root / part, tracks=not known)
-        return _known(tree, part) if known else _by_camera(tree)
+        if not known:
+            return _by_camera(tree)
+        return _dated(tree) if part == "train" and _all_dates(tree, part) else _known(tree, (part,))
     rows = []
     for folder in tree.folders(tree.root):
         for path in tree.folders(folder):
             tree.note(path, f"expected pictures in {folder.name}, got a folder")
-        rows += [_in_folder(path, folder.name) for path in tree.pictures(folder)]
+        rows += _in_folder(tree.pictures(folder), folder.name)
     return [*rows, *(_alone(path) for path in tree.pictures(tree.root))]
 
 
-def _in_folder(path: Path, folder: str) -> PictureRow:
-    """Tell person and camera of a picture in a folder of either."""
-    prefix = _PREFIX.fullmatch(path.name)
-    if prefix and _CAMERA_NAME.fullmatch(prefix[1]) and not _CAMERA_NAME.fullmatch(folder):
-        return PictureRow(path, folder, prefix[1], "gallery")
-    return PictureRow(path, "", folder, "gallery")
+def _in_folder(pictures: Sequence[Path], folder: str) -> list[PictureRow]:
+    """Tell person and camera of the pictures in a folder of either."""
+    cameras = cameras_in_names((folder, path.name) for path in pictures)
+    rows = []
+    for path in pictures:
+        camera = cameras.get((folder, path.name), "")
+        if market_name(path.name):
+            rows.append(_alone(path))
+        elif is_camera(camera) and not is_camera(folder):
+            rows.append(PictureRow(path, "" if is_date(folder) else folder, camera, "gallery"))
+        else:
+            rows.append(PictureRow(path, "", folder, "gallery"))
+    return rows
 
 
 def _alone(path: Path) -> PictureRow:
     """Tell what the name of a picture outside of any folder says."""
-    if market := _MARKET.match(path.name):
-        person = "" if market[1] == "-1" else market[1]
-        return PictureRow(path, person, market[2], "gallery")
-    prefix = _PREFIX.fullmatch(path.name)
-    camera = prefix[1] if prefix and _CAMERA_NAME.fullmatch(prefix[1]) else ""
-    return PictureRow(path, "", camera, "gallery")
+    if market := market_name(path.name):
+        return PictureRow(path, "" if market[0] == "-1" else market[0], market[1], "gallery")
+    camera = cameras_in_names([("", path.name)]).get(("", path.name), "")
+    return PictureRow(path, "", camera if is_camera(camera) else "", "gallery")
 
 
 def _by_camera(tree: PictureTree) -> list[PictureRow]:
@@ -135,12 +163,46 @@ def _by_camera(tree: PictureTree) -> list[PictureRow]:
     return rows
 
 
-def _known(tree: PictureTree, part: str) -> list[PictureRow]:
-    """Read a part laid out as PERSON/CAMERA_anything.jpg."""
-    return [
-        PictureRow(path, person.name, match[1], part)
+def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
+    """Read parts laid out as PERSON/CAMERA_anything.jpg."""
+    pictures = [
+        (part, person.name, path)
+        for part in parts
         for person in tree.folders(tree.root / part)
-        for path, match in tree.named_pictures(person, _PREFIX, "cam1_0001.jpg (CAMERA_anything)")
+        for path in tree.pictures(person)
+    ]
+    cameras = cameras_in_names((person, path.name) for _, person, path in pictures)
+    rows = []
+    for part, person, path in pictures:
+        camera = cameras.get((person, path.name))
+        if camera is None:
+            tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
+        elif is_date(person) and _all_dates(tree, part):
+            tree.note(path, f"expected a person's folder in {part}, got the day {person}")
+        else:
+            rows.append(PictureRow(path, person, camera, part))
+    return rows
+
+
+def _all_dates(tree: PictureTree, part: str) -> bool:
+    """Whether all folders of a part are days."""
+    folders = PictureTree(tree.root).folders(tree.root / part)
+    return bool(folders) and all(is_date(folder.name) for folder in folders)
+
+
+def _dated(tree: PictureTree) -> list[PictureRow]:
+    """Read train laid out as DAY/CAMERA_anything.jpg."""
+    pictures = [
+        (day.name, path) for day in tree.folders(tree.root / "train") for path in tree.pictures(day)
+    ]
+    cameras = cameras_in_names((day, path.name) for day, path in pictures)
+    for day, path in pictures:
+        if (day, path.name) not in cameras:
+            tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
+    return [
+        PictureRow(path, "", cameras[day, path.name], "train")
+        for day, path in pictures
+        if (day, path.name) in cameras
     ]
 
 
@@ -160,20 +222,16 @@ def _note_strays(tree: PictureTree, part: Path, *, tracks: bool = False) -> None
 def _has_persons(tree: PictureTree) -> bool:
     """Tell whether train's folders are persons; see the module's rule."""
     folders = tree.folders(tree.root / "train")
-    if all(_CAMERA_NAME.fullmatch(folder.name) for folder in folders):
+    if all(is_camera(folder.name) for folder in folders):
         return False
     # A second look at the same files must not note their faults twice.
     look = PictureTree(tree.root)
-    names = [path.name for folder in folders for path in look.pictures(folder)]
+    names = [(folder.name, path.name) for folder in folders for path in look.pictures(folder)]
     followed = (look.pictures(track) for folder in folders for track in look.folders(folder))
     if sum(len(pictures) for pictures in followed) > len(names):
         return False
-    matches = [match for name in names if (match := _PREFIX.fullmatch(name))]
-    if names and 2 * len(matches) <= len(names):
+    cameras = cameras_in_names(names)
+    if names and 2 * len(cameras) <= len(names):
         return False
-    prefixes = {match[1] for match in matches}
-    return len(prefixes) != 1 or any(_is_camera(prefix) for prefix in prefixes)
-
-
-def _is_camera(word: str) -> bool:
-    return word.isdecimal() or _CAMERA_NAME.fullmatch(word) is not None
+    found = set(cameras.values())
+    return len(found) != 1 or any(word.isdecimal() or is_camera(word) for word in found)

@@ -15,7 +15,7 @@ Person ids: as in the names. Cameras: the name's number less 1.
 
 import re
 
-from fedklpr_flwr.data.benchmarks.bounding_boxes import BOX_FOLDERS, read_bounding_boxes
+from fedklpr_flwr.data.benchmarks.bounding_boxes import ANY_NAMES, BOX_FOLDERS, read_bounding_boxes
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
@@ -50,5 +50,9 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     """
     folder = tree.need(CARD.layout, *BOX_FOLDERS)
     return read_bounding_boxes(
-        tree, folder, name="market1501", pattern=_NAME, example="0002_c1s1_000451_03.jpg"
+        tree,
+        folder,
+        name="market1501",
+        pattern=_NAME,
+        example="0002_c1s1_000451_03.jpg" + ANY_NAMES,
     )

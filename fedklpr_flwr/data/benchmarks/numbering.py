@@ -1,9 +1,10 @@
 """Persons and cameras that a user calls by names become numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedklpr_flwr.data.benchmarks.spoken_names import camera_key, person_key
 from fedklpr_flwr.data.person_image import Box, PersonImage, ReidDataset
 from fedklpr_flwr.wording import counted
 
@@ -34,6 +35,10 @@ class PictureRow:
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
     """Number persons (from 1) and cameras (from 0) in order of their names, over all parts.
 
+    Junk (a person called -1, as in Market-1501) is dropped everywhere. A person called 0000 of whom
+    there is no query is nobody who is searched for: a distractor in the gallery (0), dropped
+    elsewhere.
+
     Args:
         name: The set's name.
         rows: The pictures.
@@ -41,14 +46,18 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
 
     Returns:
         The set, each part in the order of `rows`; unknown persons are -1; single-shot where no
-        person of the gallery has two pictures. It notes persons in both train and query.
+        person of the gallery has two pictures. It notes persons in both train and query, what was
+        dropped, and names that were written in several ways.
     """
-    persons = {
-        word: number
-        for number, word in enumerate(_in_order({row.person for row in rows} - {""}), 1)
-    }
-    cameras = {word: number for number, word in enumerate(_in_order({row.camera for row in rows}))}
-    followed = sorted({(row.part, row.camera, row.track) for row in rows if row.track})
+    rows, dropped = _without_nobody(rows)
+    nobody = ("", *_nobody(rows))
+    people = (row.person for row in rows if row.person not in nobody)
+    persons, same_persons = _numbers(people, person_key, 1)
+    cameras, same_cameras = _numbers((row.camera for row in rows), camera_key, 0)
+    notes = (*notes, *dropped, *same_persons, *same_cameras)
+    if _DISTRACTOR in nobody:
+        persons[_DISTRACTOR] = 0
+    followed = sorted({(row.part, cameras[row.camera], row.track) for row in rows if row.track})
     tracks = {track: number for number, track in enumerate(followed)}
     train, query, gallery = (
         tuple(
@@ -56,7 +65,7 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
                 row.path,
                 persons.get(row.person, -1),
                 cameras[row.camera],
-                tracks.get((row.part, row.camera, row.track), -1),
+                tracks.get((row.part, cameras[row.camera], row.track), -1),
                 row.frame,
                 row.box,
             )
@@ -71,7 +80,61 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
         notes = (*notes, f"{counted(len(both), 'person')} both in train and query: ranks flatter")
     searched = [image.person_id for image in gallery if image.person_id > 0]
     single_shot = len(searched) == len(set(searched)) > 0
-    return ReidDataset(name, train, query, gallery, single_shot, notes)
+    named = {number: word for word, number in reversed(cameras.items())}
+    return ReidDataset(
+        name,
+        train,
+        query,
+        gallery,
+        single_shot,
+        notes,
+        camera_names=tuple(named[number] for number in sorted(named)),
+    )
+
+
+_JUNK, _DISTRACTOR = "-1", "0000"
+
+
+def _nobody(rows: Sequence[PictureRow]) -> tuple[str, ...]:
+    """The names that mean nobody: junk, and 0000 where nobody is searched for by it."""
+    asked = any(row.part == "query" and row.person == _DISTRACTOR for row in rows)
+    searched = any(row.part == "gallery" and row.person == _DISTRACTOR for row in rows)
+    return (_JUNK, _DISTRACTOR) if searched and not asked else (_JUNK,)
+
+
+def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[str]]:
+    """Drop junk, and distractors outside of the gallery; say how many."""
+    nobody = _nobody(rows)
+    kept = [
+        row
+        for row in rows
+        if row.person not in nobody or (row.person == _DISTRACTOR and row.part == "gallery")
+    ]
+    notes = []
+    if len(kept) < len(rows):
+        count = counted(len(rows) - len(kept), "picture")
+        notes.append(f"{count} of nobody ({' or '.join(nobody)}) dropped")
+    distractors = sum(row.person == _DISTRACTOR for row in kept) * (_DISTRACTOR in nobody)
+    if distractors:
+        notes.append(f"{counted(distractors, 'distractor')} (0000) in the gallery")
+    return kept, notes
+
+
+def _numbers(
+    words: Iterable[str], key_of: Callable[[str], str], first: int
+) -> tuple[dict[str, int], list[str]]:
+    """Number names in order, spellings of one name alike; and say which those are."""
+    spellings: dict[str, set[str]] = {}
+    for word in words:
+        spellings.setdefault(key_of(word), set()).add(word)
+    leading = {_in_order(alike)[0]: alike for alike in spellings.values()}
+    numbers = {
+        word: number
+        for number, leader in enumerate(_in_order(set(leading)), first)
+        for word in _in_order(leading[leader])
+    }
+    notes = [f"taken as one: {', '.join(_in_order(a))}" for a in spellings.values() if len(a) > 1]
+    return numbers, notes
 
 
 def _in_order(words: set[str]) -> list[str]:

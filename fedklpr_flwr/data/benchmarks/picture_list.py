@@ -1,14 +1,20 @@
-"""A user's own pictures in a table: a .csv file with the columns path, person, camera, split.
+r"""A user's own pictures in a table: a .csv file with the columns path, person, camera, split.
 
-path is relative to the file's folder and may not lead out of it; person may be empty (unknown);
-camera is any name; split is train, query or gallery. Two more columns may tell what a tracker
-knows: track, any name within a camera (empty = none), and frame, a whole number by the camera's
-clock, so that tracks that are there at the same time are not taken for one person. Other columns
-are passed over. The root is the file, or a folder with one .csv file in it.
+path is relative to the file's folder and may not lead out of it, with / or \ between its parts;
+person may be empty (unknown), -1 is junk (dropped), 0000 in a gallery a distractor where no query
+is called so; camera is any name; split is train, query or gallery. Two more columns may tell what a
+tracker knows: track, any name within a camera (empty = none), and frame, a whole number by the
+camera's clock, so that tracks that are there at the same time are not taken for one person. Other
+columns are passed over.
+UTF-8 or UTF-16; comma, semicolon or tab between the columns. The columns may also be called as
+others call them: file, filename, image; pid, person_id, identity; camid, camera_id, cam; set, part,
+subset. The root is the file, or a folder with one .csv file in it.
 Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the names.
 """
 
 import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
@@ -25,6 +31,13 @@ CARD = DatasetCard(
 
 _COLUMNS = ("path", "person", "camera", "split")
 _TOLD_BY_TRACKERS = ("track", "frame")
+_ALSO_CALLED = {
+    "path": ("file", "filename", "file_name", "image", "img", "img_path", "image_path"),
+    "person": ("pid", "person_id", "personid", "identity", "id", "label"),
+    "camera": ("camid", "cam", "camera_id", "cameraid", "cam_id"),
+    "split": ("set", "part", "subset", "partition"),
+}
+_DELIMITERS = (",", ";", "\t")
 _PARTS = ("train", "query", "gallery")
 
 
@@ -95,18 +108,47 @@ def _table(root: Path) -> Path:
 
 def _lines(file: Path) -> list[dict[str, str]]:
     """Read the table's lines as column to text, without blanks around."""
+    text = _text(file)
+    first = text.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first.count)
     try:
-        # utf-8-sig: spreadsheets put a byte-order mark in front.
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream)
-            missing = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
-            if missing:
-                found = ", ".join(table.fieldnames or ()) or "none"
-                raise DataError(
-                    f"{file}: expected the columns {', '.join(_COLUMNS)}, got {found}; add "
-                    f"{missing[0]}"
-                )
-            names = (*_COLUMNS, *_TOLD_BY_TRACKERS)
-            return [{name: (line.get(name) or "").strip() for name in names} for line in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: expected a .csv file in UTF-8, got: {error}") from error
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        found = [name or "" for name in table.fieldnames or ()]
+        names = {column: _header(column, found) for column in _COLUMNS}
+        missing = [column for column, name in names.items() if name is None]
+        if missing:
+            raise DataError(
+                f"{file}: expected the columns {', '.join(_COLUMNS)}, got "
+                f"{', '.join(found) or 'none'}; add {missing[0]}"
+            )
+        names |= {column: column for column in _TOLD_BY_TRACKERS}
+        lines = [
+            {column: (line.get(str(name)) or "").strip() for column, name in names.items()}
+            for line in table
+        ]
+    except csv.Error as error:
+        raise DataError(f"{file}: expected a .csv file, got: {error}") from error
+    for line in lines:
+        line["path"] = line["path"].replace("\\", "/")
+    return lines
+
+
+def _text(file: Path) -> str:
+    """The table's text, of whichever encoding its first bytes tell."""
+    try:
+        data = file.read_bytes()
+        # Spreadsheets put a byte-order mark in front.
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file}: expected a .csv file in UTF-8 or UTF-16, got: {error}; save it as UTF-8"
+        ) from error
+
+
+def _header(column: str, found: Sequence[str]) -> str | None:
+    """The name under which a table has a column; None where it has none, or two."""
+    if column in found:
+        return column
+    alike = [name for name in found if name.strip().casefold() in (column, *_ALSO_CALLED[column])]
+    return alike[0] if len(alike) == 1 else None

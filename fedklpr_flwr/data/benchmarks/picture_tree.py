@@ -9,7 +9,20 @@ from pathlib import Path
 from fedklpr_flwr.errors import DataError
 
 PICTURE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
 )
 UNREAD_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl", ".raw"})
 """Pictures that are not read, and must not be missing in silence."""
@@ -59,6 +72,8 @@ class PictureTree:
         for path in self._entries(folder):
             if path.suffix.lower() in UNREAD_SUFFIXES and not path.name.startswith("."):
                 self.note(path, f"expected a JPEG, PNG or the like, got {path.suffix}: convert it")
+            elif not path.suffix and _begins_as_a_picture(path):
+                self.note(path, "expected a name that ends in .jpg, .png or the like: rename it")
         # Names that begin with a dot are not pictures: macOS leaves ._NAME.jpg beside NAME.jpg.
         return [
             path
@@ -79,6 +94,9 @@ class PictureTree:
         Returns:
             The folders, without hidden ones and links out of the root (noted as problems).
         """
+        for path in self._entries(folder):
+            if path.suffix.lower() not in PICTURE_SUFFIXES and not path.name.startswith("."):
+                self._leads_nowhere(path)
         return [
             path
             for path in self._entries(folder)
@@ -164,7 +182,9 @@ class PictureTree:
             path: The file.
             why: What was expected, and what came.
         """
-        self.problems.append(PictureProblem(path, why))
+        problem = PictureProblem(path, why)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def find(self, *wanted: str) -> Path | None:
         """Find the folder, the root or one right under it, that holds all the wanted folders.
@@ -243,24 +263,41 @@ class PictureTree:
         """Tell whether a path is a link to nothing; note it if so."""
         if not path.is_symlink() or path.exists():
             return False
-        self.note(path, "expected a picture, got a link to nothing; mend or remove it")
+        self.note(path, "expected a picture, got a link to nothing or to itself; mend or remove it")
         return True
 
     def _inside(self, path: Path) -> bool:
         """Tell whether a path does not lead out of the root, by a link or by ..."""
-        # No Path.resolve: before Python 3.13 a link to itself ends it with a RuntimeError.
-        real = (
-            Path(os.path.realpath(path))
-            if path.is_symlink()
-            else self._resolve(path.parent) / path.name
-        )
+        real = _real(path) if path.is_symlink() else self._resolve(path.parent) / path.name
         return path == self.root or real.is_relative_to(self._resolve(self.root))
 
     def _resolve(self, folder: Path) -> Path:
         """Resolve the links of a folder, once."""
         if folder not in self._resolved:
-            self._resolved[folder] = folder.resolve()
+            self._resolved[folder] = _real(folder)
         return self._resolved[folder]
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; itself where its links go in circles."""
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):  # RuntimeError: a circle, before Python 3.13
+        return Path(os.path.abspath(path.parent)) / path.name
+
+
+_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+
+
+def _begins_as_a_picture(path: Path) -> bool:
+    """Whether a plain file begins as JPEG, PNG, GIF, TIFF or WebP do."""
+    try:
+        if path.name.startswith(".") or not path.is_file() or path.is_symlink():
+            return False
+        with path.open("rb") as file:
+            return file.read(8).startswith(_PICTURE_STARTS)
+    except OSError:
+        return False
 
 
 def _files(path: Path) -> list[Path]:
