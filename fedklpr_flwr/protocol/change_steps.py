@@ -84,8 +84,8 @@ def encode_change(
     owed: dict[str, torch.Tensor] = {}
     for spec in layout:
         name, wanted = spec.name, tensors[spec.name]
-        if name in residual:
-            wanted = np.asarray(wanted + residual[name].numpy())
+        if (debt := _usable(residual.get(name), wanted.shape)) is not None:
+            wanted = np.asarray(wanted + debt)
         share = step_share(spec, settings.wire.step.up, settings, round_number)
         rest = np.asarray(wanted - writer.add(spec, wanted, received[name], share))
         if name in masks:
@@ -93,6 +93,13 @@ def encode_change(
         if settings.wire.step.feedback and rest.any():
             owed[name] = torch.from_numpy(np.ascontiguousarray(rest))
     return writer.seal(), owed
+
+
+def _usable(residual: torch.Tensor | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What is owed, if that is what it can be: a damaged record is forgotten, not sent."""
+    if residual is None or tuple(residual.shape) != shape or not residual.isfinite().all():
+        return None
+    return residual.numpy()
 
 
 def change_downlink(

@@ -14,7 +14,7 @@ from fedklpr_flwr.wire.byte_planes import plane_widths
 from fedklpr_flwr.wire.change import ChangedValues, check_step
 from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
 from fedklpr_flwr.wire.dtypes import CHANGE, INT8, check_scales
-from fedklpr_flwr.wire.entropy import CONTEXT, open_section
+from fedklpr_flwr.wire.entropy import CONTEXT, RAW, open_section
 from fedklpr_flwr.wire.header import (
     CHANGE_VERSION,
     FIRST_PLANE,
@@ -246,7 +246,10 @@ class Payload:
         step = self._section(position, SCALES, 4, "step").view("<f4")[0]
         check_step(step, name)
         kept, field = int(record["kept"]), f"symbols of {name}"
-        if record["codings"][FIRST_PLANE] == CONTEXT:
+        coding = int(record["codings"][FIRST_PLANE])
+        if coding not in (RAW, CONTEXT):
+            raise WireError(f"{field}: coding must be {RAW} or {CONTEXT}, got {coding}")
+        if coding == CONTEXT:
             end = int(self._ends[position, FIRST_PLANE])
             data = self._data[end - int(record["lengths"][FIRST_PLANE]) : end]
             if len(data) >= 2 * kept:

@@ -1,0 +1,114 @@
+"""Claims about fedklpr_flwr.protocol.change_steps: one reference, and debts both ways."""
+
+import numpy as np
+import pytest
+import torch
+
+from fedklpr_flwr.model.mask_file import FullMasks
+from fedklpr_flwr.protocol.change_steps import (
+    change_downlink,
+    cut_change,
+    encode_change,
+    model_name,
+    step_share,
+    with_debt,
+)
+from fedklpr_flwr.wire.codec import decode_dense
+from fedklpr_flwr.wire.layout import TensorSpec, layout_of
+
+pytest.importorskip("numba")
+
+GENERATOR = np.random.default_rng(0)
+REFERENCE = {
+    "conv": GENERATOR.normal(size=(4, 50)).astype(np.float32),
+    "norm.running_var": np.full(6, 0.5, np.float32),
+}
+TRAINED = {
+    name: np.asarray(array + 0.1 * GENERATOR.normal(size=array.shape), np.float32)
+    for name, array in REFERENCE.items()
+}
+MASKS = {"conv": GENERATOR.random((4, 50)) < 0.7}
+LAYOUT = layout_of(REFERENCE, ["conv"])
+FULL = FullMasks({"conv": (4, 50)})
+
+
+def up(settings, residual, round_number=2):
+    payload, owed = encode_change(
+        TRAINED, MASKS, FULL, REFERENCE, residual, LAYOUT, settings, round_number
+    )
+    known = {"conv": np.ones((4, 50), np.bool_)}
+    arrays, _ = decode_dense(payload, layout=LAYOUT, known_masks=known, reference=REFERENCE)
+    return arrays, owed
+
+
+def test_steps_are_finer_at_first_and_in_the_last_round_and_always_for_vectors(tiny_settings):
+    settings = tiny_settings(
+        *("wire.values=change", "federation.rounds=10", "wire.step.first=0.5"),
+        *("wire.step.first_share=0.3", "wire.step.last=0.25", "wire.step.vectors=0.1"),
+    )
+    conv, vector = TensorSpec("w", (4, 50)), TensorSpec("b", (6,))
+    shares = [step_share(conv, 2.0, settings, number) for number in (1, 3, 4, 9, 10)]
+    assert shares == [1.0, 1.0, 2.0, 2.0, 0.5]
+    assert {step_share(vector, 2.0, settings, number) for number in (1, 5, 10)} == {0.1}
+
+
+def test_what_a_step_cuts_off_is_owed_where_the_mask_keeps(tiny_settings):
+    arrays, owed = up(tiny_settings("wire.values=change"), {})
+    rest = np.where(MASKS["conv"], TRAINED["conv"] - arrays["conv"], 0)
+    assert np.abs(rest).max() > 0
+    assert owed["conv"].numpy() == pytest.approx(rest, abs=1e-7)
+
+
+def test_the_mean_of_what_arrives_tends_to_what_was_wanted(tiny_settings):
+    settings = tiny_settings("wire.values=change", "wire.step.up=2.0")
+    total, residual = np.zeros((4, 50)), {}
+    for _ in range(30):
+        arrays, residual = up(settings, residual, round_number=1)
+        total += arrays["conv"]
+    rest = np.where(MASKS["conv"], TRAINED["conv"] - total / 30, 0)
+    assert np.abs(rest).max() < 0.05
+
+
+def test_without_feedback_nothing_is_owed(tiny_settings):
+    assert up(tiny_settings("wire.values=change", "wire.step.feedback=false"), {})[1] == {}
+
+
+@pytest.mark.parametrize("broken", [torch.full((4, 50), torch.nan), torch.ones(3)])
+def test_a_damaged_debt_is_forgotten(broken, tiny_settings):
+    settings = tiny_settings("wire.values=change")
+    assert np.array_equal(up(settings, {"conv": broken})[0]["conv"], up(settings, {})[0]["conv"])
+
+
+def test_the_model_that_goes_down_comes_near_and_the_rest_is_told_later(tiny_settings):
+    settings = tiny_settings("wire.values=change")
+    sent, wanted = dict(REFERENCE), dict(TRAINED)
+    for number in range(1, 9):
+        change, arrived = change_downlink(wanted, dict(sent), LAYOUT, settings, number)
+        decoded, _ = decode_dense(change, layout=LAYOUT, reference=sent)
+        assert all(np.array_equal(decoded[name], arrived[name]) for name in sent)
+        # Nobody learns anything more: the merge is what was sent.
+        wanted, sent = with_debt(dict(arrived), dict(wanted), arrived), arrived
+    assert all(np.abs(sent[name] - TRAINED[name]).max() < 1e-3 for name in sent)
+
+
+def test_a_clients_part_brings_what_its_mask_keeps(tiny_settings):
+    settings = tiny_settings("wire.values=change")
+    change, arrived = change_downlink(TRAINED, dict(REFERENCE), LAYOUT, settings, 1)
+    part = cut_change(change, arrived, MASKS, MASKS, LAYOUT)
+    arrays, _ = decode_dense(part, layout=LAYOUT, known_masks=MASKS, reference=REFERENCE)
+    assert np.array_equal(arrays["conv"], np.where(MASKS["conv"], arrived["conv"], 0))
+    assert len(part) < len(change)
+
+
+def test_a_debt_leaves_every_variance_a_root():
+    name = "norm.running_var"
+    merged = {name: np.full(6, 0.4, np.float32)}
+    before, sent = {name: np.full(6, -3, np.float32)}, {name: np.full(6, 0.5, np.float32)}
+    assert with_debt(merged, before, sent)[name] == pytest.approx(np.full(6, 0.1))
+
+
+def test_a_models_name_changes_with_any_bit_and_with_the_layout():
+    names = {model_name(REFERENCE, LAYOUT), model_name(TRAINED, LAYOUT)}
+    names.add(model_name(REFERENCE, layout_of(REFERENCE, [])))
+    assert len(names) == 3
+    assert model_name({n: a.copy() for n, a in REFERENCE.items()}, LAYOUT) in names
