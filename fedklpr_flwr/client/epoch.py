@@ -94,7 +94,9 @@ def train_epoch(
     steps = TrainingSteps(network, objective, optimizer, received, masks, settings, drift_weight)
     steps.extrude(marked, extrusion)
     network.train()
-    for images, indices in _batches(train, objective, chosen, copies, generator, halfway):
+    cameras = train.cameras if settings.cluster_memory.across_cameras else None
+    drawn = _batches(train, objective, chosen, copies, generator, halfway, cameras)
+    for images, indices in drawn:
         if len(indices) >= 2:
             steps.take(images, indices)
     return steps.stats()
@@ -243,6 +245,7 @@ def _batches(
     copies: int,
     generator: torch.Generator,
     halfway: Callable[[], None],
+    cameras: torch.Tensor | None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     labels, persons, pictures = objective.sampling_labels, chosen.persons, chosen.pictures
     used = int((labels >= 0).sum()) * copies
@@ -260,7 +263,7 @@ def _batches(
         batches=count,
         generator=generator,
         copies=copies,
-        cameras=train.cameras if chosen.across_cameras else None,
+        cameras=cameras,
     )
     batches = labelled_loader(
         train.pixels,

@@ -160,7 +160,6 @@ class Training:
     precision: str = one_of("float32", "tf32", "bfloat16", "auto")
     compile: bool
     erased: str = one_of("torchvision", "fedcapr", default="torchvision")
-    across_cameras: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +325,7 @@ class ClusterMemory:
     temperature: float = between(1e-3)
     momentum: float = between(0.0, 1.0)
     update: str = one_of("every", "hardest", default="every")
+    across_cameras: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
