@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -142,7 +142,7 @@ class _Loader(yaml.SafeLoader):
     among the keys becomes one.
     """
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [(tag, rule) for tag, rule in rules if tag in _KEPT_TAGS]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -21,7 +21,7 @@ def picture(path: str | Path, width: int, height: int) -> NDArray[np.float32]:
     white = Image.new("RGB", upright.size, "white")
     white.paste(upright.convert("RGB"), mask=upright.convert("RGBA").getchannel("A"))
     small = white.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+    return np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(255)
 
 
 def printed(width: int, height: int) -> str:

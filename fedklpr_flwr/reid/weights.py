@@ -37,7 +37,7 @@ IMAGENET_FILES: dict[str, tuple[str, str]] = {
 _FROM = "https://download.pytorch.org/models/"
 
 _LISTED = 8
-# What others put a state dict into, the likeliest first; a model's moving average is no other thing.
+# What others put a state dict into, the likeliest first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
 
 
