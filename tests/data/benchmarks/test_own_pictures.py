@@ -194,3 +194,20 @@ def test_a_link_to_nothing_is_called_so_in_a_table_and_in_a_folder(plant, tmp_pa
     table(root, "train/a/c1_2.jpg,anna,door,train")
     with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
         read_dataset("csv", root)
+
+
+def test_a_link_in_circles_is_told_and_left_out(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg", "train/b/c2_1.jpg"])
+    for name in ("a/c1_2.jpg", "loop"):
+        (root / "train" / name).symlink_to(root / "train" / name)
+    with pytest.raises(DataError, match="a link to nothing or to itself"):
+        read_dataset("folder", root)
+    assert len(read_dataset("folder", root, skip_unreadable=True).train) == 3
+
+
+def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg", "train/b/c2_1.jpe"])
+    assert len(read_dataset("folder", root).train) == 3
+    (root / "train/b/c2_2").write_bytes((root / "train/a/c1_1.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"c2_2: expected a name that ends in \.jpg"):
+        read_dataset("folder", root)
