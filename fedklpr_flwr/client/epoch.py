@@ -208,7 +208,9 @@ def batch_gradients(
         generator: of the batch and its augmentation.
     """
     trial = deepcopy(network).train()
-    images, indices = next(_batches(train, objective, chosen, copies, generator, lambda: None))
+    images, indices = next(
+        _batches(train, objective, chosen, copies, generator, lambda: None, None)
+    )
     images = trial.taken(images)
     if objective.needs_map:
         features, last_map = features_and_map(trial, images)

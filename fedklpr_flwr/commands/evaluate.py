@@ -43,6 +43,7 @@ class _Asked:
     splits: int | None
     reestimate: bool
     how: How
+    height: int | None = None
 
 
 def evaluate(
@@ -78,6 +79,9 @@ def evaluate(
         bool,
         typer.Option("--camera-norm", help="beside it Rank-1 with each camera's look taken out"),
     ] = False,
+    height: Annotated[
+        int | None, typer.Option(min=32, help="of weights: how high their pictures are, 256 or 128")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Search every site with its own model: the merged one through its mask, with its own parts.
@@ -89,7 +93,7 @@ def evaluate(
     Example: fedklpr evaluate runs/latest --across
     """
     how = How(flip, rerank, camera_norm)
-    asked = _Asked(client, merged, final, across, data, root, splits, reestimate, how)
+    asked = _Asked(client, merged, final, across, data, root, splits, reestimate, how, height)
     _check(asked)
     if run.is_file():
         title, results = _with_a_file(run, asked)
@@ -119,6 +123,8 @@ def _check(asked: _Asked) -> None:
         raise SettingsError("--final with --data needs --client: every client has its own model")
     if asked.merged and asked.final:
         raise SettingsError("--global is the merged model, --final is each client's own: choose")
+    if asked.height is not None and asked.data is None:
+        raise SettingsError(f"--height {asked.height} is of a file of weights, with --data")
     if asked.splits is not None and asked.splits < 1:
         raise SettingsError(f"--splits {asked.splits}: expected a whole number of at least 1")
     if asked.data and asked.root is None and not asked.data.startswith("drawn:"):
@@ -197,7 +203,7 @@ def _with_a_file(path: Path, asked: _Asked) -> tuple[str, list[Evaluation]]:
             raise SettingsError(
                 f"{option} chooses among a run's models, {path} is one: leave it out"
             )
-    model: PictureModel = open_model(path)
+    model: PictureModel = open_model(path, height=asked.height)
     if asked.data is None:
         raise SettingsError(f"{path} is a model without its sites: say by --data what it searches")
     if model.remark:

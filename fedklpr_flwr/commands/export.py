@@ -109,7 +109,8 @@ def _pictures(model: PictureModel, run: Path, client: str | None, check: Path | 
         pixels, _ = load_pictures(
             images[:_CHECKED], height=size.height, width=size.width, cache=None
         )
-        return Pictures(pixels, f"{counted(len(pixels), 'picture')} of {check.name}")
+        words = f"{counted(len(pixels), 'picture')} of {check.name}, read by the lines below"
+        return Pictures(pixels, words, tuple(image.path for image in images[:_CHECKED]))
     sites = model.settings.data.clients if run.is_dir() and not model.settings.deployment else ()
     for one in sites:
         if client not in (None, one.name):

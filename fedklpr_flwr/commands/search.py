@@ -39,6 +39,9 @@ def search(
         list[Path] | None, typer.Option(help="a picture of one person; may be given several times")
     ] = None,
     client: Annotated[str | None, typer.Option(help="of a run: this client's own model")] = None,
+    height: Annotated[
+        int | None, typer.Option(min=32, help="of weights: how high their pictures are, 256 or 128")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="pictures found for each query")] = 10,
     sheet: Annotated[Path | None, typer.Option(help="write a contact sheet: this PNG")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
@@ -70,7 +73,7 @@ def search(
     Example: fedklpr search --model runs/latest --gallery /srv/gate-3 --query who.jpg
     """
     _check(query, sheet, as_json, serve, port)
-    opened = open_model(model, client, trust=trust)
+    opened = open_model(model, client, height, trust=trust)
     if opened.remark:
         _note(opened.remark)
     with counting("looking at the gallery") as told:

@@ -220,11 +220,27 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     for _, key, value in words:
         if key and (configuration_folder() / key).is_dir() and value not in _names(key):
             return f"{key}={value} does not exist; there are: {', '.join(_names(key))}"
+    if told := _several_values(words, text):
+        return told
     for item, key, _ in words:
         if key and key.rsplit(".", 1)[-1] in text:
             own = not key.startswith("hydra")
             return f"{item}: {(own and _unknown_key(key)) or text}"
     return text
+
+
+def _several_values(words: Sequence[tuple[str, str, str]], text: str) -> str | None:
+    """What to say of KEY=1,2 where one run is asked for: a sweep, or a comma for a point."""
+    if "multirun" not in text and "sweep" not in text.casefold():
+        return None
+    several = [item for item in words if "," in item[2] and not item[2].startswith(("[", "{", "'"))]
+    for item, key, value in several or words[:1]:
+        whole, _, part = value.partition(",")
+        told = f"{item}: one run takes one value"
+        if whole.lstrip("-").isdecimal() and part.isdecimal():
+            told += f"; a decimal number has a point, {key}={whole}.{part}"
+        return f"{told}; several are a sweep: python -m fedklpr_flwr.sweep -m {item}"
+    return None
 
 
 def _unknown_key(key: str) -> str | None:
@@ -299,7 +315,13 @@ def _value(kind: Any, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
 def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is str and (value is None or isinstance(value, bool | float)):
+        # 1.10 has become 1.1, 1e3 1000.0 and no false: what was written is gone.
+        raise SettingsError(
+            f"{path}={value!r}: expected a text, and this was read as another kind of value: put "
+            "it in quotes (in a shell in both kinds of them: '\"1.10\"')"
+        )
+    if kind is str and isinstance(value, int):
         value = str(value)
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

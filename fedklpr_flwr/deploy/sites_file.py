@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -23,6 +23,8 @@ _PLACE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9.@+_-]+)+")
 _MEMORY = re.compile(r"[1-9][0-9]{0,12}[KMGT%]?|infinity")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _TAKEN = ("default",)
+_NUMBERS = {"port", "days"}
+_KEPT_TAGS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +160,27 @@ def read_sites(path: Path) -> Sites:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key comes twice: the last would win, and nobody would know."""
+    """YAML in which no key comes twice: the last would win, and nobody would know.
+
+    Text stays as it was written: 010 is no 8, 1e3 no 1000.0, no is no false; only what is a number
+    among the keys becomes one.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, rule) for tag, rule in rules if tag in _KEPT_TAGS]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = Counter(str(key.value) for key, _ in node.value)
         twice = [key for key, count in keys.items() if count > 1]
         if twice:
             raise yaml.YAMLError(f"the key {twice[0]} comes twice{node.start_mark}")
-        return dict(super().construct_mapping(node, deep))
+        values = dict(super().construct_mapping(node, deep))
+        for key in _NUMBERS & values.keys():
+            if isinstance(values[key], str) and values[key].isascii() and values[key].isdecimal():
+                values[key] = int(values[key])
+        return values
 
 
 def _check_server(sites: Sites) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.benchmarks import CARDS
+from fedklpr_flwr.export.recipe import printed
 from fedklpr_flwr.export.shipped_network import Checked
 from fedklpr_flwr.export.sparse_file import Architecture
 from fedklpr_flwr.report.summary import largest_epsilon
@@ -183,20 +184,24 @@ def _usage(shipped: Shipped) -> str:
     if shipped.kind == "safetensors":
         return _SPARSE_USAGE.format(file=shipped.file, height=size.height, width=size.width)
     body = _ONNX if shipped.kind == "onnx" else _TORCHSCRIPT
-    return _PICTURES.format(width=size.width, height=size.height) + body.format(file=shipped.file)
+    lines = printed(size.width, size.height).rstrip()
+    pictures = _PICTURES.format(width=size.width, height=size.height, lines=lines)
+    return pictures + body.format(file=shipped.file)
 
 
 _PICTURES = """
-Cut the person out, resize the cut to {width} x {height} (bilinear, antialiased), divide by 255.
-Normalisation is inside; any number of pictures at once.
+Cut the person out; the lines below turn it upright, decode a large JPEG at a fraction of its scale
+and resize the cut to {width} x {height} (bilinear, antialiased): the pixels that the model was
+trained on. Convert pictures of 16 bits or of another colour space than sRGB before. Normalisation
+is inside; any number of pictures at once.
 
 ```python
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-def picture(path):
-    small = Image.open(path).convert("RGB").resize(({width}, {height}), Image.Resampling.BILINEAR)
-    return np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+
+{lines}
+
 
 pictures = np.stack([picture("one.jpg"), picture("two.jpg")])
 """

@@ -12,6 +12,7 @@ from fedklpr_flwr.algorithm.pruning import apply_mask
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import RunError, WeightsError
 from fedklpr_flwr.export.card import Shipped
+from fedklpr_flwr.export.recipe import picture
 from fedklpr_flwr.export.shipped_network import (
     Checked,
     check_near,
@@ -36,10 +37,13 @@ class Pictures:
     Attributes:
         pixels: uint8 (N,3,H,W), N at least 1.
         words: what they are.
+        files: where they lie, N; they are then read by the card's own lines, too. Empty where they
+            are no files.
     """
 
     pixels: torch.Tensor
     words: str
+    files: tuple[Path, ...] = ()
 
 
 def ship(model: PictureModel, kind: str, path: Path, pictures: Pictures) -> Shipped:
@@ -108,6 +112,9 @@ def _written_and_checked(
     writers[kind](path, network, size.height, size.width)
     wanted = extract_features(network, image_loader(pictures.pixels, 32)).numpy()
     plain = pictures.pixels.float() / 255
+    if pictures.files:  # as whoever has the card alone will read them
+        read = [picture(file, size.width, size.height) for file in pictures.files]
+        plain = torch.from_numpy(np.stack(read))
     return check_near(features_of_file(path, kind, plain), wanted, pictures.words)
 
 

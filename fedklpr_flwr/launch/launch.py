@@ -10,13 +10,14 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.launch.environment import OFF as OFF
+from fedklpr_flwr.launch.environment import last_words, run_environment
 from fedklpr_flwr.launch.prepare import Prepared
 from fedklpr_flwr.launch.processes import (
     FLOWER_HOME,
@@ -30,14 +31,6 @@ from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_folder import STATUS
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
-
-OFF = {
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-"""No downloads, no telemetry, no update checks."""
 
 _START_SECONDS = 60.0
 
@@ -79,11 +72,9 @@ def launch(
         RunError: Flower could not be started, or did not take the app.
     """
     home = prepared.folder / FLOWER_HOME
-    env = {**os.environ, **OFF}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    env = run_environment(os.environ, home if superlink is None else None)
     if superlink is not None:
         return _follow(prepared, superlink, [], env, on_row)
-    env["FLWR_HOME"] = str(home)
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     text = f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{port}"\n'
@@ -231,7 +222,10 @@ def _correct_status(folder: Path) -> None:
 def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
     """The server app's own word, once nobody follows it any more: its status and a message."""
     if not (folder / STATUS).exists():
-        return {"status": "not started", "message": f"the server app never ran; see {log_file}"}
+        said = last_words(log_file)
+        why = f": {said}" if said else ""
+        message = f"the server app never ran{why}; see {log_file}"
+        return {"status": "not started", "message": message}
     status = json.loads((folder / STATUS).read_text())
     if status["status"] == "running":
         status["message"] = "the server app, its SuperLink or the line to it ended without a word"

@@ -3,9 +3,12 @@
 import hashlib
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,29 +36,83 @@ IMAGENET_FILES: dict[str, tuple[str, str]] = {
 
 _FROM = "https://download.pytorch.org/models/"
 
-_CLASSIFIERS = ("fc.", "classifier.")  # a classifier of ImageNet's classes has no use here
+_LISTED = 8
+# What others put a state dict into, the likeliest first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
 
 
-def load_backbone_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network in place from a file that fits it to the last key.
+def load_backbone_weights(network: nn.Module, path: Path) -> str:
+    """Fill a network in place from a file that fits its backbone to the last key.
 
     Args:
         network: with the submodules `backbone` and `neck`.
-        path: .safetensors, or .pth holding a dict of tensors. Keys are either torchvision's (the
-            backbone's own names; a classifier's are passed over, the neck keeps its values) or this
-            network's full ones (`backbone.*`, `neck.*`). Integer counters may be absent.
+        path: .safetensors, or .pth holding a dict of tensors, bare or wrapped (`read_tensors`).
+            Keys are torchvision's (the backbone's own names) or this network's full ones, behind
+            any prefix that all of the backbone share (module., model., base. ...). What is not of
+            the backbone (a classifier, another neck) is passed over, and the neck then keeps its
+            values. Integer counters may be absent.
+
+    Returns:
+        What was passed over and taken off, in words; empty where nothing was.
 
     Raises:
         WeightsError: the file cannot be read, or a key is missing, unknown or of another shape;
             the network is then unchanged.
     """
     tensors = read_tensors(path)
-    whole = any(key.startswith("backbone.") for key in tensors)
+    prefix = backbone_prefix(network.get_submodule("backbone"), tensors)
+    outer = prefix.removesuffix("backbone.")
+    own = {f"{outer}{name}" for name, value in network.state_dict().items() if _is_float(value)}
+    whole = prefix.endswith("backbone.") and own <= tensors.keys()
     target = network if whole else network.get_submodule("backbone")
-    if not whole:
-        tensors = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIERS)}
-    _check_fit(target.state_dict(), tensors, path)
-    target.load_state_dict(tensors, strict=False)  # strict but for the counters, checked above
+    before = outer if whole else prefix
+    tops = {name.partition(".")[0] for name in target.state_dict()}
+    found = {
+        name.removeprefix(before): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(before) and name.removeprefix(before).partition(".")[0] in tops
+    }
+    _check_fit(target.state_dict(), found, path, before)
+    target.load_state_dict(found, strict=False)  # strict but for the counters, checked above
+    passed = sorted({_head(name, before) for name in tensors if not _taken(name, before, found)})
+    said = [f"the prefix {before} taken off"] if before else []
+    said += [f"passed over: {', '.join(passed[:_LISTED])}"] if passed else []
+    return "; ".join(said)
+
+
+def backbone_prefix(backbone: nn.Module, names: Mapping[str, Tensor]) -> str:
+    """What stands before the names of a backbone's weights in a file.
+
+    Args:
+        backbone: the network's.
+        names: the file's tensors by name.
+
+    Returns:
+        The prefix under which most of the backbone's names are there, with its point; empty where
+        they stand alone, or none is there.
+    """
+    wanted = list(backbone.state_dict())
+    first = wanted[0]
+    found = {name.removesuffix(first) for name in names if name.endswith(first)}
+    candidates = sorted(one for one in found if not one or one.endswith("."))
+
+    def there(prefix: str) -> int:
+        return sum(f"{prefix}{name}" in names for name in wanted)
+
+    return max(candidates, key=there, default="")
+
+
+def _taken(name: str, before: str, found: Mapping[str, Tensor]) -> bool:
+    return name.startswith(before) and name.removeprefix(before) in found
+
+
+def _head(name: str, before: str) -> str:
+    """The part of a network that a tensor is of, as few words as tell it."""
+    return name.removeprefix(before).partition(".")[0]
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.is_floating_point()
 
 
 def download_imagenet_weights(backbone: str) -> Path:
@@ -129,18 +186,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return _plain(load_file(path), path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript the error below says what it is
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # {epoch, rank1, state_dict}: a figure of numpy's is a plain number, no program.
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except Exception as error:  # zip, pickle and safetensors each raise their own kinds
         said = " ".join(str(error).split())
         raise WeightsError(f"{path} {_what_it_is(path, said)}; nothing in it was run") from error
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    tensors = _unwrapped(content)
+    if tensors is None:
+        keys = f" with {', '.join(map(str, content))[:200]}" if isinstance(content, dict) else ""
         raise WeightsError(
-            f"{path} holds a {type(content).__name__}, not a plain dict of name -> tensor; "
-            "save the model's state_dict()"
+            f"{path} holds a {type(content).__name__}{keys}, not a plain dict of name -> tensor, "
+            f"alone or as {', '.join(_WRAPPERS)}; save the model's state_dict()"
         )
-    return _plain(content, path)
+    return _plain(tensors, path)
 
 
 def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -159,6 +220,17 @@ def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+
+
+def _unwrapped(content: object) -> dict[str, Tensor] | None:
+    """The dict of tensors in what a file holds; None where there is none."""
+    if not isinstance(content, dict) or not content:
+        return None
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if len(tensors) == len(content):
+        return tensors
+    inner = (_unwrapped(content[name]) for name in _WRAPPERS if name in content)
+    return next((found for found in inner if found is not None), None)
 
 
 def _what_it_is(path: Path, said: str) -> str:
@@ -184,6 +256,11 @@ def _what_it_is(path: Path, said: str) -> str:
     return f"is not a readable file of weights: {expected}"
 
 
+_NUMPY_NUMBERS: list[Any] = [
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+]
 _SPARSE = "of our runs fedklpr export RUN --format safetensors writes such a file"
 
 
@@ -196,7 +273,9 @@ def _is_torchscript(path: Path) -> bool:
         return False
 
 
-def _check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+def _check_fit(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, before: str
+) -> None:
     """Raise at the first key of either side that the other lacks or has in another shape."""
     for key in [*expected, *(k for k in found if k not in expected)]:
         want = tuple(expected[key].shape) if key in expected else None
@@ -204,7 +283,7 @@ def _check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path
         counter = got is None and not expected[key].is_floating_point()
         if want != got and not counter:
             raise WeightsError(
-                f"{path.name} does not fit the network at {key!r}: expected "
+                f"{path.name} does not fit the network at {before + key!r}: expected "
                 f"{_shape(want)}, found {_shape(got)}; choose weights of this backbone"
             )
 

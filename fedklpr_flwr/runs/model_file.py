@@ -17,7 +17,7 @@ from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
-from fedklpr_flwr.reid.weights import load_backbone_weights, read_tensors
+from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
 from fedklpr_flwr.wording import counted
@@ -77,21 +77,26 @@ class PictureModel:
         return rows.reshape(len(pixels), self.network.feature_dim)
 
 
-def open_model(path: Path, client: str | None = None, *, trust: bool = False) -> PictureModel:
+def open_model(
+    path: Path, client: str | None = None, height: int | None = None, *, trust: bool = False
+) -> PictureModel:
     """Open a model to look at pictures with.
 
     Args:
         path: a run folder; or a file: what fedklpr export wrote as safetensors, a run's
             global.safetensors, or weights (.safetensors, .pth) of one of our backbones.
         client: of a run folder, whose own model; None = the merged one.
-        trust: see `open_run`.
-
+    ba
     Raises:
         RunError: there is nothing, no run in the folder, or no whole merged model.
         MemoryStateError: the client's model needs what is not on this machine.
         SettingsError: a client of a file, or one that the run does not have.
         WeightsError: the file is of none of our networks.
     """
+    if height is not None and (path.is_dir() or (path.is_file() and is_sparse(path))):
+        raise SettingsError(
+            f"--height {height}: {path} says how high its pictures are: leave it out"
+        )
     if path.is_dir():
         return _of_run(open_run(path, trust=trust), client)
     if not path.is_file():
@@ -102,7 +107,7 @@ def open_model(path: Path, client: str | None = None, *, trust: bool = False) ->
         architecture, network, masks = read_sparse(path)
         settings = _usual_settings(architecture)
         return _ready(network, settings, masks, str(path))
-    return _of_weights(path)
+    return _of_weights(path, height)
 
 
 def _of_run(run: TrainedRun, client: str | None) -> PictureModel:
@@ -116,7 +121,7 @@ def _of_run(run: TrainedRun, client: str | None) -> PictureModel:
     return _ready(network, run.settings, masks, f"{name}, {moment}")
 
 
-def _of_weights(path: Path) -> PictureModel:
+def _of_weights(path: Path, height: int | None) -> PictureModel:
     beside = path.parent / "config.yaml"
     tensors = read_tensors(path)
     backbone = _backbone_of(tensors, path)
@@ -125,16 +130,19 @@ def _of_weights(path: Path) -> PictureModel:
         settings = read_run_settings(path.parent)
         backbone = settings.model.backbone
     else:
-        settings = compose_settings("drawn", (f"model={backbone}",))
+        size = (f"model.height={height}", f"model.width={height // 2}") if height else ()
+        settings = compose_settings("drawn", (f"model={backbone}", *size))
         model = settings.model
         stem = f", a stem {'with' if model.stem_relu else 'without'} ReLU" * ("resnet" in backbone)
+        whence = "--height" if height else f"conf/model/{backbone}.yaml; --height says another"
         remark = (
             f"{path.name} says nothing of its pictures: taken as {model.height} x {model.width}"
-            f"{stem}, as conf/model/{backbone}.yaml; a run folder or fedklpr export would say"
+            f"{stem}, by {whence}; a run folder or fedklpr export would say"
         )
     model = settings.model
     network = build_network(backbone, weights=None, generator_seed=0, stem_relu=model.stem_relu)
-    load_backbone_weights(network, path)
+    if passed := load_backbone_weights(network, path):
+        remark = f"{path.name}: {passed}" + f"; {remark}" * bool(remark)
     return _ready(network, settings, {}, str(path), remark)
 
 
@@ -144,18 +152,22 @@ def _backbone_of(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
     Raises:
         WeightsError: it is none of ours.
     """
-    found = {name.removeprefix("backbone."): tuple(t.shape) for name, t in tensors.items()}
     shared: dict[str, int] = {}
+    prefixes: dict[str, str] = {}
     for backbone in FEATURE_DIMS:
         with torch.device("meta"):
             network = build_network(backbone, weights=None, generator_seed=0)
         wanted = {name: tuple(value.shape) for name, value in float_state(network.backbone).items()}
-        shared[backbone] = sum(found.get(name) == shape for name, shape in wanted.items())
+        before = prefixes[backbone] = backbone_prefix(network.backbone, tensors)
+        shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+        shared[backbone] = sum(shapes.get(before + name) == s for name, s in wanted.items())
         if shared[backbone] == len(wanted):
             return backbone
     nearest = max(shared, key=lambda name: shared[name])
     alike = counted(shared[nearest], "tensor")
     like = f"{nearest} is nearest, with {alike} of the same name and shape"
+    if prefixes[nearest]:
+        like += f" behind the prefix {prefixes[nearest]}"
     raise WeightsError(
         f"{path} fits none of {', '.join(FEATURE_DIMS)}: {like if shared[nearest] else 'no tensor'}"
         f" of the {len(tensors)} in it; choose a file of one of these networks"

@@ -9,11 +9,21 @@ from fedklpr_flwr.errors import RunError
 
 
 def user_cache() -> Path:
-    """The user's cache folder for drawings and decoded pictures: FEDKLPR_CACHE, if set."""
-    if own := os.environ.get("FEDKLPR_CACHE"):
-        return Path(own).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().resolve() / "fedklpr"
+    """The user's cache folder for drawings and decoded pictures: FEDKLPR_CACHE, if set.
+
+    Raises:
+        RunError: it is not set, and this user has no home folder.
+    """
+    own = os.environ.get("FEDKLPR_CACHE")
+    base = own or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = Path(base).expanduser().resolve()
+    except (RuntimeError, OSError) as error:  # no HOME and no entry in passwd; links in circles
+        raise RunError(
+            f"{base}: expected a folder for drawings and decoded pictures, got: {error}; set "
+            "FEDKLPR_CACHE to a folder that can be written"
+        ) from error
+    return folder if own else folder / "fedklpr"
 
 
 def new_run_folder(base: Path, experiment: str, method: str) -> Path:

@@ -395,3 +395,24 @@ def test_settings_cannot_be_changed_and_can_be_keys():
     assert hash(settings) == hash(settings_from(settings_to_dict(settings)))
     assert isinstance(settings, Settings)
     assert isinstance(CONF, Path)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("seed=0,1", "python -m fedklpr_flwr.sweep -m seed=0,1"),
+        ("pruning.rate=0,2", "a decimal number has a point, pruning.rate=0.2"),
+        ("run.dir=1.10", "put it in quotes"),
+        ("run.dir=1e3", "put it in quotes"),
+    ],
+)
+def test_what_cannot_be_kept_as_it_was_written_says_how_to_write_it(word, said):
+    with pytest.raises(SettingsError) as caught:
+        compose_settings("smoke", (word,))
+    assert said in str(caught.value)
+    assert "multirun" not in str(caught.value)
+
+
+def test_a_text_keeps_what_was_written():
+    assert compose_settings("smoke", ("run.dir=010",)).run.dir == "010"
+    assert compose_settings("smoke", ('run.dir="1.10"',)).run.dir == "1.10"

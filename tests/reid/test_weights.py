@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -53,7 +54,12 @@ def test_torchvisions_own_names_load_and_its_classifier_is_passed_over(tmp_path:
     ("change", "message"),
     [
         (lambda d: d.pop("backbone.bn1.weight"), "bn1.weight.*shape .16,.*found no such key"),
-        (lambda d: d.update(extra=torch.zeros(2)), "extra.*expected no such key, found shape .2,"),
+        (
+            lambda d: (
+                d.update({"backbone.layer9.x": torch.zeros(2)}) or d.pop("backbone.conv1.weight")
+            ),
+            "conv1.weight",
+        ),
         (lambda d: d.update({"neck.weight": torch.ones(7)}), "neck.weight.*128,.*shape .7,"),
     ],
 )
@@ -105,8 +111,8 @@ def test_a_missing_file_and_a_nested_one_are_weights_errors(
 ) -> None:
     with pytest.raises(WeightsError, match="is no file"):
         load_backbone_weights(network, tmp_path / "none.pth")
-    torch.save({"state_dict": network.state_dict()}, tmp_path / "nested.pth")
-    with pytest.raises(WeightsError, match="plain dict"):
+    torch.save({"history": [network.state_dict()]}, tmp_path / "nested.pth")
+    with pytest.raises(WeightsError, match="holds a dict with history, not a plain dict"):
         load_backbone_weights(network, tmp_path / "nested.pth")
 
 
@@ -182,3 +188,34 @@ def test_tensors_that_are_no_plain_numbers_are_refused_in_words(content, tmp_pat
     torch.save(content, path)
     with pytest.raises(WeightsError, match=r"odd.pth"):
         read_tensors(path)
+
+
+WRAPPINGS = {
+    "DataParallel": lambda d: {f"module.{k}": v for k, v in d.items()},
+    "base": lambda d: {f"base.{k}": v for k, v in d.items()},
+    "DataParallel of a model of a backbone": lambda d: {
+        f"module.model.backbone.{k}": v for k, v in d.items()
+    },
+    "torchreid": lambda d: {
+        "state_dict": {f"module.{k}": v for k, v in d.items()}
+        | {"module.classifier.weight": torch.zeros(751, 9)},
+        "epoch": 60,
+        "rank1": np.float64(0.9),
+    },
+    "fast-reid": lambda d: {
+        "model": {f"backbone.{k}": v for k, v in d.items()}
+        | {"heads.bottleneck.0.weight": torch.zeros(9), "heads.weight": torch.zeros(751, 9)}
+    },
+}
+
+
+@pytest.mark.parametrize("how", WRAPPINGS)
+def test_weights_load_as_other_toolkits_save_them(how: str, network: ReidNetwork, tmp_path: Path):
+    state = {
+        k: v + 1 if v.is_floating_point() else v for k, v in network.backbone.state_dict().items()
+    }
+    torch.save(WRAPPINGS[how](state), tmp_path / "w.pth")
+    said = load_backbone_weights(network, tmp_path / "w.pth")
+    assert torch.equal(network.backbone.conv1.weight, state["conv1.weight"])
+    assert "taken off" in said
+    assert ("passed over" in said) == (how in ("torchreid", "fast-reid"))

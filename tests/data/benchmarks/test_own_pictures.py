@@ -259,3 +259,20 @@ def test_a_table_without_tracks_has_none(plant, tmp_path):
     (tmp_path / "t.csv").write_text("path,person,camera,split\n1.jpg,,gate,train\n")
     (one,) = read_dataset("csv", tmp_path).train
     assert (one.track, one.frame) == (-1, -1)
+
+
+def test_a_link_in_circles_is_told_and_left_out(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg", "train/b/c2_1.jpg"])
+    for name in ("a/c1_2.jpg", "loop"):
+        (root / "train" / name).symlink_to(root / "train" / name)
+    with pytest.raises(DataError, match="a link to nothing or to itself"):
+        read_dataset("folder", root)
+    assert len(read_dataset("folder", root, skip_unreadable=True).train) == 3
+
+
+def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg", "train/b/c2_1.jpe"])
+    assert len(read_dataset("folder", root).train) == 3
+    (root / "train/b/c2_2").write_bytes((root / "train/a/c1_1.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"c2_2: expected a name that ends in \.jpg"):
+        read_dataset("folder", root)

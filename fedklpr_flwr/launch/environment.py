@@ -1,0 +1,98 @@
+"""What of a user's environment reaches a run's processes: other people's machines have more."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedklpr_flwr.errors import RunError
+
+OFF = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""No downloads, no telemetry, no update checks."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NO_PROXY = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
+# Another cluster's address, job or temporary folder; Flower's own inner settings.
+_OTHERS = ("RAY_", "FLWR_")
+# A socket's path has at most 107 bytes; Ray's own part of it takes some 65 of them.
+_LONGEST_TEMPORARY = 40
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, str]:
+    """The environment of a run's processes.
+
+    Args:
+        given: the command's own environment.
+        home: the run's own FLWR_HOME; None = the user's Flower configuration is meant, and what is
+            said of Flower stays.
+
+    Returns:
+        The same, with this Python's programs first and loopback past every proxy. Of a simulation
+        also: without what others said of Ray and Flower, a HOME, and a place for Ray's sockets.
+
+    Raises:
+        RunError: no temporary folder can be written whose path is short enough.
+    """
+    env = {**given, **OFF}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    for key in _NO_PROXY:
+        passed = [word for word in env.get(key, "").split(",") if word]
+        if key != "no_grpc_proxy" or passed:  # gRPC would take it instead of no_proxy
+            env[key] = ",".join(dict.fromkeys([*passed, *_LOOPBACK]))
+    if home is None:
+        return env
+    env = {key: value for key, value in env.items() if key in OFF or not key.startswith(_OTHERS)}
+    env["FLWR_HOME"] = str(home)
+    env["RAY_TMPDIR"] = short_temporary_folder(given)
+    if not _has_home(env):
+        env["HOME"] = str(home)
+        env.setdefault("USER", "fedklpr")
+    return env
+
+
+def short_temporary_folder(given: Mapping[str, str]) -> str:
+    """A temporary folder in which sockets can lie: TMPDIR, where its path is short enough.
+
+    Args:
+        given: the environment.
+
+    Raises:
+        RunError: there is none.
+    """
+    wanted = [given[key] for key in ("RAY_TMPDIR", "TMPDIR") if given.get(key)]
+    for folder in (*wanted, *_TEMPORARY, tempfile.gettempdir()):
+        plain = os.path.isabs(folder) and len(os.fsencode(folder)) <= _LONGEST_TEMPORARY
+        if plain and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise RunError(
+        f"no temporary folder can be written whose path is at most {_LONGEST_TEMPORARY} bytes long "
+        f"(tried {', '.join((*wanted, *_TEMPORARY))}): Ray's sockets need one; set TMPDIR"
+    )
+
+
+def _has_home(env: Mapping[str, str]) -> bool:
+    """Whether programs will know where their user is at home."""
+    return bool(env.get("HOME")) or os.path.expanduser("~") != "~"
+
+
+def last_words(log: Path, lines: int = 3) -> str:
+    """The last lines of a log, in one, to be put into a sentence; empty where there are none.
+
+    Args:
+        log: the file.
+        lines: how many.
+    """
+    try:
+        text = log.read_bytes()[-4000:].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    said = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    words = " | ".join(said[-lines:])
+    return "".join(letter for letter in words if letter.isprintable())[-400:]

@@ -1,0 +1,27 @@
+"""A SITES.yaml's text is what was written."""
+
+import pytest
+
+from fedklpr_flwr.deploy.sites_file import read_sites
+from fedklpr_flwr.errors import SettingsError
+
+
+def written(tmp_path, site):
+    path = tmp_path / "SITES.yaml"
+    server = "server: {hosts: [a.example], port: 8443}"
+    path.write_text(f"federation: f\n{server}\nsites:\n- {site}\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["010", "1e3", "1_0", "no", "off", "7", "0x1F", "2026-01-31"])
+def test_a_name_is_what_was_written(tmp_path, name):
+    sites = read_sites(written(tmp_path, f"{{name: {name}, root: /data/1.10, port: 9100}}"))
+    (site,) = sites.sites
+    assert (site.name, site.root, site.port) == (name, "/data/1.10", 9100)
+    assert sites.server.port == 8443
+
+
+def test_a_name_that_yaml_takes_for_nothing_asks_for_quotes(tmp_path):
+    with pytest.raises(SettingsError, match="quotes"):
+        read_sites(written(tmp_path, "{name: null, root: /x}"))
+    assert read_sites(written(tmp_path, '{name: "null", root: /x}')).sites[0].name == "null"

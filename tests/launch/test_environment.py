@@ -1,0 +1,62 @@
+"""What other people's machines bring does not reach a run."""
+
+import os
+
+import pytest
+
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.launch.environment import last_words, run_environment, short_temporary_folder
+from fedklpr_flwr.launch.launch import what_the_server_says
+from fedklpr_flwr.system.paths import user_cache
+
+
+def test_loopback_passes_every_proxy_which_others_still_use(tmp_path):
+    given = {"http_proxy": "http://proxy:3128", "no_proxy": "intra.example", "HOME": "/home/x"}
+    env = run_environment(given, tmp_path)
+    assert env["http_proxy"] == "http://proxy:3128"
+    assert env["no_proxy"] == "intra.example,127.0.0.1,localhost,::1"
+    assert env["NO_PROXY"] == "127.0.0.1,localhost,::1"
+    assert "no_grpc_proxy" not in env
+    assert run_environment({"no_grpc_proxy": "a"}, tmp_path)["no_grpc_proxy"].startswith("a,127.")
+
+
+def test_what_others_said_of_ray_and_flower_is_left_behind_in_a_simulation_alone(tmp_path):
+    given = {"RAY_ADDRESS": "cluster:6379", "FLWR_HOME": "/else", "FLWR_X": "1", "HOME": "/home/x"}
+    env = run_environment(given, tmp_path)
+    assert {"RAY_ADDRESS", "FLWR_X"} & env.keys() == set()
+    assert env["FLWR_HOME"] == str(tmp_path)
+    assert env["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert run_environment(given, None)["FLWR_HOME"] == "/else"
+
+
+def test_sockets_lie_where_their_path_is_short_enough(tmp_path):
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    assert short_temporary_folder({"TMPDIR": str(long)}) in ("/tmp", "/var/tmp", "/dev/shm")
+    assert short_temporary_folder({"TMPDIR": "relative"}) != "relative"
+    assert short_temporary_folder({"TMPDIR": "/var/tmp"}) == "/var/tmp"
+
+
+def test_no_place_for_sockets_is_told_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(RunError, match="set TMPDIR"):
+        short_temporary_folder({})
+
+
+def test_a_server_that_never_ran_says_what_flowers_log_says(tmp_path):
+    log = tmp_path / "flower.log"
+    log.write_text("one\n\nfailed to connect: \x1b[31mproxy refused\n")
+    assert last_words(log) == "one | failed to connect: [31mproxy refused"
+    assert "proxy refused" in what_the_server_says(tmp_path, log)["message"]
+    assert last_words(tmp_path / "none") == ""
+
+
+def test_a_user_without_a_home_is_told_of_the_cache_folder(monkeypatch, tmp_path):
+    for key in ("HOME", "XDG_CACHE_HOME", "FEDKLPR_CACHE"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(RunError, match="set FEDKLPR_CACHE to a folder"):
+        user_cache()
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path))
+    assert user_cache() == tmp_path
+    assert run_environment({}, tmp_path)["HOME"] == str(tmp_path)
