@@ -86,7 +86,10 @@ def open_model(
         path: a run folder; or a file: what fedklpr export wrote as safetensors, a run's
             global.safetensors, or weights (.safetensors, .pth) of one of our backbones.
         client: of a run folder, whose own model; None = the merged one.
-    ba
+        height: of weights that say nothing of their pictures, how high those are (256 of 256x128);
+            their width is half of it. None = as their backbone's usual.
+        trust: see `open_run`.
+
     Raises:
         RunError: there is nothing, no run in the folder, or no whole merged model.
         MemoryStateError: the client's model needs what is not on this machine.
