@@ -134,6 +134,7 @@ def test_the_update_says_what_the_model_is_and_not_more_than_the_privacy_page_li
         "outliers", "idle", "crr", "loss", "kl_loss", "rank1_local", "map_local",
         "cluster_precision", "cluster_recall", "camera_split", "camera_span",
         "pictures_changed",
+        "steps", "pairs_worse", "pairs_better", "pairs_compared", "crr_statistic",
     }  # fmt: skip
     plain = (str, bool, int, float, np.floating)
     assert all(isinstance(said[key], plain) for key in told)
