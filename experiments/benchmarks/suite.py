@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from experiments.benchmarks.changes import change_rows
 from experiments.benchmarks.clusters import clusters_rows, rows_by_hand
 from experiments.benchmarks.loading import loading_rows
 from experiments.benchmarks.merge import merge_rows
@@ -27,7 +28,9 @@ def _on_trained_model(measure: Callable[..., list[Row]]) -> list[Row]:
 Benchmarks = Mapping[str, Callable[[], list[Row]]]
 
 BENCHMARKS: Benchmarks = {
-    "wire": lambda: _on_trained_model(wire_rows),
+    "wire": lambda: _on_trained_model(
+        lambda tensors, names: [*wire_rows(tensors, names), *change_rows(tensors)]
+    ),
     "merge": lambda: _on_trained_model(merge_rows),
     "ranking": ranking_rows,
     "clusters": clusters_rows,

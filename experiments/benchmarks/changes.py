@@ -1,0 +1,144 @@
+"""How few bytes a change takes, and how fast: against its entropy and what others would send.
+
+The change is drawn, Gaussian and of one scale a tensor: as an optimiser such as Adam makes it, and
+as hard to compress as any of its size. Every anchor is measured in the same run.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import zstandard
+
+from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_least
+from fedklpr_flwr.wire.change import apply_change, quantise_change
+from fedklpr_flwr.wire.change_codec import ChangeWriter
+from fedklpr_flwr.wire.context_coder import pack_symbols
+from fedklpr_flwr.wire.entropy_bound import change_bound_bytes
+from fedklpr_flwr.wire.layout import Layout, layout_of
+from fedklpr_flwr.wire.payload import open_payload
+
+Arrays = Mapping[str, np.ndarray]
+
+STEP, VECTORS = 1.0, 0.125
+_SAMPLE = 1_000_000
+_TOP = 0.01  # of STC's coordinates
+
+
+def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
+    """Measure a change of a model at steps of one root mean square, nothing pruned.
+
+    Args:
+        tensors: name -> float32 array: the reference.
+        repeats: timings taken, the median counts.
+
+    Returns:
+        Rows as `wire_rows` gives them; `must` bounds `ratio` from above, of speeds `value` from
+        below. The `other_` rows tell the bytes of another way over ours at equal squared error.
+    """
+    generator = np.random.default_rng(0)
+    wanted = {
+        name: np.asarray(array + generator.standard_normal(array.shape, np.float32) * 1e-3)
+        for name, array in tensors.items()
+    }
+    layout = layout_of(tensors, [])
+    payload, arrived = _written(wanted, tensors, layout)
+    symbols = [quantise_change(*_flat(wanted, tensors, s.name), _share(s.shape))[0] for s in layout]
+    order_0 = sum(change_bound_bytes(s, s.size, s.size, False) for s in symbols)
+    packer = zstandard.ZstdCompressor(level=3)
+    zstd = sum(len(packer.compress(s.tobytes())) for s in symbols)
+    dense = sum(array.nbytes for array in tensors.values())
+    with open_payload(payload, layout=layout, reference=tensors) as opened:
+        equal = all((opened.tensor(s.name).values == arrived[s.name]).all() for s in layout)
+    return [
+        make_row("change_share", len(payload), "bytes", dense, 0.062, equal=equal),
+        make_row("change_over_order_0", len(payload), "bytes", order_0, 1.01, equal=equal),
+        make_row("change_over_zstd3", len(payload), "bytes", zstd, 0.85, equal=equal),
+        *_speeds(wanted, tensors, layout, repeats),
+        *_others(generator),
+    ]
+
+
+def _share(shape: tuple[int, ...]) -> float:
+    return STEP if len(shape) >= 2 else VECTORS
+
+
+def _flat(wanted: Arrays, reference: Arrays, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return wanted[name].ravel(), reference[name].ravel()
+
+
+def _written(
+    wanted: Arrays, reference: Arrays, layout: Layout
+) -> tuple[bytes, dict[str, np.ndarray]]:
+    writer = ChangeWriter({}, None, layout)
+    arrived = {
+        s.name: writer.add(s, wanted[s.name], reference[s.name], _share(s.shape)) for s in layout
+    }
+    return writer.seal(), arrived
+
+
+def _speeds(wanted: Arrays, reference: Arrays, layout: Layout, repeats: int) -> list[Row]:
+    """Megabytes of the dense model a second; decoding by two threads, as the server does it."""
+    payload, _ = _written(wanted, reference, layout)
+    dense = b"".join(np.ascontiguousarray(array).tobytes() for array in wanted.values())
+    packer, names = zstandard.ZstdCompressor(level=3), [spec.name for spec in layout]
+    packed = packer.compress(dense)
+
+    def decoded() -> None:
+        with (
+            open_payload(payload, layout=layout, reference=reference) as opened,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            list(pool.map(opened.tensor, names))
+
+    seconds = median_seconds(
+        repeats,
+        lambda: packer.compress(dense),
+        lambda: zstandard.ZstdDecompressor().decompress(packed),
+        lambda: _written(wanted, reference, layout),
+        decoded,
+    )
+    zstd_in, zstd_out, encoding, decoding = (len(dense) / 1e6 / s for s in seconds)
+    return [
+        make_row("change_encode_mb_s", encoding, "MB/s", zstd_in, 100, value_at_least),
+        make_row("change_decode_mb_s", decoding, "MB/s", zstd_out, 150, value_at_least),
+    ]
+
+
+def _others(generator: np.random.Generator) -> list[Row]:
+    """Other ways to send one Gaussian tensor, over ours at the same squared error."""
+    change = generator.standard_normal(_SAMPLE, np.float32)
+    plain = np.rint(change).astype(np.int16)
+    uniform = float(np.square(change - plain).mean())
+    top = np.partition(np.abs(change), -round(_TOP * _SAMPLE))[-round(_TOP * _SAMPLE)]
+    mean = np.abs(change[np.abs(change) >= top]).mean()  # STC sends signs, and one magnitude
+    ternary = np.where(np.abs(change) >= top, np.sign(change) * mean, 0).astype(np.float32)
+    stc = float(np.square(change - ternary).mean())
+    sizes = {
+        "uniform": (change_bound_bytes(plain, _SAMPLE, _SAMPLE, False), uniform),
+        "stc_1": (
+            change_bound_bytes(np.sign(ternary).astype(np.int16), _SAMPLE, _SAMPLE, False),
+            stc,
+        ),
+    }
+    return [
+        make_row(f"other_change_{name}", round(size), "bytes", _bytes_at(error, change))
+        for name, (size, error) in sizes.items()
+    ]
+
+
+def _bytes_at(error: float, change: np.ndarray) -> int:
+    """Bytes of our change at a mean squared error, its step found by halving."""
+    zeros = np.zeros_like(change)
+
+    def coded(share: float) -> tuple[float, np.ndarray]:
+        symbols, step = quantise_change(change, zeros, share)
+        return float(np.square(change - apply_change(zeros, symbols, step)).mean()), symbols
+
+    low, high = 0.01, 8.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if coded(middle)[0] < error else (low, middle)
+    packed = pack_symbols(coded(low)[1], None, 1000)
+    assert packed is not None
+    return len(packed)
