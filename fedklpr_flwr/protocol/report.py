@@ -181,6 +181,21 @@ def read_count(values: Mapping[str, Any], name: str) -> int:
     return _count({name: 0, **values}, name)
 
 
+def read_pairs(values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Reads a client's pairs: how many became wrong, right, and were compared.
+
+    Raises:
+        MergeError: one is not a whole number >= 0, or more differ than were compared.
+    """
+    worse, better, compared = (read_count(values, name) for name in PAIR_COUNTS)
+    if worse + better > compared:
+        raise MergeError(
+            f"of {compared} pictures compared {worse + better} were judged otherwise: the client's "
+            "count of pairs is left out, look at its log"
+        )
+    return worse, better, compared
+
+
 def _number(
     values: Mapping[str, Any], name: str, low: float = -_LARGEST, high: float = _LARGEST
 ) -> float:

@@ -12,10 +12,8 @@ from typing import Any
 from flwr.app import Message
 from flwr.common.logger import log
 
-from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError, WireError
-from fedklpr_flwr.model.consensus import consensus_masks, cut_by_consensus, is_consensus
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
@@ -24,6 +22,7 @@ from fedklpr_flwr.protocol.report import (
     PAIR_COUNTS,
     TrainingReport,
     read_count,
+    read_pairs,
     read_scores,
 )
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
@@ -35,7 +34,7 @@ from fedklpr_flwr.protocol.update_codec import (
 from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import spool_update
-from fedklpr_flwr.server.merge import Arrival, run_merge_round
+from fedklpr_flwr.server.merge import Arrival, consensus_cut, run_merge_round
 from fedklpr_flwr.server.node_registry import Answer
 from fedklpr_flwr.wire.layout import Layout
 
@@ -74,7 +73,7 @@ class OpenRound:
         self.number = number
         self.arrivals: dict[str, Arrival] = {}
         self.scored: set[str] = set()
-        self.pairs = Pairs()
+        self.pairs: list[tuple[int, int, int]] = []
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
         self._dense = dense_bytes(settings)
@@ -215,15 +214,9 @@ class OpenRound:
         """What a client saw of the merged model, where all clients' are counted together."""
         if not self._settings.crr.pooled:
             return
-        pairs = Pairs(*(read_count(said, name) for name in PAIR_COUNTS))
-        if pairs.discordant > pairs.compared:
-            raise MergeError(
-                f"of {pairs.compared} pictures compared {pairs.discordant} were judged otherwise: "
-                "its count of pairs is left out"
-            )
-        row.pairs_worse, row.pairs_better = pairs.worse, pairs.better
-        row.pairs_compared = pairs.compared
-        self.pairs += pairs
+        pairs = read_pairs(said)
+        row.pairs_worse, row.pairs_better, row.pairs_compared = pairs
+        self.pairs.append(pairs)
 
     def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:
         """A client's picture folder has changed: it goes on, and the line says so."""
@@ -236,14 +229,12 @@ class OpenRound:
     def merge(self, state: ServerState) -> None:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
-        shared: Masks = {}
-        if is_consensus(self._settings):
-            shared = consensus_masks(state.sent, self._settings, self.number)
+        cut = consensus_cut(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         state.tensors, notes = run_merge_round(
             state.tensors, state.sent, arrivals, self._layout, self._settings, before
         )
-        cut_by_consensus(state.tensors, shared)
+        cut(state.tensors)
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
@@ -276,8 +267,8 @@ class OpenRound:
         state.sent, state.residual = quantise_downlink(
             state.tensors, state.residual, self._settings.wire.values
         )
-        for owed in (state.sent, state.residual):
-            cut_by_consensus(owed, shared)
+        cut(state.sent)
+        cut(state.residual)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
