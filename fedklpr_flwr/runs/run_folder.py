@@ -241,6 +241,7 @@ def read_state(path: Path) -> ServerState:
         raise RunError(
             f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
         ) from error
+    worse, better, compared = record.get("pairs", (0, 0, 0))
     return ServerState(
         run=record["run"],
         round=record["round"],
@@ -249,7 +250,7 @@ def read_state(path: Path) -> ServerState:
         residual=residual,
         clients={name: ClientState(**known) for name, known in record["clients"].items()},
         pending=record["pending"],
-        pairs=tuple(record.get("pairs", (0, 0, 0))),
+        pairs=(worse, better, compared),
     )
 
 
