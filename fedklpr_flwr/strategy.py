@@ -112,8 +112,9 @@ class FedKlprStrategy(Strategy):
         """Take the last scores in, and write the round's rows."""
         for reply in replies:
             self._book.take(self._answer(reply), self._book.take_scores)
-        found = self._book.pairs
-        self.state.pairs = (found.worse, found.better, found.compared)
+        counts = zip((0, 0, 0), *self._book.pairs, strict=True)
+        worse, better, compared = (sum(of_clients) for of_clients in counts)
+        self.state.pairs = (worse, better, compared)
         summary = self._write_rows()
         if summary.rank1 is None or summary.map is None:
             return None

@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.evidence import Pairs
-from fedklpr_flwr.algorithm.pruning import mask_hash
-from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.final_training import fine_tune
-from fedklpr_flwr.client.pruning import compared_pairs
 from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError
-from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import (
     bring_to_device,
@@ -79,10 +75,7 @@ class SiteClient:
         initial = None
         if self._settings.pruning.rewind:
             initial = float_state(initial_network(self._settings, pretrained=True))
-        consensus, known = None, memory.masks
-        if is_consensus(self._settings):
-            # The server finds the same masks in what it sent, so none has to travel.
-            known = consensus = consensus_masks(opened.received, self._settings, task.round)
+        shared = shared_in(task, opened.received, self._settings)
         result = run_local_round(
             network,
             self._site,
@@ -90,14 +83,13 @@ class SiteClient:
             self._settings,
             task.round,
             initial=initial,
-            consensus=consensus,
-            pooled=_pooled(task),
+            shared=shared,
         )
         with clock.phase("encode"):
             update, owed = encode_update(
                 result.update.tensors,
                 result.update.masks,
-                known,
+                shared.consensus or memory.masks,
                 opened.received,
                 memory.residual,
                 shared_layout(self._settings, task.round),
@@ -124,7 +116,7 @@ class SiteClient:
         opened = self._open(task, payload)
         if opened is None:
             return {"status": NEEDS_SYNC}
-        pairs = self._pairs(opened)
+        pairs = told_pairs(opened.network, self._site, opened.memory, self._settings)
         if task.round:
             make_personal(opened.network, self._site, self._settings)
         scores = evaluate_personal_model(opened.network, self._site)
@@ -135,20 +127,6 @@ class SiteClient:
         if task.last and self._settings.training.final_epochs:
             said |= self._fine_tune(opened, task)
         return without_withheld(said, self._settings)
-
-    def _pairs(self, opened: _Opened) -> Scalars:
-        """What this client saw of the merged model, where all clients' are counted together."""
-        if not self._settings.crr.pooled:
-            return {}
-        home, _ = hold_out(self._site, self._settings.crr.accuracy, self._settings.seed)
-        memory = opened.memory
-        known = memory.reference_features, memory.judged_labels
-        pairs = compared_pairs(opened.network, home, *known) or Pairs()
-        return {
-            "pairs_worse": pairs.worse,
-            "pairs_better": pairs.better,
-            "pairs_compared": pairs.compared,
-        }
 
     def _fine_tune(self, opened: _Opened, task: Task) -> Scalars:
         """The long training after the last merge; the model stays here, its scores go out."""
@@ -179,7 +157,9 @@ class SiteClient:
             # Parts that have become personal since: a client that lost its own starts from these.
             parts = {name: value for name, value in received.items() if name not in travels}
             memory = replace(fresh_memory(sent), round=task.base_round, personal=parts)
-            if is_consensus(self._settings) and (earlier := self._record(folder, task)):
+            if self._settings.pruning.masks == "consensus" and (
+                earlier := self._record(folder, task)
+            ):
                 # The others pruned on while it was away: all but its mask is still its own.
                 memory = replace(earlier, masks=sent)
         if task.full:
@@ -197,7 +177,7 @@ class SiteClient:
         memory = self._record(folder, task)
         if memory is None and task.base_round == 0:
             memory = fresh_memory(full_masks(network, self._settings))
-        if memory is not None and mask_hash(dict(memory.masks)) != task.mask_hash:
+        if memory is not None and memory.mask_hash != task.mask_hash:
             return None
         return memory
 
@@ -207,9 +187,3 @@ class SiteClient:
             return folder.read(task.base_round)
         except MemoryStateError:
             return None
-
-
-def _pooled(task: Task) -> Pairs | None:
-    if not task.pairs_compared:
-        return None
-    return Pairs(task.pairs_worse, task.pairs_better, task.pairs_compared)

@@ -1,6 +1,7 @@
 """One client's mask through a round: the pruning rule has its moments, and the network follows."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -32,6 +33,22 @@ from fedklpr_flwr.reid.nearest_centroid import comparable, right_by_centroid
 from fedklpr_flwr.reid.network import ReidNetwork
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all clients prune by, where they do so alike.
+
+    Attributes:
+        consensus: this round's masks of all, which take the rule's place; None = each has its own.
+        pooled: what all together saw of the model (`crr.pooled`); None = nothing yet.
+    """
+
+    consensus: Masks | None = None
+    pooled: Pairs | None = None
+
+
+_ALONE = Shared()
+
+
 class ClientPruning:
     """The mask, what the rule remembers, and what it last decided.
 
@@ -47,9 +64,7 @@ class ClientPruning:
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
-        consensus: this round's masks of all clients, which take the rule's place; None = there are
-            none, every client has its own.
-        pooled: the pairs of all clients (`crr.pooled`); None = there are none.
+        shared: what all clients prune by, where they do so alike.
     """
 
     def __init__(
@@ -60,13 +75,13 @@ class ClientPruning:
         settings: Settings,
         round_number: int,
         initial: Mapping[str, torch.Tensor] | None,
-        consensus: Masks | None = None,
-        pooled: Pairs | None = None,
+        shared: Shared = _ALONE,
     ) -> None:
         self._network, self._site, self._settings = network, site, settings
         self._round, self._initial = round_number, initial
-        self._rule = RULES[settings.method.pruning if consensus is None else "none"]
+        self._rule = RULES[settings.method.pruning if shared.consensus is None else "none"]
         device = device_of(network)
+        consensus = shared.consensus
         self._consensus = None if consensus is None else all_to(consensus, device)
         earlier = memory.masks_before_last_prune
         self.masks: Masks = all_to(memory.masks, device)
@@ -75,7 +90,7 @@ class ClientPruning:
         self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
         self._regrown = False
-        self._pooled = pooled
+        self._pooled = shared.pooled
         self.pairs = Pairs()
         self.statistic: float | None = None
         self.marked: Masks = {}

@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.divergence_probe import Knowledge
 from fedklpr_flwr.client.local_dp import add_noise
 from fedklpr_flwr.client.plan import round_plan
-from fedklpr_flwr.client.pruning import ClientPruning
+from fedklpr_flwr.client.pruning import ClientPruning, Shared
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import LocalTraining, Trained
 from fedklpr_flwr.config.settings import Settings
@@ -51,8 +50,7 @@ def run_local_round(
     round_number: int,
     *,
     initial: Mapping[str, torch.Tensor] | None = None,
-    consensus: Mapping[str, torch.Tensor] | None = None,
-    pooled: Pairs | None = None,
+    shared: Shared | None = None,
 ) -> LocalResult:
     """Train one client for one round.
 
@@ -64,8 +62,7 @@ def run_local_round(
         settings: the run's settings.
         round_number: this round, 1..R.
         initial: the initial weights, for rules that rewind.
-        consensus: this round's masks of all clients; None where each has its own.
-        pooled: what all clients together saw of the model (`crr.pooled`); None = nothing yet.
+        shared: what all clients prune by, where they do so alike.
 
     Returns:
         The update and the memory to keep, both on the host, and the scores of the trained model on
@@ -74,8 +71,8 @@ def run_local_round(
     clock, plan = Clock(), round_plan(settings, round_number)
     settings = plan.settings
     home, heldout = hold_out(site, settings.crr.accuracy, settings.seed)
-    shared = consensus, pooled
-    pruning = ClientPruning(network, home, memory, settings, round_number, initial, *shared)
+    shared = shared or Shared()
+    pruning = ClientPruning(network, home, memory, settings, round_number, initial, shared)
     with clock.phase("prune"):
         pruning.before_training()
     noised = settings.privacy.kind == "local_dp"

@@ -25,6 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.dataset_snapshot import note_pictures
 from fedklpr_flwr.client.initial_model import initial_model
@@ -78,6 +79,11 @@ class ClientMemory:
     labels: torch.Tensor | None = None
     reference_features: torch.Tensor | None = None
     judged_labels: torch.Tensor | None = None
+
+    @property
+    def mask_hash(self) -> str:
+        """The fingerprint of its masks, by which the server knows them."""
+        return mask_hash(dict(self.masks))
 
 
 def fresh_memory(full_masks: Mapping[str, torch.Tensor]) -> ClientMemory:

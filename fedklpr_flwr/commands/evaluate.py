@@ -103,10 +103,8 @@ def evaluate(
         title = _title(trained, asked)
     if all(result.scores is None for result in results):
         raise nothing_to_rank(results[-1].name)
-    if as_json:
-        print(json.dumps([_told(result, asked.how) for result in results], indent=1))
-    else:
-        print("\n".join([title + _manner(asked.how), *_lines(results)]))
+    told = json.dumps([_told(result, asked.how) for result in results], indent=1)
+    print(told if as_json else "\n".join([title + _manner(asked.how), *_lines(results)]))
 
 
 def _check(asked: _Asked) -> None:

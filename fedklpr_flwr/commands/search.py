@@ -86,10 +86,16 @@ def search(
         _serve(opened, searched, _PORT if port is None else port)
         return
     found = [(path, nearest_people(searched, _asked(opened, path), top)) for path in query or []]
+    _show(opened, searched, found, sheet, as_json)
+
+
+def _show(
+    model: PictureModel, gallery: Gallery, found: Results, sheet: Path | None, as_json: bool
+) -> None:
     if as_json:
         print(json.dumps([_told(path, near) for path, near in found], indent=1))
     else:
-        _print_tables(opened, searched, found)
+        _print_tables(model, gallery, found)
     if sheet is not None:
         search_sheet([_sheet_row(path, near) for path, near in found], sheet)
         _note(f"contact sheet in {sheet}")

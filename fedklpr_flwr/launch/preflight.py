@@ -11,6 +11,8 @@ from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.model.personal_model import initial_network
 from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.protocol.local_privacy import privacy_notes
+from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.system.paths import user_cache
 
 _NAMED = 3
@@ -45,6 +47,13 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
             _check_writable("run.memory", Path(settings.run.memory))
         return _collected({client.name: _notes(client, settings) for client in settings.data.sites})
     return []
+
+
+def notes_of_trust(settings: Settings) -> list[str]:
+    """What a user should know of what local_dp leaks, and of what no bound holds back."""
+    expected = settings.federation.start_clients or len(settings.data.clients)
+    unbounded = unbounded_note(settings, expected)
+    return [*privacy_notes(settings), *([] if unbounded is None else [unbounded])]
 
 
 def check_named_places(settings: Settings, *, simulated: bool) -> None:

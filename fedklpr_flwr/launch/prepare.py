@@ -13,13 +13,11 @@ from fedklpr_flwr.config.run_config import resolved_text
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import override, resume_word, split_arguments
-from fedklpr_flwr.launch.preflight import check_places
+from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.launch.processes import FLOWER_HOME, end_processes_of, end_server
-from fedklpr_flwr.protocol.local_privacy import privacy_notes
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.resume import check_resumed
-from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder
@@ -74,10 +72,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         folder = Path(settings.resume).resolve()
         experiment, overrides = _resumed(folder, arguments, simulated=simulated)
         settings = compose_settings(experiment, overrides)
-    notes = [*check_places(settings, simulated=simulated), *privacy_notes(settings)]
-    expected = settings.federation.start_clients or len(settings.data.clients)
-    if (unbounded := unbounded_note(settings, expected)) is not None:
-        notes.append(unbounded)
+    notes = [*check_places(settings, simulated=simulated), *notes_of_trust(settings)]
     if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))

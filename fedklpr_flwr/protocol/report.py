@@ -164,6 +164,21 @@ def read_count(values: Mapping[str, Any], name: str, most: float = LARGEST) -> i
     return int(_number(name, value, 0, most))
 
 
+def read_pairs(values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Reads a client's pairs: how many became wrong, right, and were compared.
+
+    Raises:
+        MergeError: one is not a whole number >= 0, or more differ than were compared.
+    """
+    worse, better, compared = (read_count(values, name) for name in PAIR_COUNTS)
+    if worse + better > compared:
+        raise MergeError(
+            f"of {compared} pictures compared {worse + better} were judged otherwise: the client's "
+            "count of pairs is left out, look at its log"
+        )
+    return worse, better, compared
+
+
 def _phases(seconds: Mapping[str, Any]) -> dict[str, float]:
     """Wall seconds by phase, few and with names that any terminal and page may show."""
     unfit = [name for name in seconds if not _PHASE.fullmatch(str(name))]

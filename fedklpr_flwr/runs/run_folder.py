@@ -264,6 +264,7 @@ def read_state(path: Path) -> ServerState:
         raise RunError(
             f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
         ) from error
+    worse, better, compared = record.get("pairs", (0, 0, 0))
     return ServerState(
         run=record["run"],
         round=record["round"],
@@ -273,7 +274,7 @@ def read_state(path: Path) -> ServerState:
         clients={name: ClientState(**known) for name, known in record["clients"].items()},
         pending=record["pending"],
         change=down[2],
-        pairs=tuple(record.get("pairs", (0, 0, 0))),
+        pairs=(worse, better, compared),
     )
 
 

@@ -13,6 +13,7 @@ VERSION = 1
 """Of state.json. A field with a default may come without a new one."""
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
+_STATE_SINCE = {"pairs": list}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
 _CLIENT_SINCE = {
     "pruned": (int, float),
@@ -40,11 +41,14 @@ def check_record(record: Any, file: Path) -> None:
             f"{record.get('version')!r:.100}, this one writes {VERSION}): start anew in another "
             "folder"
         )
-    _check_fields(record, {**_STATE, "version": int}, {}, file.name)
+    _check_fields(record, {**_STATE, "version": int}, _STATE_SINCE, file.name)
     if not is_client_name(record["run"]):  # clients' memories lie in a folder of it
         raise ValueError(
             f"{file.name} names the run {record['run']!r:.100}, not {CLIENT_NAME_RULE}"
         )
+    pairs = record.get("pairs", [0, 0, 0])
+    if len(pairs) != 3 or not all(type(count) is int and count >= 0 for count in pairs):
+        raise ValueError(f"{file.name}: pairs must be three counts, they are {pairs!r:.100}")
     for name, known in record["clients"].items():
         if not is_client_name(name):
             raise ValueError(f"{file.name} names a client {name!r:.100}, not {CLIENT_NAME_RULE}")

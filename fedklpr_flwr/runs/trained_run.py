@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, WeightsError
@@ -185,7 +184,7 @@ class TrainedRun:
             self._check_spared(client, base, network)
             memory = ClientMemory(round=base, masks=dict(MaskFile(self._mask_file(client))))
         # A shared mask moves on without its client; outside it the merged model is zero.
-        followed = is_consensus(self.settings) or mask_hash(dict(memory.masks)) == known.mask_hash
+        followed = is_consensus(self.settings) or memory.mask_hash == known.mask_hash
         if not followed:
             raise MemoryStateError(
                 f"client {client}'s mask of round {base} is not the one that {self.path} merged it "

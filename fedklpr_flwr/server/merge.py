@@ -5,7 +5,7 @@ and a client's mask is a file read the same way.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,11 @@ import numpy as np
 from fedklpr_flwr.algorithm.merge_part import ValueSource
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.consensus import (
+    consensus_masks,
+    cut_by_consensus,
+    is_consensus,
+)
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.change_steps import change_downlink, tells_changes, with_debt
 from fedklpr_flwr.protocol.report import TrainingReport
@@ -129,3 +134,17 @@ def hand_down(
     state.tensors = with_debt(merged, before, sent)
     del before
     state.change, state.sent = change_downlink(state.tensors, sent, layout, settings, state.round)
+
+
+def consensus_cut(
+    sent: Arrays, settings: Settings, round_number: int
+) -> Callable[[dict[str, np.ndarray]], None]:
+    """What sets the weights that no client holds any more to zero, in place.
+
+    Args:
+        sent: the model that went down before the round.
+        settings: the run's settings; with masks of their own nothing is cut.
+        round_number: the round, 1..R.
+    """
+    masks = consensus_masks(sent, settings, round_number) if is_consensus(settings) else {}
+    return partial(cut_by_consensus, masks=masks)

@@ -12,14 +12,12 @@ from typing import Any, Literal
 from flwr.app import Message
 from flwr.common.logger import log
 
-from fedklpr_flwr.algorithm.evidence import Pairs
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError, WireError
-from fedklpr_flwr.model.consensus import consensus_masks, cut_by_consensus, is_consensus
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
-from fedklpr_flwr.protocol.report import PAIR_COUNTS, TrainingReport, read_count, read_scores
+from fedklpr_flwr.protocol.report import TrainingReport, read_count, read_pairs, read_scores
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
     dense_bytes,
@@ -27,7 +25,13 @@ from fedklpr_flwr.protocol.update_codec import (
 from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import spool_update
-from fedklpr_flwr.server.merge import Arrival, hand_down, merge_base, run_merge_round
+from fedklpr_flwr.server.merge import (
+    Arrival,
+    consensus_cut,
+    hand_down,
+    merge_base,
+    run_merge_round,
+)
 from fedklpr_flwr.server.node_registry import Answer
 from fedklpr_flwr.wire.layout import Layout
 
@@ -63,7 +67,7 @@ class OpenRound:
         self.spoilt = spoilt
         self.arrivals: dict[str, Arrival] = {}
         self.scored: set[str] = set()
-        self.pairs = Pairs()
+        self.pairs: list[tuple[int, int, int]] = []
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
         self._dense = dense_bytes(settings)
@@ -212,15 +216,9 @@ class OpenRound:
         """What a client saw of the merged model, where all clients' are counted together."""
         if not self._settings.crr.pooled:
             return
-        pairs = Pairs(*(read_count(said, name) for name in PAIR_COUNTS))
-        if pairs.discordant > pairs.compared:
-            raise MergeError(
-                f"of {pairs.compared} pictures compared {pairs.discordant} were judged otherwise: "
-                "its count of pairs is left out"
-            )
-        row.pairs_worse, row.pairs_better = pairs.worse, pairs.better
-        row.pairs_compared = pairs.compared
-        self.pairs += pairs
+        pairs = read_pairs(said)
+        row.pairs_worse, row.pairs_better, row.pairs_compared = pairs
+        self.pairs.append(pairs)
 
     def _note_pictures(self, row: Row, said: Mapping[str, Any]) -> None:
         """A client's picture folder has changed: it goes on, and the line says so."""
@@ -233,16 +231,14 @@ class OpenRound:
     def merge(self, state: ServerState) -> None:
         """Merge the arrivals into the state and commit it."""
         arrivals = list(self.arrivals.values())
-        shared: Masks = {}
-        if is_consensus(self._settings):
-            shared = consensus_masks(state.sent, self._settings, self.number)
+        cut = consensus_cut(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         base = merge_base(state, self._settings)
         merged, notes = run_merge_round(
             base, state.sent, arrivals, self._layout, self._settings, before
         )
         del base  # a model, which nobody needs any more
-        cut_by_consensus(merged, shared)
+        cut(merged)
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
@@ -276,8 +272,8 @@ class OpenRound:
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
         hand_down(state, merged, self._layout, self._settings)
-        for owed in (state.sent, state.residual):
-            cut_by_consensus(owed, shared)
+        cut(state.sent)
+        cut(state.residual)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
