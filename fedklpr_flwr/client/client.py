@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from fedklpr_flwr.client.final_training import fine_tune
+from fedklpr_flwr.client.incoming_model import incoming_model
 from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError
-from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.personal_model import (
     bring_to_device,
     client_network,
@@ -145,8 +145,7 @@ class SiteClient:
         memory = self._memory(folder, task, network)
         if memory is None and not task.full:
             return None
-        known = None if memory is None or task.full else ArrayView(memory.masks)
-        found = folder.model(task, payload, known, self._settings)
+        found = incoming_model(folder, task, payload, memory, self._settings)
         if found is None:
             return None
         tensors, masks = found

@@ -28,18 +28,13 @@ from safetensors.numpy import save
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.dataset_snapshot import note_pictures
-from fedklpr_flwr.client.initial_model import initial_model
-from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.errors import MemoryStateError, WireError
+from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.model.device import host
 from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.change_steps import tells_changes
-from fedklpr_flwr.protocol.task import Task, payload_name
-from fedklpr_flwr.protocol.update_codec import decode_model
+from fedklpr_flwr.protocol.task import payload_name
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
-from fedklpr_flwr.wire.payload import is_change
 
 _FORMAT = "fedklpr-memory-1"
 _FINAL = "final.safetensors"
@@ -174,58 +169,6 @@ class MemoryFolder:
         except OSError:
             return None
         return payload if payload_name(payload) == name else None
-
-    def model(
-        self,
-        task: Task,
-        payload: bytes | memoryview,
-        known: Mapping[str, np.ndarray] | None,
-        settings: Settings,
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
-        """The model that a task brings or names, and its masks; what was brought is kept.
-
-        Args:
-            task: what the server asks.
-            payload: the model, or a change to the one held; empty where the task only names it.
-            known: this client's masks; None where the payload brings its own.
-            settings: the run's settings.
-
-        Returns:
-            float32 tensors and bool masks, by name; None where the model is not here, or not the
-            one that a change builds on: the server must send all of it.
-
-        Raises:
-            WireError: a whole model that is damaged, or another network's.
-        """
-        if not tells_changes(settings):
-            content = payload or self.received(task.model)
-            if not content:
-                return None
-            decoded = decode_model(content, known, settings, task.base_round)
-            if payload:
-                self.store_received(payload)
-            return decoded
-        reference = None
-        if not payload or is_change(payload):
-            # A change that came before, to a server that was stopped since, is not applied twice.
-            held = self.reference(task.model)
-            if held is None and task.round <= 1 and not payload:
-                held = initial_model(task.model, settings)
-                if held is not None:
-                    self.store_reference(task.model, held)
-            if held is not None or not payload:
-                return None if held is None else (held, dict(known or {}))
-            reference = self.reference(task.reference)
-            if reference is None:
-                return None
-        try:
-            decoded = decode_model(payload, known, settings, task.base_round, reference)
-        except WireError:
-            if reference is None:
-                raise
-            return None  # damaged, or told to another model: the whole one will do
-        self.store_reference(payload_name(payload), decoded[0])
-        return decoded
 
     def pictures_changed(self, site: Site, round_number: int) -> bool:
         """Whether the pictures are others than this client last worked with; see note_pictures."""

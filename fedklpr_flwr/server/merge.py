@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.merge_part import ValueSource
 from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import (
@@ -87,12 +86,11 @@ def run_merge_round(
         tensor = payload.opened(name)
         # Packed: eight clients' masks wait here, a byte a coordinate would be two models.
         mask = None if tensor.mask is None else np.packbits(tensor.mask)
-        values: ValueSource = tensor.values
-        factors = notes.shortened.get(arrival.client)
-        if factors is not None:
-            factor = factors[sent[name].ndim < 2]
-            values = ShortenedValues(values, sent[name].reshape(-1), factor)
-        return notes.weight[arrival.client], mask, values
+        weight, factors = notes.weight[arrival.client], notes.shortened.get(arrival.client)
+        if factors is None:
+            return weight, mask, tensor.values
+        factor = factors[sent[name].ndim < 2]
+        return weight, mask, ShortenedValues(tensor.values, sent[name].reshape(-1), factor)
 
     def contributors(name: str) -> list[Contributor]:
         pairs = zip(counted, payloads, strict=True)

@@ -1,0 +1,68 @@
+"""The model of a task as a client takes it in: whole, a change to the one held, or named."""
+
+import numpy as np
+
+from fedklpr_flwr.client.initial_model import initial_model
+from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.model.mask_file import ArrayView
+from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.update_codec import decode_model
+from fedklpr_flwr.wire.payload import is_change
+
+
+def incoming_model(
+    folder: MemoryFolder,
+    task: Task,
+    payload: bytes | memoryview,
+    memory: ClientMemory | None,
+    settings: Settings,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
+    """Decode the model that a task brings or names, with its masks, and keep what was brought.
+
+    Args:
+        folder: where this client keeps what it received.
+        task: what the server asks.
+        payload: the model, or a change to the one held; empty where the task only names it.
+        memory: what this client holds of the run; None where the payload brings all.
+        settings: the run's settings.
+
+    Returns:
+        float32 tensors and bool masks, by name; None where the model is not here, or not the one
+        that a change builds on: the server must send all of it.
+
+    Raises:
+        WireError: a whole model that is damaged, or another network's.
+    """
+    known = None if memory is None or task.full else ArrayView(memory.masks)
+    if not tells_changes(settings):
+        content = payload or folder.received(task.model)
+        if not content:
+            return None
+        decoded = decode_model(content, known, settings, task.base_round)
+        if payload:
+            folder.store_received(payload)
+        return decoded
+    reference = None
+    if not payload or is_change(payload):
+        # A change that came before, to a server that was stopped since, is not applied twice.
+        held = folder.reference(task.model)
+        if held is None and task.round <= 1 and not payload:
+            held = initial_model(task.model, settings)
+            if held is not None:
+                folder.store_reference(task.model, held)
+        if held is not None or not payload:
+            return None if held is None else (held, dict(known or {}))
+        reference = folder.reference(task.reference)
+        if reference is None:
+            return None
+    try:
+        decoded = decode_model(payload, known, settings, task.base_round, reference)
+    except WireError:
+        if reference is None:
+            raise
+        return None  # damaged, or told to another model: the whole one will do
+    folder.store_reference(payload_name(payload), decoded[0])
+    return decoded
