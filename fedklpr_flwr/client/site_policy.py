@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedklpr_flwr.config.cross_checks import check_pairs
+from fedklpr_flwr.config.compose import settings_from, settings_to_dict, with_what_null_meant
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
 
@@ -85,13 +85,14 @@ def site_settings(settings: Settings, policy: SitePolicy) -> Settings:
     Raises:
         SettingsError: they ask what only a simulation may do, or what the site's policy forbids.
     """
-    own = replace(
+    without_places = replace(
         settings,
-        deployment=True,
         resume=None,
         run=replace(settings.run, dir=None, memory=None),
         data=replace(settings.data, root=None, cache=None),
     )
-    check_pairs(own)
+    # What a null of the defence means at a deployment's server is nothing to a site.
+    asked = {**settings_to_dict(without_places), "deployment": True}
+    own = settings_from(with_what_null_meant(asked))
     policy.check(own)
     return own

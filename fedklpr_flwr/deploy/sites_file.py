@@ -23,7 +23,8 @@ _PLACE = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9.@+_-]+)+")
 _MEMORY = re.compile(r"[1-9][0-9]{0,12}[KMGT%]?|infinity")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _TAKEN = ("default",)
-_NUMBERS = {"port", "days"}
+_NUMBERS = {"port", "days", "digits"}
+_TRUTHS = {"gpu", "scores", "identities"}
 _KEPT_TAGS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 
 
@@ -163,7 +164,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which no key comes twice: the last would win, and nobody would know.
 
     Text stays as it was written: 010 is no 8, 1e3 no 1000.0, no is no false; only what is a number
-    among the keys becomes one.
+    or a truth among the keys becomes one.
     """
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
@@ -180,6 +181,9 @@ class _Loader(yaml.SafeLoader):
         for key in _NUMBERS & values.keys():
             if isinstance(values[key], str) and values[key].isascii() and values[key].isdecimal():
                 values[key] = int(values[key])
+        for key in _TRUTHS & values.keys():
+            if values[key] in ("true", "false"):
+                values[key] = values[key] == "true"
         return values
 
 

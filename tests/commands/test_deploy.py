@@ -351,7 +351,7 @@ def test_what_cannot_be_deployed_is_refused_in_a_sentence(line, instead, told, t
     ("text", "told"),
     [
         ("", "SITES.yaml: its content is None: expected a group of keys"),
-        ("[1]", "SITES.yaml: its content is [1]: expected a group of keys"),
+        ("[1]", "SITES.yaml: its content is ['1']: expected a group of keys"),
         ("a: [", "SITES.yaml cannot be read"),
         ("sites: 3", "SITES.yaml: federation is missing"),
         ("\x00", "SITES.yaml cannot be read"),

@@ -81,7 +81,7 @@ def test_bare_weights_are_taken_as_usual_and_that_is_said(search, asked, run, tm
     save_file(load_file(run / "global.safetensors"), tmp_path / "bare.safetensors")
     status, _, err = search("--model", tmp_path / "bare.safetensors", *asked[2:])
     assert status == 0
-    assert "bare.safetensors says nothing of its pictures: taken as 64 x 32, as conf/model" in err
+    assert "bare.safetensors says nothing of its pictures: taken as 64 x 32, by conf/model" in err
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ IMPLEMENTED = {
     (Pruning, "when"): WHEN,
     (Crr, "reference"): REFERENCES,
     (Model, "backbone"): FEATURE_DIMS,
-    (Wire, "values"): FORMS,
+    (Wire, "values"): {*FORMS, "change"},
     (Wire, "level"): LEVELS,
 }
 
