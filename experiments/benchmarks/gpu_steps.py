@@ -112,6 +112,8 @@ class Trial:
             self.masks,
             self.settings,
             drift_weight=0.0,
+            marked={},
+            extrusion=0.0,
             copies=4,
             generator=self._generator,
             halfway=lambda: None,

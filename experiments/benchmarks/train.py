@@ -104,6 +104,8 @@ class _Trial:
             {},
             self._settings,
             drift_weight=self._settings.kl.weight if received else 0.0,
+            marked={},
+            extrusion=0.0,
             copies=1,
             generator=self._generator,
             halfway=_do_nothing,

@@ -216,7 +216,7 @@ BAD = {
     ("pruning.rate=nan",): ["pruning.rate=nan", "0.0 to 0.95"],
     ("pruning.rate=much",): ["pruning.rate='much'", "a number"],
     ("pruning.rate=[0.1,0.2]",): ["pruning.rate=[0.1, 0.2]", "a number"],
-    ("pruning.rate=0.1,0.2",): ["pruning.rate=0.1,0.2", "multirun"],
+    ("pruning.rate=0.1,0.2",): ["pruning.rate=0.1,0.2", "fedklpr_flwr.sweep -m"],
     ("pruning.rate=${nowhere}",): ["pruning.rate=${nowhere}", "nowhere"],
     ("pruning.depthwise=1",): ["pruning.depthwise=1", "true or false"],
     ("seed=1.5",): ["seed=1.5", "a whole number"],

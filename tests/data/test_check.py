@@ -152,7 +152,7 @@ def test_progress_is_told_to_the_end(tmp_path):
 
 def test_a_picture_listed_twice_is_told(tmp_path):
     write_picture(tmp_path / "1.jpg", 1)
-    lines = "path,person,camera,split\n1.jpg,a,c,query\n1.jpg,a,c,gallery\n"
+    lines = "path,person,camera,split\n1.jpg,a,c,query\n1.jpg,a,d,gallery\n"
     (tmp_path / "people.csv").write_text(lines)
     report = check_dataset("csv", tmp_path)
     assert [fault.why for fault in report.problems] == ["listed more than once"]

@@ -72,7 +72,8 @@ def test_a_line_withholds_what_is_made_of_pictures_and_keeps_the_rest():
     before = asdict(row)
     withhold(row)
     changed = {key for key, value in asdict(row).items() if value != before[key]}
-    assert changed == {"accuracy", "divergence", "clusters", "outliers", "idle"}
+    pairs = {"pairs_worse", "pairs_better", "pairs_compared"}
+    assert changed == {"accuracy", "divergence", "clusters", "outliers", "idle", *pairs}
     assert row.divergence is row.idle is None
 
 
