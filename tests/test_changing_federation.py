@@ -5,7 +5,7 @@ import pytest
 from test_stopped_federation import damage_memory, finish_and_stop, stop_by_hand
 from tiny_federation import NAMES, PAIR, PRUNES, forget, interfering, memory_of
 
-from fedklpr_flwr.client import state_store
+from fedklpr_flwr.client import incoming_model
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
@@ -139,7 +139,7 @@ def test_a_run_stopped_anywhere_and_continued_equals_one_never_stopped(
 
 
 def test_a_box_that_makes_other_initial_weights_is_sent_them(federate, monkeypatch, whole):
-    monkeypatch.setattr(state_store, "initial_model", lambda name, settings: None)
+    monkeypatch.setattr(incoming_model, "initial_model", lambda name, settings: None)
     run = federate()
     assert run.row(0, "birch").bytes_down > 100_000
     assert run.model == whole.model
