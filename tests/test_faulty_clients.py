@@ -646,7 +646,7 @@ def test_with_two_boxes_numbers_that_no_training_reaches_are_refused_where_they_
 
 def test_who_spoilt_the_model_is_named_where_an_honest_box_fails_by_it(federate, flower_log):
     def push(content, layout: Layout):
-        by_axes = {True: 0.3, False: 1.0}
+        by_axes = {True: 0.1, False: 1.0}
         tensors = {s.name: np.full(s.shape, by_axes[len(s.shape) > 1]) for s in layout}
         tensors = {name: value.astype(np.float32) for name, value in tensors.items()}
         content[PAYLOAD] = payload_record(encode(tensors, {}, layout=layout))
