@@ -25,7 +25,7 @@ def test_what_only_a_server_a_report_or_a_study_needs_is_in_an_extra(installed):
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     assert {"simulation", "report", "data", "dev"} <= extras.keys()
     assert any(line.startswith("wandb") for line in extras["report"])
-    assert extras["simulation"] == ["flwr[simulation]>=1.41,<2"]
+    assert extras["simulation"] == ["flwr[simulation]>=1.41,<1.43"]
 
 
 def test_torch_is_in_and_what_it_brings_for_a_gpu_is_not_counted(installed):
