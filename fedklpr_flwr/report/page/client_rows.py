@@ -28,7 +28,11 @@ _NAME_LETTERS = 12
 
 DECISIONS = {
     "pruned": (DOWN, "pruned", "pruned a step further"),
-    "held_level": (CIRCLE, "held-level", "held: its accuracy is below crr.level"),
+    "held_level": (
+        CIRCLE,
+        "held-level",
+        "held: its accuracy of the round before was below crr.level, or it had none",
+    ),
     "held_drop": (DIAMOND, "held-drop", "held: its accuracy fell by more than crr.drop allows"),
     "at_target": (SQUARE, "at-target", "at pruning.target: nothing more to prune"),
     "off": (CIRCLE, "off", "pruning was off in this round"),
