@@ -55,5 +55,6 @@ def check_finite(features: Tensor) -> None:
         raise BrokenModel(
             f"the features of {wrong} of {len(features)} pictures are infinite or no numbers: the "
             "model is broken (its weights are, or its numbers overflow on the way); train with a "
-            "smaller training.learning_rate, or start anew from a round before"
+            "smaller training.learning_rate (with privacy=local_dp also a smaller privacy.clip, "
+            "whose noise is smaller with it), or start anew from a round before"
         )

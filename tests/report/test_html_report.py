@@ -128,10 +128,8 @@ def test_decisions_are_told_with_accuracy_and_reason(tmp_path):
         return replace(row, crr=crr, accuracy=0.1 * row.round)
 
     page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), decided))
-    assert (
-        "round 1: held: its accuracy of the round before was below crr.level, or it had none; CRR's accuracy 0.100"
-        in page.text
-    )
+    held = "round 1: held: its accuracy of the round before was below crr.level, or it had none"
+    assert f"{held}; CRR's accuracy 0.100" in page.text
     assert "round 2: pruned a step further; CRR's accuracy 0.200, pruned 50%" in page.text
     assert "crr.level=" in page.text
 
