@@ -158,6 +158,6 @@ def test_four_hundred_damaged_files_are_read_or_refused_in_words(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_ten_thousand_damaged_files_are_read_or_refused_in_words(seed, tmp_path):
-    assert sum(fuzz(tmp_path, 10_000, seed).values()) == 10_000
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_twenty_thousand_damaged_files_are_read_or_refused_in_words(seed, tmp_path):
+    assert sum(fuzz(tmp_path, 2_500, seed).values()) == 2_500
