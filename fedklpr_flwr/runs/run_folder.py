@@ -51,7 +51,7 @@ class ClientState:
         delivered: the name of the payload that brought it the merged model; empty = not sent yet.
         examples: pictures it trains from, as last reported.
         pruned: share of the prunable weights that its mask prunes.
-        cosine: how its changes have agreed with the others', see alignment.py; None = not asked.
+        cosine: how its changes have agreed with the others', None = not asked.
         compared: the rounds in which they were compared.
         holds: the name of the payload that brought it the model before: what a change builds on.
         releases: noised updates that may have left it, with privacy=local_dp: tasks to train that

@@ -69,7 +69,7 @@ def run_merge_round(
         arrivals: the valid updates.
         layout: the tensors that travel in this round; the others stay as they are.
         settings: the run's settings.
-        before: the clients' agreements in the rounds before, see alignment.py.
+        before: the clients' agreements in the rounds before, see direction_trust.py.
 
     Returns:
         The merged model, and how it was weighed.

@@ -47,8 +47,8 @@ class MergeNotes:
         klaw: by divergence.
         praw: by pruning.
         weight: what was merged with.
-        shortened: the factors of updates that stood out, see defence.py; empty for all others.
-        trust: by client, see alignment.py; empty where it is not asked.
+        shortened: the factors of updates that stood out, see norm_bound.py; empty for all others.
+        trust: by client, see direction_trust.py; empty where it is not asked.
         agreements: of those that were compared; likewise.
         furthest: whose update nothing bounds though it stands out, and how many times.
     """
@@ -68,7 +68,7 @@ class MergeNotes:
 
 
 class Update(Protocol):
-    """What is asked of an update, see merge_round.Arrival."""
+    """What is asked of an update, see server/merge.Arrival."""
 
     @property
     def client(self) -> str:
@@ -82,12 +82,12 @@ class Update(Protocol):
 
     @property
     def lengths(self) -> Lengths:
-        """How far it lies from what was sent, see defence.py."""
+        """How far it lies from what was sent, see robust/norm_bound.py."""
         ...
 
     @property
     def change(self) -> Change | None:
-        """What it changes at some weights, see change.py."""
+        """What it changes at some weights, see robust/update_sketch.py."""
         ...
 
 
