@@ -151,8 +151,8 @@ def test_an_attack_whose_runs_are_not_all_whole_is_not_borne(tmp_path):
 # ---------------------------------------------------------------------------- a run
 
 
-@pytest.mark.slow
-def test_a_hostile_clients_update_reaches_the_server_and_is_held_back(tmp_path):
+def rows_of_a_small_run(kind, out):
+    """The rows of one small round with one hostile client of three, `street`."""
     small = (
         "model.height=32", "model.width=16", "training.epochs=1", "training.max_batches=1",
         "training.persons=4", "training.pictures=2",
@@ -160,10 +160,25 @@ def test_a_hostile_clients_update_reaches_the_server_and_is_held_back(tmp_path):
         '{name: hall, reader: "drawn:hall", folder: null},'
         '{name: lawn, reader: "drawn:lawn", folder: null}]',
     )  # fmt: skip
-    command = [sys.executable, SCRIPT, "--out", tmp_path, "--rounds", "1", "--one", "huge", "0"]
+    command = [sys.executable, SCRIPT, "--out", out, "--rounds", "1", "--one", kind, "0"]
     subprocess.run([*command, *small], check=True, capture_output=True)
-    rows = {row.client: row for row in read_rows(tmp_path / "huge-s0" / "run.jsonl") if row.round}
-    assert {row.status for name, row in rows.items() if name} == {"merged"}
+    rows = read_rows(out / f"{kind}-s0" / "run.jsonl")
+    return {row.client: row for row in rows if row.round and row.client}
+
+
+@pytest.mark.slow
+def test_a_hostile_clients_noise_reaches_the_server_and_is_held_back(tmp_path):
+    rows = rows_of_a_small_run("noise", tmp_path)
+    assert {row.status for row in rows.values()} == {"merged"}
     assert rows["street"].divergence == 1e9
     assert rows["street"].shortened < 0.1
     assert rows["hall"].shortened is None
+
+
+@pytest.mark.slow
+def test_a_hostile_clients_huge_update_reaches_the_server_and_is_left_out(tmp_path):
+    rows = rows_of_a_small_run("huge", tmp_path)
+    assert {name: row.status for name, row in rows.items()} == {
+        "street": "failed", "hall": "merged", "lawn": "merged"
+    }  # fmt: skip
+    assert "length of the weights' change" in rows["street"].failed
