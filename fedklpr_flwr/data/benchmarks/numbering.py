@@ -49,10 +49,7 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
         person of the gallery has two pictures. It notes persons in both train and query, what was
         dropped, and names that were written in several ways.
     """
-    names = {word: person_called(word) for word in {row.person for row in rows}}
-    spoken = ", ".join(word for word in sorted(names) if names[word] != word)
-    rows = [replace(row, person=names[row.person]) for row in rows]
-    rows, dropped = _without_nobody(rows, f", called {spoken}" * bool(spoken))
+    rows, dropped = _without_nobody(rows)
     nobody = ("", *_nobody(rows))
     people = (row.person for row in rows if row.person not in nobody)
     persons, same_persons = _numbers(people, person_key, 1)
@@ -105,8 +102,12 @@ def _nobody(rows: Sequence[PictureRow]) -> tuple[str, ...]:
     return (_JUNK, _DISTRACTOR) if searched and not asked else (_JUNK,)
 
 
-def _without_nobody(rows: Sequence[PictureRow], called: str) -> tuple[list[PictureRow], list[str]]:
+def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[str]]:
     """Drop junk, and distractors outside of the gallery; say how many, and what they are called."""
+    names = {word: person_called(word) for word in {row.person for row in rows}}
+    spoken = ", ".join(word for word in sorted(names) if names[word] != word)
+    called = f", called {spoken}" * bool(spoken)
+    rows = [replace(row, person=names[row.person]) for row in rows]
     nobody = _nobody(rows)
     kept = [
         row
