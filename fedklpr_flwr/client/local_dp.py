@@ -22,6 +22,9 @@ from fedklpr_flwr.config.settings import Settings
 _SMALLEST_VARIANCE = 1e-5
 """Noise may push a variance below zero; its square root must exist."""
 
+_LEAST_SHARE = 1 / 4
+"""Of the variance received: a layer's numbers are divided by its root, and grow twofold at most."""
+
 _AT_ONCE = 1 << 18
 """Numbers drawn at once: 2 MiB, which stay in a processor's cache."""
 
@@ -71,7 +74,9 @@ def add_noise(
             if name in masks:
                 noised.mul_(masks[name].cpu())
             if name.endswith("running_var"):
-                noised.clamp_(min=_SMALLEST_VARIANCE)
+                # Of what the server knows anyway: nothing is told by it.
+                least = received[name].double().cpu() * _LEAST_SHARE
+                noised = torch.maximum(noised, least).clamp_(min=_SMALLEST_VARIANCE)
             tensor.copy_(noised)
 
 

@@ -53,6 +53,15 @@ def test_pruned_weights_stay_zero_and_variances_positive():
     assert variances.min() > 0
 
 
+def test_noise_makes_no_variance_smaller_than_a_quarter_so_that_features_at_most_double():
+    """A batch norm divides by its root: what is left of .01 in noise of 1 would be a factor of 30."""
+    strong = ("privacy.clip=0.5", "privacy.noise=1")
+    variances = noised(torch.zeros(1000), *strong, name="bn.running_var", received=0.01) + 0.01
+    assert variances.min() == pytest.approx(0.0025)
+    assert variances.max() > 1
+    assert 300 < int((variances > 0.01).sum()) < 700, "those above are as the noise made them"
+
+
 @pytest.mark.parametrize("astray", [math.nan, math.inf])
 def test_an_update_that_went_astray_leaves_as_noise_alone(astray):
     out = noised(torch.tensor([1000.0, astray]), "privacy.noise=0.001")
