@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced
+from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced, visible
 from fedklpr_flwr.errors import UnreadablePicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -228,7 +228,7 @@ def _upright(picture: Image.Image, least: tuple[int, int]) -> Image.Image:
     """Decode an opened picture, as it is shown and as it stands; `least` is before it is turned."""
     picture.load()  # a TIFF stands upright from here on
     turn = _orientation(picture)
-    picture = in_eight_bits(picture)
+    picture = in_eight_bits(visible(picture))
     large = picture.width * picture.height > _REDUCED_FROM
     # Eight times the size asked for is left for the antialiased resize, which it cannot tell.
     factor = min(picture.width // (8 * least[0]), picture.height // (8 * least[1])) if large else 1

@@ -54,7 +54,7 @@ def test_pruned_weights_stay_zero_and_variances_positive():
 
 
 def test_noise_makes_no_variance_smaller_than_a_quarter_so_that_features_at_most_double():
-    """A batch norm divides by its root: what is left of .01 in noise of 1 would be a factor of 30."""
+    """A batch norm divides by its root: 1e-5 in place of .01 would be a factor of 30."""
     strong = ("privacy.clip=0.5", "privacy.noise=1")
     variances = noised(torch.zeros(1000), *strong, name="bn.running_var", received=0.01) + 0.01
     assert variances.min() == pytest.approx(0.0025)
