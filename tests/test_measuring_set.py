@@ -158,6 +158,10 @@ def test_the_layout_of_the_pytorch_baselines_has_a_reader_of_its_own(plain, tmp_
         return f"{folders[part]}/{int(p):05d}_c{c + 1}s1_{n:06d}_00.png"
 
     assert_same(measured(write_measuring_set(tmp_path / "b", name=box), "pytorch"), plain)
+    for root in (tmp_path / "a", tmp_path / "b"):
+        report = check_dataset("pytorch", root)
+        assert report.problems == ()
+        assert [(c.train, c.query, c.gallery) for c in report.cameras] == [(12, 6, 6)] * 3
     with pytest.raises(DataError, match=r"four digits.*the reader pytorch takes any"):
         read_dataset("market1501", tmp_path / "b")
 
@@ -299,6 +303,11 @@ def test_junk_is_nobody_for_the_reader_csv(plain, tmp_path):
             lines.append(f"{part}\\{person}\\{name};{person};{name[:4]};{part}")
     (root / "all.csv").write_text("\n".join(lines), encoding="utf-16")
     assert_same(measured(root, "csv"), plain)
+    report = check_dataset("csv", root)
+    assert report.problems == ()
+    assert "7 pictures of nobody (-1) dropped" in report.notes
+    told = [(c.name, c.train, c.query, c.gallery) for c in report.cameras]
+    assert told == [(f"cam{number}", 12, 6, 6) for number in (1, 2, 3)]
 
 
 def test_a_person_called_0000_who_is_searched_for_is_a_person(tmp_path, plain):
