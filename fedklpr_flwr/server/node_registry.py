@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
+from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
 from fedklpr_flwr.wording import printable
