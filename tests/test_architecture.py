@@ -33,13 +33,7 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 
 FLOWER_ROOMS = {"client_app", "server_app", "strategy", "commands"}
 FLOWER_ROOMS |= {"protocol", "server", "runs", "launch", "deploy", "flower_internals"}
-FLOWER_PUBLIC = (
-    "flwr.app",
-    "flwr.client",
-    "flwr.clientapp",
-    "flwr.common.logger",
-    "flwr.serverapp",
-)
+FLOWER_PUBLIC = ("flwr.app", "flwr.client", "flwr.common.logger", "flwr.serverapp")
 HYDRA_ROOMS = {"config", "sweep"}
 REPORT_ONLY = {"wandb", "matplotlib"}
 
