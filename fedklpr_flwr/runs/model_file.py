@@ -20,6 +20,7 @@ from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.wording import counted
 
 _BATCH = 64
@@ -125,11 +126,11 @@ def _of_run(run: TrainedRun, client: str | None) -> PictureModel:
 
 
 def _of_weights(path: Path, height: int | None) -> PictureModel:
-    beside = path.parent / "config.yaml"
+    beside = path.parent / run_files.CONFIG
     tensors = read_tensors(path)
     backbone = _backbone_of(tensors, path)
     remark = ""
-    if path.name == "global.safetensors" and beside.is_file():
+    if path.name == run_files.MODEL and beside.is_file():
         settings = read_run_settings(path.parent)
         backbone = settings.model.backbone
     else:
