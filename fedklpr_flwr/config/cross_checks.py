@@ -178,6 +178,11 @@ def _privacy(settings: Settings) -> None:
             f"method.aggregation_weights={weights} is made of figures that privacy=local_dp "
             "withholds: set it to uniform or praw"
         )
+    if settings.privacy.kind == "local_dp" and settings.method.name == "local_only":
+        raise SettingsError(
+            "method=local_only with privacy=local_dp: nothing leaves a site, so that there is "
+            "nothing to be noised: leave privacy out"
+        )
 
 
 def _klaw(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """What of a user's environment reaches a run's processes: other people's machines have more."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -32,6 +33,7 @@ _HARMFUL = (
     *("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "PYTHONWARNINGS"),
     *("PYTHONINSPECT", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"),
 )
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "grpc_proxy")
 _OTHER_NUMBERS = (
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
@@ -61,7 +63,11 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
         RunError: no temporary folder can be written whose path is short enough, or nobody knows
             where the cache is.
     """
-    env = {key: value for key, value in given.items() if key not in _HARMFUL}
+    env = {
+        key: value
+        for key, value in given.items()
+        if key not in _HARMFUL and not _unusable_proxy(key, value)
+    }
     env |= {**OFF, "PYTHONUTF8": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     for key in _NO_PROXY:
@@ -108,6 +114,12 @@ def notes_of_environment(given: Mapping[str, str]) -> list[str]:
         for key in _OTHER_NUMBERS
         if given.get(key)
     ]
+
+
+def _unusable_proxy(key: str, value: str) -> bool:
+    """Whether it names a SOCKS proxy, at which Flower's client ends without a package for it."""
+    socks = key.casefold() in _PROXIES and value.casefold().startswith("socks")
+    return socks and importlib.util.find_spec("socksio") is None
 
 
 def short_temporary_folder(given: Mapping[str, str]) -> str:

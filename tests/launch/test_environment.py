@@ -1,6 +1,7 @@
 """What other people's machines bring does not reach a run."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
@@ -24,6 +25,15 @@ def test_loopback_passes_every_proxy_which_others_still_use(tmp_path):
     assert env["NO_PROXY"] == "127.0.0.1,localhost,::1"
     assert "no_grpc_proxy" not in env
     assert run_environment({"no_grpc_proxy": "a"}, tmp_path)["no_grpc_proxy"].startswith("a,127.")
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="a SOCKS proxy can be used")
+def test_a_proxy_that_flower_cannot_use_is_left_behind(tmp_path):
+    given = {"all_proxy": "socks5://p:1080", "HTTPS_PROXY": "SOCKS5h://p:1", "HOME": "/home/x"}
+    for home in (tmp_path, None):
+        env = run_environment({**given, "http_proxy": "http://p:3128"}, home)
+        assert given.keys() & env.keys() <= {"HOME"}
+        assert env["http_proxy"] == "http://p:3128"
 
 
 def test_what_others_said_of_ray_and_flower_is_left_behind_in_a_simulation_alone(tmp_path):
