@@ -49,6 +49,13 @@ def test_statistics_stay_at_home_unless_asked_for(federate):
     assert [name for name in merged if ".running_" in name or ".bn" in name] == []
 
 
+@pytest.mark.parametrize("clip", [(), ("privacy.clip=1",)])
+def test_a_run_goes_through_whatever_its_clip(clip, federate):
+    """Before batch norm stayed at home, features overflowed after the first merge."""
+    run = federate("privacy=local_dp", "pruning.first_round=1", *clip, names=PAIR)
+    assert [run.row(2, name).status for name in PAIR] == ["merged", "merged"]
+
+
 def test_epsilon_is_renyis_bound_of_a_gaussian():
     settings = private("privacy.noise=2")
     orders = [1 + x / 10 for x in range(1, 100)] + list(range(12, 64))
