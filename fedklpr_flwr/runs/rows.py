@@ -44,9 +44,14 @@ class Row:
             whose update was merged; the sum.
         seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
             the server's message to the update's arrival; the round's by the server's clock.
-        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
+        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged", with
+            the names of those who were away, "7 merged, absent: yard".
         cosine_distance: how far local training moved the features of 32 of the client's pictures,
             mean 1 - cos: the feature drift, which needs no labels to be watched.
+        examples: training pictures; null in round 0, where nothing was merged, where it is withheld
+            and in runs of before it was kept; the sum.
+        degenerate: why the client's labels can teach little (runs/label_health.py), else null; on
+            the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
             usable. On the round's own line the names of those clients, "ash, birch", or false.
     """
@@ -79,9 +84,11 @@ class Row:
     cosine_distance: float | None = None
     loss: float | None = None
     kl_loss: float | None = None
+    examples: int | None = None
     clusters: int | None = 0
     outliers: int | None = 0
     idle: bool | None = False
+    degenerate: str | None = None
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
@@ -101,6 +108,9 @@ class Row:
     server_peak_mb: float | None = None
 
 
+_NAMED = 4
+"""Clients named on a round's own line; a crowd's would fill the screen."""
+
 MAY_BE_NULL = {item.name for item in fields(Row) if NoneType in get_args(item.type)}
 """Figures that are null where they are not known, or withheld."""
 
@@ -115,13 +125,16 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
         server_peak_mb: the server's peak resident memory so far, in MB.
         seconds: the server's wall seconds by phase.
     """
-    summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
+    away = _few([row.client or "" for row in rows if is_away(row)], ", ")
+    status = f"{_count(rows, 'merged')} merged" + (f", absent: {away}" if away else "")
+    summary = Row(round=rows[0].round, client=None, status=status)
     for name, figure in FIGURES.items():
         if figure.in_rows and figure.over_clients != "none":
             combined = _over_clients(figure.over_clients, [getattr(row, name) for row in rows])
             setattr(summary, name, combined)
     trained = [row for row in rows if row.round and row.status == "merged"]
     summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
+    summary.degenerate = _few([f"{row.client}: {row.degenerate}" for row in rows if row.degenerate])
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
@@ -140,6 +153,20 @@ def _over_clients(how: OverClients, values: Sequence[Any]) -> Any:
     if len(known) < len(values):  # withheld by one: a sum of the others would read as the whole
         return None
     return all(values) if how == "all" else sum(values)
+
+
+def _few(said: Sequence[str], between: str = "; ") -> str | None:
+    """The first of what is said of clients, and how many more there are; None where nothing is."""
+    more = [f"and {len(said) - _NAMED} more"] if len(said) > _NAMED else []
+    return between.join([*said[:_NAMED], *more]) or None
+
+
+def is_away(row: Row) -> bool:
+    """Whether nothing was sent to a client in a round: it was not there, or is in quarantine.
+
+    Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same.
+    """
+    return row.status == "absent" and not row.bytes_message_down
 
 
 def withhold(row: Row) -> None:
@@ -243,11 +270,13 @@ def progress_line(row: Row, rounds: int) -> str:
     saved = f", {1 - moved / dense:.0%} less than dense" if dense else ""
     decided = f" ({row.crr})" if row.crr else ""
     seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
+    status = row.status if row.round else row.status.replace("merged", "evaluated")
     return (
         f"round {row.round:>2}/{rounds}  {_health(row)}  pruned {row.pruned:.0%}{decided}  "
-        f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
+        f"{moved / 1e6:.1f} MB{saved}  {status}  {seconds:.1f} s"
         + ("" if row.epsilon is None else f"  epsilon {row.epsilon:.3g}")
         + (f"  failed: {row.failed}" if row.failed else "")
+        + (f"  labels: {row.degenerate}" if row.degenerate else "")
     )
 
 

@@ -1,0 +1,85 @@
+"""What a run ends with: its picture, and the commands that lead on from it."""
+
+import shlex
+from pathlib import Path
+
+from fedklpr_flwr.config.compose import read_settings
+from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.launch.prepare import RUN_CONFIG
+from fedklpr_flwr.model.site import list_pictures
+from fedklpr_flwr.report.run_picture import PICTURE, draw_run
+from fedklpr_flwr.runs.rows import read_rows
+from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import parse_json
+
+_ITS_OWN = ("method=", "run.dir=", "run.memory=", "resume=", "deployment=")
+_USUAL, _BASELINE = "fedklpr", "fedavg"
+
+
+def lead_on(folder: Path) -> list[str]:
+    """Draw the run's picture, and say what to do next.
+
+    Args:
+        folder: of a run that has ended.
+
+    Returns:
+        A line each: where the picture lies, then the commands.
+    """
+    try:
+        settings = read_settings(folder / "config.yaml")
+        return [*_picture(folder, settings), "next:", *_commands(folder, settings)]
+    except (FedKlprError, OSError, ValueError, KeyError) as error:  # the run is whole without it
+        return [f"no picture of it: {error}"]
+
+
+def _picture(folder: Path, settings: Settings) -> list[str]:
+    title = f"{settings.experiment}, method {settings.method.name}, seed {settings.seed}"
+    path = folder / PICTURE
+    drawn = draw_run(read_rows(folder / "run.jsonl"), title, path)
+    return [f"Rank-1 over megabytes, beside dense: {path}"] if drawn else []
+
+
+def _commands(folder: Path, settings: Settings) -> list[str]:
+    run = _shown(folder)
+    other = _BASELINE if settings.method.name != _BASELINE else _USUAL
+    return [
+        f"  fedklpr report {run}   # a page: curves, clusters, who is found for whom",
+        *_search(run, settings),
+        f"  fedklpr run {_words(folder)}method={other}   # another method, and then:",
+        f"  fedklpr compare {run} runs/latest",
+    ]
+
+
+def _words(folder: Path) -> str:
+    """What the run was begun with, but for its method and its own folder."""
+    path = folder / RUN_CONFIG
+    if not path.is_file():  # begun by flwr run
+        return ""
+    said = parse_json(path.read_text(encoding="utf-8"))
+    words = [word for word in shlex.split(said["overrides"]) if not word.startswith(_ITS_OWN)]
+    if said["experiment"] != "drawn":
+        words.insert(0, f"experiment={said['experiment']}")
+    return "".join(f"{shlex.quote(word)} " for word in words)
+
+
+def _search(run: str, settings: Settings) -> list[str]:
+    """A search that works: a person of the first site that has one, in that site's gallery."""
+    if settings.deployment:
+        return []
+    for client in settings.data.sites:
+        dataset, root = list_pictures(client, settings, user_cache())
+        people, searched = dataset.query or dataset.train, dataset.gallery or dataset.train
+        if people and searched:
+            gallery = root if client.reader == "folder" else searched[0].path.parent
+            return [
+                f"  fedklpr search --model {run} --gallery {_shown(gallery)} "
+                f"--query {_shown(people[0].path)} --sheet found.png"
+            ]
+    return []
+
+
+def _shown(path: Path) -> str:
+    """A path for a shell: from here where it lies below, else from the root."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
