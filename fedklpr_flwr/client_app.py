@@ -20,7 +20,6 @@ import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
 from fedklpr_flwr.client.client import SiteClient
@@ -30,6 +29,7 @@ from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.config.run_config import refuse_lookups
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
+from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.model.site import Site, open_site
 from fedklpr_flwr.protocol.records import (
     PAYLOAD,
@@ -42,7 +42,7 @@ from fedklpr_flwr.protocol.records import (
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
 from fedklpr_flwr.protocol.update_front import with_front
-from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.paths import memory_below, user_cache
 
 app = ClientApp()
 
@@ -154,8 +154,8 @@ def _memory_root(context: Context, settings: Settings) -> Path:
     if settings.run.memory:  # never at a real site, see site_settings
         return Path(settings.run.memory)
     if folder := settings.resume or settings.run.dir:
-        return Path(folder) / "memory"
-    return user_cache() / "memory"
+        return memory_below(Path(folder))
+    return memory_below(user_cache())
 
 
 def _discreet(handler: Handler) -> Handler:

@@ -6,10 +6,10 @@ from pathlib import Path
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.launch.prepare import RUN_CONFIG
 from fedklpr_flwr.model.site import list_pictures
-from fedklpr_flwr.report.run_picture import PICTURE, draw_run
+from fedklpr_flwr.report.run_picture import draw_run
 from fedklpr_flwr.runs.rows import read_rows
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.system.plain_text import parse_json
 
@@ -27,7 +27,7 @@ def lead_on(folder: Path) -> list[str]:
         A line each: where the picture lies, then the commands.
     """
     try:
-        settings = read_settings(folder / "config.yaml")
+        settings = read_settings(folder / run_files.CONFIG)
         return [*_picture(folder, settings), "next:", *_commands(folder, settings)]
     except (FedKlprError, OSError, ValueError, KeyError) as error:  # the run is whole without it
         return [f"no picture of it: {error}"]
@@ -35,8 +35,8 @@ def lead_on(folder: Path) -> list[str]:
 
 def _picture(folder: Path, settings: Settings) -> list[str]:
     title = f"{settings.experiment}, method {settings.method.name}, seed {settings.seed}"
-    path = folder / PICTURE
-    drawn = draw_run(read_rows(folder / "run.jsonl"), title, path)
+    path = folder / run_files.PICTURE
+    drawn = draw_run(read_rows(folder / run_files.ROWS), title, path)
     return [f"Rank-1 over megabytes, beside dense: {path}"] if drawn else []
 
 
@@ -53,7 +53,7 @@ def _commands(folder: Path, settings: Settings) -> list[str]:
 
 def _words(folder: Path) -> str:
     """What the run was begun with, but for its method and its own folder."""
-    path = folder / RUN_CONFIG
+    path = folder / run_files.RUN_CONFIG
     if not path.is_file():  # begun by flwr run
         return ""
     said = parse_json(path.read_text(encoding="utf-8"))

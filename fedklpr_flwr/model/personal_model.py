@@ -20,6 +20,7 @@ from fedklpr_flwr.reid.identity_head import IdentityHead
 from fedklpr_flwr.reid.network import ReidNetwork, build_network, reestimate_batchnorm
 from fedklpr_flwr.reid.ranking import RankingScores, score_ranking
 from fedklpr_flwr.reid.weights import download_imagenet_weights
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.randomness import derived_seed, named_generator
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
@@ -78,7 +79,7 @@ def _weights_file(settings: Settings) -> Path | None:
     path = Path(weights)
     if not path.is_dir():
         return path
-    model = path / "global.safetensors"
+    model = path / run_files.MODEL
     if not model.is_file():
         raise WeightsError(
             f"model.weights={path}: the folder holds no global.safetensors; choose a run folder "

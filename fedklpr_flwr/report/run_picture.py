@@ -9,8 +9,6 @@ from fedklpr_flwr.report.plot_frame import new_figure, plain_axes
 from fedklpr_flwr.report.summary import totals
 from fedklpr_flwr.runs.rows import Row
 
-PICTURE = "rank1_over_megabytes.png"
-
 _SENT, _DENSE = "#0072B2", "#666666"
 
 

@@ -19,6 +19,7 @@ from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
 from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.wording import counted
 
 _BATCH = 64
@@ -106,7 +107,7 @@ def open_model(
         raise RunError(f"{path}: expected a run folder or a file of weights, there is nothing")
     if client is not None:
         raise SettingsError(f"--client {client}: {path} is one model; name its run folder instead")
-    if path.name == "global.safetensors" and (path.parent / "state.json").is_file():
+    if path.name == run_files.MODEL and (path.parent / run_files.STATE).is_file():
         return _of_run(open_run(path.parent, trust=trust), None)
     if is_sparse(path):
         architecture, network, masks = read_sparse(path)

@@ -34,7 +34,8 @@ from fedklpr_flwr.model.site import Pictures, Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runs.own_runs import read_run_settings, refuse_links
 from fedklpr_flwr.runs.run_folder import ServerState, committed, read_state
-from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.paths import memory_below, user_cache
 from fedklpr_flwr.wire.codec import decode_dense, encode
 from fedklpr_flwr.wording import counted
 
@@ -218,7 +219,7 @@ class TrainedRun:
 
     def _memory_roots(self) -> list[Path]:
         chosen = self.settings.run.memory
-        return [*([Path(chosen)] if chosen else []), self.path / "memory", user_cache() / "memory"]
+        return [*([Path(chosen)] if chosen else []), *map(memory_below, (self.path, user_cache()))]
 
     def _memories(self) -> str:
         return "in " + " or ".join(map(str, self._memory_roots()))
@@ -238,7 +239,7 @@ def open_run(path: Path, *, trust: bool = False) -> TrainedRun:
     """
     if not path.exists():
         raise RunError(f"{path} holds no run: there is nothing of that name")
-    if not committed(path, "state.json").is_file():
+    if not committed(path, run_files.STATE).is_file():
         raise RunError(
             f"{path} holds no run: expected a folder with config.yaml, state.json and "
             "global.safetensors, as fedklpr run leaves it"
