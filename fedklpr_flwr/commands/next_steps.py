@@ -5,13 +5,13 @@ from pathlib import Path
 
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.errors import FedKlprError
+from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.model.site import list_pictures
 from fedklpr_flwr.report.run_picture import draw_run
 from fedklpr_flwr.runs.rows import read_rows
+from fedklpr_flwr.runs.run_config_file import read_begun_with
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
-from fedklpr_flwr.system.plain_text import parse_json
 
 _ITS_OWN = ("method=", "run.dir=", "run.memory=", "resume=", "deployment=")
 _USUAL, _BASELINE = "fedklpr", "fedavg"
@@ -29,7 +29,7 @@ def lead_on(folder: Path) -> list[str]:
     try:
         settings = read_settings(folder / run_files.CONFIG)
         return [*_picture(folder, settings), "next:", *_commands(folder, settings)]
-    except (FedKlprError, OSError, ValueError, KeyError) as error:  # the run is whole without it
+    except FedKlprError as error:  # the run is whole without it
         return [f"no picture of it: {error}"]
 
 
@@ -53,13 +53,13 @@ def _commands(folder: Path, settings: Settings) -> list[str]:
 
 def _words(folder: Path) -> str:
     """What the run was begun with, but for its method and its own folder."""
-    path = folder / run_files.RUN_CONFIG
-    if not path.is_file():  # begun by flwr run
+    try:
+        begun = read_begun_with(folder)
+    except RunError:  # begun by flwr run
         return ""
-    said = parse_json(path.read_text(encoding="utf-8"))
-    words = [word for word in shlex.split(said["overrides"]) if not word.startswith(_ITS_OWN)]
-    if said["experiment"] != "drawn":
-        words.insert(0, f"experiment={said['experiment']}")
+    words = [word for word in shlex.split(begun.overrides) if not word.startswith(_ITS_OWN)]
+    if begun.experiment != "drawn":
+        words.insert(0, f"experiment={begun.experiment}")
     return "".join(f"{shlex.quote(word)} " for word in words)
 
 

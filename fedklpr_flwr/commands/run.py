@@ -18,6 +18,7 @@ from fedklpr_flwr.launch.launch import launch
 from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
+from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
 
 Overrides = Annotated[
@@ -48,7 +49,7 @@ def run(
     rounds = prepared.settings.federation.rounds
     announce(prepared)
     try:
-        with steps("rounds", rounds + 1) as done:
+        with counted_seconds(prepared.folder), steps("rounds", rounds + 1) as done:
 
             def on_row(row: Row) -> None:
                 print(progress_line(row, rounds), flush=True)
