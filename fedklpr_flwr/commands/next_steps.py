@@ -1,11 +1,13 @@
 """What a run ends with: its picture, and the commands that lead on from it."""
 
+import re
 import shlex
 from pathlib import Path
 
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError
+from fedklpr_flwr.launch.own_sites import OWN
 from fedklpr_flwr.model.site import list_pictures
 from fedklpr_flwr.report.run_picture import draw_run
 from fedklpr_flwr.runs.rows import read_rows
@@ -14,6 +16,9 @@ from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 
 _ITS_OWN = ("method=", "run.dir=", "run.memory=", "resume=", "deployment=")
+_QUOTED = re.compile(r"^([\w.]+=)'([\w./+@-]+)'$")
+"""An override whose value needs no quotes of Hydra's."""
+
 _USUAL, _BASELINE = "fedklpr", "fedavg"
 
 
@@ -57,7 +62,10 @@ def _words(folder: Path) -> str:
         begun = read_begun_with(folder)
     except RunError:  # begun by flwr run
         return ""
-    words = [word for word in shlex.split(begun.overrides) if not word.startswith(_ITS_OWN)]
+    told = shlex.split(begun.overrides)
+    words = [_QUOTED.sub(r"\1\2", word) for word in told if not word.startswith(_ITS_OWN)]
+    if begun.experiment == OWN:  # every folder of data.root
+        words = [word for word in words if not word.startswith("data.clients=")]
     if begun.experiment != "drawn":
         words.insert(0, f"experiment={begun.experiment}")
     return "".join(f"{shlex.quote(word)} " for word in words)

@@ -15,6 +15,7 @@ from fedklpr_flwr.deploy.reach import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.launch import launch
+from fedklpr_flwr.launch.machine_note import machine_note
 from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
@@ -78,6 +79,8 @@ def run(
 def announce(prepared: Prepared) -> None:
     """Say where a run writes, and what is to be known before it starts."""
     print(f"run folder {prepared.folder}")
+    if not prepared.settings.deployment:
+        print(machine_note(prepared.settings))
     for note in prepared.notes:
         print(f"note: {note}")
     point_latest(prepared.folder)

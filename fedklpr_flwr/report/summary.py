@@ -193,7 +193,10 @@ def write_report(folder: Path) -> None:
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:
-    return f"{_number(getattr(first, key, None))} -> {_number(getattr(final, key, None))}"
+    began, ended = getattr(first, key, None), getattr(final, key, None)
+    if began is None and ended is None:
+        return "-"
+    return f"{_number(began)} -> {_number(ended)}"
 
 
 def _number(value: float | None) -> str:

@@ -11,6 +11,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.protocol.figures import FIGURES, OverClients
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
+from fedklpr_flwr.wording import counted
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Row:
             mean 1 - cos: the feature drift, which needs no labels to be watched.
         examples: training pictures; null in round 0, where nothing was merged, where it is withheld
             and in runs of before it was kept; the sum.
-        degenerate: why the client's labels can teach little (runs/label_health.py), else null; on
+        degenerate: why the client's labels can teach little (`label_fault`), else null; on
             the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
             usable. On the round's own line the names of those clients, "ash, birch", or false.
@@ -111,6 +112,12 @@ class Row:
 _NAMED = 4
 """Clients named on a round's own line; a crowd's would fill the screen."""
 
+_NEARLY_ALL = 0.8
+"""Share of a site's pictures without a label from which on it is worth a word."""
+
+_NO_SPAN = 0.02
+"""Share of clustered pictures in clusters of several cameras below which cameras are learnt."""
+
 MAY_BE_NULL = {item.name for item in fields(Row) if NoneType in get_args(item.type)}
 """Figures that are null where they are not known, or withheld."""
 
@@ -167,6 +174,35 @@ def is_away(row: Row) -> bool:
     Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same.
     """
     return row.status == "absent" and not row.bytes_message_down
+
+
+def label_fault(row: Row) -> str | None:
+    """Say what is wrong with the labels that a client trained on in a round.
+
+    Args:
+        row: the client's line.
+
+    Returns:
+        In words: no cluster, one cluster, nearly all outliers, or clusters of one camera alone
+        where it has several; None where nothing is, where nothing was trained, and where counts
+        are withheld or, as in older runs, not told.
+    """
+    if not row.round or row.status != "merged" or row.clusters is None or row.outliers is None:
+        return None
+    if row.idle or not row.clusters:
+        return "no cluster, nothing trained"
+    if row.examples is None:
+        return "all in one cluster" if row.clusters == 1 else None
+    labelled = row.examples - row.outliers
+    if row.outliers >= _NEARLY_ALL * row.examples:
+        return f"{row.outliers} of {counted(row.examples, 'picture')} outliers"
+    if row.clusters == 1:
+        return f"{counted(labelled, 'picture')} all in one cluster"
+    # A cluster a picture, as bottom-up merging begins with, is of one camera and yet no fault.
+    together = labelled >= 2 * row.clusters
+    if together and row.camera_span is not None and row.camera_span < _NO_SPAN:
+        return f"{counted(row.clusters, 'cluster')} of one camera each"
+    return None
 
 
 def withhold(row: Row) -> None:

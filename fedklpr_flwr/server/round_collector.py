@@ -22,8 +22,7 @@ from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
     dense_bytes,
 )
-from fedklpr_flwr.runs.label_health import label_fault
-from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
+from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import spool_update
 from fedklpr_flwr.server.merge import (

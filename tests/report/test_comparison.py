@@ -34,7 +34,7 @@ def test_a_runs_figures_are_the_last_accuracies_and_all_bytes(tmp_path):
 
 
 def test_seconds_are_those_of_the_whole_job_where_they_were_counted(tmp_path):
-    folder = write_run(tmp_path / "run")
+    folder = write_run(tmp_path / "run", commits=["abc1234"])
     for _ in range(2):  # a run that was resumed
         with counted_seconds(folder):
             time.sleep(0.06)

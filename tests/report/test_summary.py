@@ -14,7 +14,7 @@ from fedklpr_flwr.runs.rows import Row, append_rows
 
 
 def row(number, client, rank1=None, **more):
-    more = {"status": "merged"} | more
+    more = {"status": "merged", "clusters": 6} | more
     return Row(number, client, rank1=rank1, rank5=rank1, map=rank1, **more)
 
 
@@ -38,7 +38,7 @@ def test_the_table_sets_round_0_against_the_last_for_each_client_and_the_mean():
     assert lines[0][1] == "0.200 -> 0.500"
     assert lines[1][1] == "0.100 -> 0.400"
     assert lines[2][1] == "0.150 -> 0.450"
-    assert lines[0][4:8] == ["0", "25.0%", "1.00", "1.00"]
+    assert lines[0][4:8] == ["6", "25.0%", "1.00", "1.00"]
     assert (lines[0][8], lines[1][8]) == ("ok", "failed 1x")
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fedklpr_flwr.runs.label_health import label_fault, labels_line
-from fedklpr_flwr.runs.rows import Row, progress_line, round_row, withhold
+from fedklpr_flwr.runs.label_health import labels_line
+from fedklpr_flwr.runs.rows import Row, label_fault, progress_line, round_row, withhold
 
 
 def trained(client="own", **more):
