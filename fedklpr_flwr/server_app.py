@@ -22,7 +22,7 @@ from fedklpr_flwr.runs.resume import check_resumed
 from fedklpr_flwr.runs.rows import keep_finished_rounds
 from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.strategy import FedKlprStrategy
-from fedklpr_flwr.system.paths import new_run_folder
+from fedklpr_flwr.system.paths import new_run_folder, point_latest
 
 app = ServerApp()
 
@@ -43,6 +43,7 @@ def main(grid: Grid, context: Context) -> None:
         raise
     try:
         folder.write_status("running")
+        point_latest(path)
         run_federation(grid, settings, folder, str(context.run_config.get("overrides", "")))
         folder.write_status("finished")
         log(INFO, "finished; results are in %s", path)

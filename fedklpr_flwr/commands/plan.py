@@ -138,11 +138,12 @@ def busy_line(planned: Planned) -> str:
 
 def _sent_line(planned: Planned) -> str:
     forecast = planned.together
-    ideal, dense = (sum(forecast.bytes_in_all(pruned=pruned)) / 1e6 for pruned in (True, False))
-    words = f"sent: {dense:.1f} MB"
-    if planned.settings.method.pruning != "none":
-        words = f"sent: {ideal:.1f} MB if no prune is held, {dense:.1f} MB if every one is"
-    return f"{words}; dense float32 {forecast.dense_bytes / 1e6:.1f} MB"
+    least, most = (sum(forecast.bytes_in_all(pruned=pruned)) / 1e6 for pruned in (True, False))
+    why = (
+        "" if planned.settings.method.pruning == "none" else ", the less, the more prunes are made"
+    )
+    dense = forecast.dense_bytes / 1e6
+    return f"sent: {least:.1f} to {most:.1f} MB{why}; dense float32 {dense:.1f} MB"
 
 
 def _memory_line(planned: Planned) -> str:

@@ -16,7 +16,7 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.launch import launch
 from fedklpr_flwr.launch.machine_note import machine_note
-from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
+from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
 from fedklpr_flwr.runs.run_config_file import counted_seconds
@@ -83,7 +83,6 @@ def announce(prepared: Prepared) -> None:
         print(machine_note(prepared.settings))
     for note in prepared.notes:
         print(f"note: {note}")
-    point_latest(prepared.folder)
 
 
 def _check_nodes(settings: Settings, nodes: int | None) -> None:
@@ -119,5 +118,5 @@ def show_result(folder: Path) -> None:
     for sentence in closing_lines(rows):
         console.print(sentence, highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)
-    for line in lead_on(folder):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for step in lead_on(folder):
+        console.print(step, highlight=False, soft_wrap=True, markup=False)

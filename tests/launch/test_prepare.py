@@ -11,11 +11,11 @@ from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
-from fedklpr_flwr.launch.prepare import point_latest, prepare
+from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.git_commit import code_commit
-from fedklpr_flwr.system.paths import new_run_folder, user_cache
+from fedklpr_flwr.system.paths import new_run_folder, point_latest, user_cache
 
 
 def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
