@@ -21,7 +21,8 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_cache import load_pictures
-from fedklpr_flwr.model.personal_model import features_of, initial_network
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.pseudo_labels import PseudoLabels, pair_precision, pair_recall
 

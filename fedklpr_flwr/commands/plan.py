@@ -139,9 +139,8 @@ def busy_line(planned: Planned) -> str:
 def _sent_line(planned: Planned) -> str:
     forecast = planned.together
     least, most = (sum(forecast.bytes_in_all(pruned=pruned)) / 1e6 for pruned in (True, False))
-    why = (
-        "" if planned.settings.method.pruning == "none" else ", the less, the more prunes are made"
-    )
+    pruned = planned.settings.method.pruning != "none"
+    why = ", the less, the more prunes are made" if pruned else ""
     dense = forecast.dense_bytes / 1e6
     return f"sent: {least:.1f} to {most:.1f} MB{why}; dense float32 {dense:.1f} MB"
 

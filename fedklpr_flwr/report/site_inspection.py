@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries

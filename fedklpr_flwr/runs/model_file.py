@@ -14,9 +14,8 @@ from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import BrokenModel, RunError, SettingsError, WeightsError
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse
 from fedklpr_flwr.model.device import evaluation_device, placed
-from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
-from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
+from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
 from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
 from fedklpr_flwr.system import run_files

@@ -16,8 +16,9 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site
-from fedklpr_flwr.model.personal_model import float_state, reestimate_on
+from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.runs.trained_run import open_run
 
 # After training: before it, all clients prune the one model they received, and alike.
