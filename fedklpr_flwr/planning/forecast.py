@@ -220,6 +220,21 @@ class Forecast:
         return sum(client.seconds.values()) - self._evaluation(client.load)
 
 
+def too_few_pictures(loads: Sequence[Load], settings: Settings) -> list[Load]:
+    """The clients whose pictures are likely to fall into one cluster, before anything is trained.
+
+    Where somebody's neighbours are a third of all there are, everybody is everybody's neighbour:
+    sixty pictures of ten persons gave one to three clusters at k1=20 (docs/own-pictures.md).
+    """
+    chosen = settings.labels
+    if chosen.source != "clusters":
+        return []
+    neighbours = chosen.k1
+    if chosen.neighbours == "by_camera":
+        neighbours = chosen.k1_within + chosen.k1_across
+    return [load for load in loads if 0 < load.train < 3 * neighbours]
+
+
 def batches_an_epoch(load: Load, settings: Settings) -> int:
     """Training batches of an epoch, with every picture in a cluster."""
     chosen = settings.training

@@ -68,6 +68,7 @@ class Probed:
         clustering_mb: what clustering added to that, by a thousand pictures.
         gpu_mb: peak memory on the CUDA device; None without one.
         core: the share of a core that each of its threads had; 1 on a quiet machine.
+        start: seconds until a new process had imported what a client needs.
     """
 
     step: float
@@ -87,6 +88,7 @@ class Probed:
     clustering_mb: float
     gpu_mb: float | None
     core: float = 1.0
+    start: float = 0.0
 
 
 def probe_client(
