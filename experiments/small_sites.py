@@ -103,7 +103,12 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="the folder of pku_reid and ward")
     parser.add_argument("--weights", type=Path, required=True, help="initial weights")
     asked = parser.parse_args()
-    words = (_OWN, f"data.root={asked.root}", f"model.weights={asked.weights.resolve()}")
+    words = (
+        _OWN,
+        "federation.min_clients=1",
+        f"data.root={asked.root}",
+        f"model.weights={asked.weights.resolve()}",
+    )
     own, usual = (compose_settings("own", (*words, *more)) for more in ((), _USUAL))
     for name in ("pku_reid", "ward"):
         print(*rows_of(name, asked.root, usual, own), sep="\n", flush=True)

@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -22,8 +23,8 @@ _NAMED = 4
 _QUIET = 0.85
 """A client that has so much of its core runs as if it were alone."""
 _HEADINGS = (
-    *("train\npictures", "test\npictures", "batches", "label\ns", "train\ns", "evaluate\ns"),
-    *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pictures\nMB"),
+    *("train\npics", "test\npics", "steps", "label\ns", "train\ns", "test\ns"),
+    *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pics\nMB"),
 )
 _PHASES = ("label", "train", "evaluate", "other")
 
@@ -55,13 +56,10 @@ def plan(
     if as_json:
         print(json.dumps(_values(planned), indent=1))
         return
-    out, table = Console(), _table(planned)
-    wide = out.options.update(max_width=1000)
-    # Never narrower than the table: a cut heading is worse than a long line.
-    out.width = max(out.width, out.measure(table, options=wide).maximum)
-    out.print(table)
+    out = Console()
+    out.print(_table(planned))
     for sentence in _sentences(planned):
-        out.print(sentence, highlight=False, soft_wrap=True)
+        out.print(sentence, highlight=False)
 
 
 def run_seconds(planned: Planned) -> float:
@@ -81,8 +79,9 @@ def _table(planned: Planned) -> Table:
     settings, forecast = planned.settings, planned.together
     rounds = settings.federation.rounds
     what = f"{settings.experiment}, method {settings.method.name}, {counted(rounds, 'round')}"
-    shown = Table(title=f"{what}: an estimate", title_justify="left")
-    shown.add_column("client", no_wrap=True)
+    title = f"{what}: an estimate"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column("client", overflow="fold")
     for heading in _HEADINGS:
         shown.add_column(heading, justify="right")
     sent = [f"{sum(forecast.bytes_in_round(n)) / 1e6:.2f}" for n in (1, rounds)]
@@ -109,7 +108,7 @@ def _cells(one: ClientForecast, sent: list[str]) -> list[str]:
 def _sentences(planned: Planned) -> list[str]:
     forecast, probed = planned.together, planned.together.probed
     lines = [
-        "Batches, seconds, MB sent (up + down, in the first and the last round) and RAM are a "
+        "Steps, seconds, MB sent (up + down, in the first and the last round) and RAM are a "
         "client's in one round; its pictures are memory-mapped: the system may have that back.",
         f"time: fedklpr run {duration(run_seconds(planned))}, {planned.at_once} side by side, "
         f"threads {planned.settings.training.threads}; fedklpr simulate "

@@ -48,7 +48,7 @@ def test_the_table_has_a_row_a_client_and_says_that_it_is_an_estimate(plan, site
     assert status == 0, err
     assert "an estimate" in out
     for name in NAMES:
-        assert f"│ {name}" in out
+        assert f"\n {name} " in out
     for said in ("time: fedklpr run", "1 side by side", "measured here", "assumed", "memory:"):
         assert said in out
     assert "plan: counting pictures" in err  # plain lines where there is no terminal
