@@ -11,7 +11,7 @@ from rich.table import Table
 from fedklpr_flwr.commands.run import Overrides
 from fedklpr_flwr.planning.forecast import ClientForecast, Forecast, too_few_pictures
 from fedklpr_flwr.planning.plan import Planned, plan_run
-from fedklpr_flwr.wording import counted
+from fedklpr_flwr.wording import counted, named
 
 ENGINE_STARTS = 6.0
 """What `fedklpr run` takes besides its rounds, in starts of a process that imports what a client
@@ -19,7 +19,6 @@ needs: Flower starts a SuperLink, builds the app, starts Ray, and ends all of it
 cores: 27 s where such a start takes 4 to 5 s, 100 s on a busy machine where it takes 16."""
 
 _SHOWN = 24
-_NAMED = 4
 _QUIET = 0.85
 """A client that has so much of its core runs as if it were alone."""
 _HEADINGS = (
@@ -136,14 +135,13 @@ def labels_line(planned: Planned) -> str:
     few = too_few_pictures(loads, planned.settings)
     if not few:
         return ""
-    named = ", ".join(f"{load.name} ({counted(load.train, 'picture')})" for load in few[:_NAMED])
-    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    who = named([f"{load.name} ({counted(load.train, 'picture')})" for load in few])
     chosen = planned.settings.labels
     asked = f"k1={chosen.k1}"
     if chosen.neighbours == "by_camera":
         asked = f"k1_within={chosen.k1_within} and k1_across={chosen.k1_across}"
     return (
-        f"labels: {named}{more} may fall into one cluster, with labels.{asked} neighbours: smaller "
+        f"labels: {who} may fall into one cluster, with labels.{asked} neighbours: smaller "
         "ones are likely to do better (docs/own-pictures.md)"
     )
 

@@ -61,6 +61,7 @@ def run(
                 nodes=nodes,
                 superlink=superlink,
                 on_row=on_row,
+                on_wait=lambda said: print(said, flush=True),
                 on_stop=lambda: print("stopping what was started ...", flush=True),
             )
     except KeyboardInterrupt:

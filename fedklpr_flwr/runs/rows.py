@@ -11,7 +11,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.protocol.figures import FIGURES, OverClients
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
-from fedklpr_flwr.wording import counted
+from fedklpr_flwr.wording import counted, named
 
 
 @dataclass
@@ -109,9 +109,6 @@ class Row:
     server_peak_mb: float | None = None
 
 
-_NAMED = 4
-"""Clients named on a round's own line; a crowd's would fill the screen."""
-
 _NEARLY_ALL = 0.8
 """Share of a site's pictures without a label from which on it is worth a word."""
 
@@ -132,8 +129,8 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
         server_peak_mb: the server's peak resident memory so far, in MB.
         seconds: the server's wall seconds by phase.
     """
-    away = _few([row.client or "" for row in rows if is_away(row)], ", ")
-    status = f"{_count(rows, 'merged')} merged" + (f", absent: {away}" if away else "")
+    away = [row.client or "" for row in rows if is_away(row)]
+    status = f"{_count(rows, 'merged')} merged" + (f", absent: {named(away)}" if away else "")
     summary = Row(round=rows[0].round, client=None, status=status)
     for name, figure in FIGURES.items():
         if figure.in_rows and figure.over_clients != "none":
@@ -141,7 +138,8 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
             setattr(summary, name, combined)
     trained = [row for row in rows if row.round and row.status == "merged"]
     summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
-    summary.degenerate = _few([f"{row.client}: {row.degenerate}" for row in rows if row.degenerate])
+    faults = [f"{row.client}: {row.degenerate}" for row in rows if row.degenerate]
+    summary.degenerate = named(faults) or None
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
@@ -162,18 +160,19 @@ def _over_clients(how: OverClients, values: Sequence[Any]) -> Any:
     return all(values) if how == "all" else sum(values)
 
 
-def _few(said: Sequence[str], between: str = "; ") -> str | None:
-    """The first of what is said of clients, and how many more there are; None where nothing is."""
-    more = [f"and {len(said) - _NAMED} more"] if len(said) > _NAMED else []
-    return between.join([*said[:_NAMED], *more]) or None
-
-
 def is_away(row: Row) -> bool:
     """Whether nothing was sent to a client in a round: it was not there, or is in quarantine.
 
     Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same.
     """
     return row.status == "absent" and not row.bytes_message_down
+
+
+def away_at_the_end(rows: Sequence[Row]) -> str:
+    """Who was away in the last round, in words; empty where nobody was."""
+    last = max((row.round for row in rows), default=0)
+    away = sorted(row.client for row in rows if row.client and row.round == last and is_away(row))
+    return f"absent in round {last}: {named(away)}" if away else ""
 
 
 def label_fault(row: Row) -> str | None:

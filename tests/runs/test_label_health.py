@@ -67,7 +67,7 @@ def test_a_rounds_own_line_names_the_first_of_them():
         row.degenerate = label_fault(row)
     summary = round_row(rows, 1.0, {})
     assert summary.degenerate is not None
-    assert summary.degenerate.startswith("a: 30 pictures all in one cluster; b: ")
+    assert summary.degenerate.startswith("a: 30 pictures all in one cluster, b: ")
     assert summary.degenerate.endswith("and 2 more")
     assert "labels: a: 30 pictures all in one cluster" in progress_line(summary, 4)
     assert "labels" not in progress_line(round_row([trained()], 1.0, {}), 4)
