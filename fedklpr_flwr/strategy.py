@@ -7,6 +7,7 @@ order, so neither the server's memory nor the result depends on who answers when
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from logging import INFO, WARNING
 
 import torch
@@ -58,7 +59,6 @@ class FedKlprStrategy(Strategy):
         self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
         self._overrides = overrides
-        self._waits = False
         self._timeout: float | None = None
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
@@ -257,7 +257,8 @@ class FedKlprStrategy(Strategy):
         for full in (False, True):
             self._due = clients, full
             messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
-            yield from exchange(grid, messages, seconds, still_waiting=self._say_waiting)
+            say = partial(self._say_waiting, phase)
+            yield from exchange(grid, messages, seconds, still_waiting=say)
             self._due = None
             clients = book.take_unsynced()
             if not clients:
@@ -339,15 +340,14 @@ class FedKlprStrategy(Strategy):
         if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
             log(WARNING, "%s", note)
 
-    def _say_waiting(self, nodes: list[int], seconds: float) -> None:
-        who = self.roster.clients_of(nodes)
-        self._say(f"round {self._book.number}: waiting for {who}, {seconds:.0f} s")
+    def _say_waiting(self, phase: str, nodes: list[int], seconds: float) -> None:
+        who, number = self.roster.clients_of(nodes), self._book.number
+        self._say(f"round {number}: waiting for {who} to {phase}, {seconds:.0f} s")
 
     def _say(self, text: str) -> None:
         """Say in the log and in status.json what the run waits for; a round's rows end it."""
         log(INFO, "%s", text)
         self.folder.write_status("running", text)
-        self._waits = True
 
     def _say_held(self, clients: Iterable[str]) -> None:
         for client in clients:
@@ -383,9 +383,7 @@ class FedKlprStrategy(Strategy):
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)
-        if self._waits:
-            self.folder.write_status("running")
-            self._waits = False
+        self.folder.write_status("running")
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
 
