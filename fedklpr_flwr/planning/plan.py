@@ -165,7 +165,7 @@ _STARTED: list[float] = []
 
 
 def _begin(barrier: Barrier, threads: int, asked: float) -> None:
-    _STARTED.append(time.time() - asked)
+    _STARTED.append(time.perf_counter() - asked)
     torch.set_num_threads(threads)
     _BARRIERS.append(barrier)
 
@@ -192,7 +192,7 @@ def _probes(work: tuple[Settings, torch.Tensor, torch.Tensor, int], count: int) 
     """
     world = multiprocessing.get_context("spawn")
     threads = work[0].training.threads
-    begin_with = world.Barrier(count), threads, time.time()
+    begin_with = world.Barrier(count), threads, time.perf_counter()
     pool = ProcessPoolExecutor(count, mp_context=world, initializer=_begin, initargs=begin_with)
     try:
         with pool:
