@@ -199,14 +199,14 @@ class Roster:
             RunError: they were not in time; the message is `explain(found, nodes there)`, and why
                 each node that is there speaks for nobody.
         """
-        end, told = time.monotonic() + wait_seconds, -1
+        end, said = time.monotonic() + wait_seconds, -1
         while True:
             self.refresh(grid, max(1.0, end - time.monotonic()))
             if len(self.nodes) >= count:
                 return
-            if len(self.nodes) != told:
-                told = len(self.nodes)
-                say(told)
+            if len(self.nodes) != said:
+                said = len(self.nodes)
+                say(said)
             if time.monotonic() >= end and len(self.nodes) >= (fewest or count):
                 told = "%d of %d clients came: the run goes on without the others until they do"
                 log(WARNING, told, len(self.nodes), count)
