@@ -79,7 +79,7 @@ def _table(planned: Planned) -> Table:
     rounds = settings.federation.rounds
     what = f"{settings.experiment}, method {settings.method.name}, {counted(rounds, 'round')}"
     title = f"{what}: an estimate"
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     shown.add_column("client", overflow="fold")
     for heading in _HEADINGS:
         shown.add_column(heading, justify="right")

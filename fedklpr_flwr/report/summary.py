@@ -75,7 +75,9 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 def _clusters(row: Row | None) -> str:
     """Clusters of a round, and how many pictures they are of."""
-    if row is None or row.clusters is None or not row.round or row.status != "merged":
+    if row is None or row.clusters is None or not row.round:
+        return "-"
+    if row.client is not None and row.status != "merged":
         return "-"
     if row.examples is None or row.outliers is None:
         return str(row.clusters)

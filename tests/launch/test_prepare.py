@@ -263,5 +263,5 @@ def test_a_crowd_is_drawn_before_its_clients_start(tmp_path, monkeypatch):
     prepared.release()
     assert len(list((tmp_path / "cache" / "drawn").rglob("*.png"))) == 4 * (4 + 2) * 4
     assert len(prepared.settings.data.clients) == 4
-    unseen = [note for note in prepared.notes if "nothing can be searched" in note]
+    unseen = [note for note in prepared.notes if "accuracies stay empty" in note]
     assert len(unseen) <= 1, "clients of one note share a sentence"

@@ -46,6 +46,8 @@ def test_clusters_stand_in_the_table_with_the_pictures_they_are_of():
     found = row(1, "a", 0.3, clusters=5, examples=30, outliers=4)
     (line, _) = table([row(0, "a", 0.1), found])
     assert line[4] == "5 of 26"
+    assert table([found, row(1, None, clusters=5, examples=30, outliers=4)])[-1][4] == "5 of 26"
+    assert table([row(1, "a", status="absent")])[0][4] == "-"
     assert table([row(1, "a", clusters=None, outliers=None)])[0][4] == "-", "withheld"
 
 
