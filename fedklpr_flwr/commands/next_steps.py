@@ -86,9 +86,12 @@ def _search(run: str, settings: Settings) -> list[str]:
         dataset, root = list_pictures(client, settings, user_cache())
         people, searched = dataset.query or dataset.train, dataset.gallery or dataset.train
         if people and searched:
+            # Its own batch-norm statistics, where the merged model's are a mean of all sites'.
+            own = settings.personal.batchnorm == "reestimate" and client in settings.data.clients
+            whose = f" --client {client.name}" if own else ""
             gallery = root if client.reader == "folder" else searched[0].path.parent
             return [
-                f"  fedklpr search --model {run} --gallery {_shown(gallery)} "
+                f"  fedklpr search --model {run}{whose} --gallery {_shown(gallery)} "
                 f"--query {_shown(people[0].path)} --sheet found.png"
             ]
     return []
