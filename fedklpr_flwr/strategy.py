@@ -7,6 +7,7 @@ order, so neither the server's memory nor the result depends on who answers when
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from logging import INFO, WARNING
 
 import torch
@@ -256,7 +257,8 @@ class FedKlprStrategy(Strategy):
         for full in (False, True):
             self._due = clients, full
             messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
-            yield from exchange(grid, messages, seconds)
+            say = partial(self._say_waiting, phase)
+            yield from exchange(grid, messages, seconds, still_waiting=say)
             self._due = None
             clients = book.take_unsynced()
             if not clients:
@@ -329,9 +331,23 @@ class FedKlprStrategy(Strategy):
         # A real run goes on by itself after a crash, also where a box has been away since.
         resumed = self.settings.deployment and self.state.round > 0
         fewest = chosen.min_clients if resumed else None
-        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest)
+
+        def say(found: int) -> None:
+            told = f"waiting for clients: {found} of {count} are here"
+            self._say(told + self.roster.missing_of(self._known()))
+
+        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest, say=say)
         if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
             log(WARNING, "%s", note)
+
+    def _say_waiting(self, phase: str, nodes: list[int], seconds: float) -> None:
+        who, number = self.roster.clients_of(nodes), self._book.number
+        self._say(f"round {number}: waiting for {who} to {phase}, {seconds:.0f} s")
+
+    def _say(self, text: str) -> None:
+        """Say in the log and in status.json what the run waits for; a round's rows end it."""
+        log(INFO, "%s", text)
+        self.folder.write_status("running", text)
 
     def _say_held(self, clients: Iterable[str]) -> None:
         for client in clients:
@@ -367,6 +383,7 @@ class FedKlprStrategy(Strategy):
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)
+        self.folder.write_status("running")
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
 
