@@ -20,7 +20,6 @@ import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
 from fedklpr_flwr.client.client import SiteClient
@@ -30,6 +29,7 @@ from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.config.run_config import refuse_lookups
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
+from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.model.site import Site, open_site
 from fedklpr_flwr.protocol.records import (
     PAYLOAD,

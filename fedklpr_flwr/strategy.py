@@ -6,9 +6,8 @@ names it by its hash. Replies are spooled to the run folder as they arrive and m
 order, so neither the server's memory nor the result depends on who answers when.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from logging import INFO, WARNING
-from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,21 +16,19 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.start_commands import start_commands
 from fedklpr_flwr.model.personal_model import shared_layout
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink
-from fedklpr_flwr.server.node_registry import Answer, Roster, exchange
+from fedklpr_flwr.server.node_registry import Roster, exchange
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import OpenRound
 from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import counted
-
-Use = Callable[[str, Message, dict[str, Any]], None]
 
 
 class FedKlprStrategy(Strategy):
@@ -61,6 +58,8 @@ class FedKlprStrategy(Strategy):
         self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
         self._overrides = overrides
+        self._timeout: float | None = None
+        self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
         self._book = OpenRound(state.round, settings, layout, folder, state.pending)
 
@@ -82,37 +81,69 @@ class FedKlprStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One task a chosen client; the model itself is at the client already."""
-        chosen = self._choose(server_round)
-        tasks = self.downlink.messages("train", self._book, self.roster.nodes, chosen)
-        return (message for _, message in tasks)
+        """Give each client that is due its task; the model itself is at the client already.
+
+        Due are the chosen ones, then who lacks the model, then, once, who has not answered where
+        too few have. Each message is made when the one before it has left.
+
+        Args:
+            server_round: the round, from 1.
+            arrays: empty; every client's message is cut from the run's state by its mask.
+            config: empty; a task is made of the run's settings.
+            grid: Flower's grid.
+        """
+        return self._messages("train", lambda: self._choose(server_round))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One part of the merged model a client, cut by that client's mask."""
-        here = self._admitted()
-        tasks = self.downlink.messages("evaluate", self._book, self.roster.nodes, here)
-        return (message for _, message in tasks)
+        """Give each client its part of the merged model, cut by its mask; see `configure_train`."""
+        return self._messages("evaluate", self._admitted)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Take the last replies in, merge the round, commit it."""
-        use = self._book.update_taker(self.downlink.update_masks_of, self.state)
-        for reply in replies:
-            self._book.take(self._answer(reply), use)
-        with self._book.phase("merge"):
-            self._book.merge(self.state)
-        return None, MetricRecord({"merged": len(self._book.arrivals)})
+        """Take each update as it arrives; merge them (KLPWA, each weight by who kept it); commit.
+
+        Args:
+            server_round: the round, from 1.
+            replies: one of each client asked, errors included; they may come while this runs.
+
+        Returns:
+            No arrays, since the merged model is in the run folder; how many updates were merged.
+
+        Raises:
+            RunError: fewer than `federation.min_clients` are valid, or the disk is full.
+        """
+        book = self._book
+        use = book.update_taker(self.downlink.update_masks_of, self.state)
+        with book.phase("train"):
+            for reply in replies:
+                book.take(self._client_of(reply), reply, use)
+        self._check_enough()
+        self._say_held(self._quarantine.note_training(sorted(book.asked["train"]), book.arrivals))
+        with book.phase("merge"):
+            book.merge(self.state)
+        return None, MetricRecord({"merged": len(book.arrivals)})
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Take the last scores in, and write the round's rows."""
-        for reply in replies:
-            self._book.take(self._answer(reply), self._book.take_scores)
-        counts = zip((0, 0, 0), *self._book.pairs, strict=True)
+        """Take each client's scores as they arrive, and write the round's rows.
+
+        Returns:
+            The clients' mean Rank-1 and mAP; None where nobody could be evaluated.
+
+        Raises:
+            RunError: nobody could evaluate the initial model, or the disk is full.
+        """
+        book = self._book
+        with book.phase("evaluate"):
+            for reply in replies:
+                book.take(self._client_of(reply), reply, book.take_scores)
+        self._say_held(self._quarantine.note_evaluation(book.asked["evaluate"], book.scored))
+        self._check_scored()
+        counts = zip((0, 0, 0), *book.pairs, strict=True)
         worse, better, compared = (sum(of_clients) for of_clients in counts)
         self.state.pairs = (worse, better, compared)
         summary = self._write_rows()
@@ -120,8 +151,13 @@ class FedKlprStrategy(Strategy):
             return None
         return MetricRecord({"rank1": summary.rank1, "map": summary.map})
 
-    def _answer(self, reply: Message) -> Answer:
-        return Answer(self.roster.asked[reply.metadata.src_node_id], reply)
+    def _messages(self, phase: str, first: Callable[[], list[str]]) -> Iterable[Message]:
+        """To whom `_replies` says is due; to all of `first` where it has not been asked."""
+        clients, full = self._due or (first(), False)
+        return self.downlink.messages(phase, self._book, self.roster.nodes, clients, full=full)
+
+    def _client_of(self, reply: Message) -> str:
+        return self.roster.asked[reply.metadata.src_node_id]
 
     # ------------------------------------------------------------------ the loop
 
@@ -133,33 +169,138 @@ class FedKlprStrategy(Strategy):
         timeout: float | None = None,
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: object = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
         """Run from the state's round to the last.
 
-        Flower's own loop holds all replies at once and cannot resume; this one streams. The model
-        lives in `state`, not in `initial_arrays`, because each client's payload is cut from it by
-        that client's mask.
+        Flower's own loop holds all replies at once and cannot resume; this one streams, through the
+        same hooks. The model lives in `state`, since each client's payload is cut from it by that
+        client's mask, and tasks are made of the settings.
+
+        Args:
+            grid: Flower's grid.
+            initial_arrays: refused unless None, as are the two configs and `evaluate_fn`.
+            num_rounds: the last round; None = `federation.rounds`.
+            timeout: seconds for each phase's replies; None = `federation.round_seconds` and
+                `federation.evaluate_seconds`.
+            train_config: None.
+            evaluate_config: None.
+            evaluate_fn: None.
+
+        Returns:
+            What the hooks gave, by round; the merged model is in the run folder.
 
         Raises:
             RunError: too few clients, a round that failed twice, an initial model that nobody could
                 evaluate, or a disk that is full.
+            SettingsError: something was given that is not used here.
         """
+        _refuse_given(
+            initial_arrays=initial_arrays,
+            train_config=train_config,
+            evaluate_config=evaluate_config,
+            evaluate_fn=evaluate_fn,
+        )
+        self._timeout = timeout
         rounds = num_rounds or self.settings.federation.rounds
+        result = Result()
         self.summary()
         self._gather(grid)
         if self._rounds_written < self.state.round:
-            self._evaluate(grid)
+            self._evaluate(grid, result)
         for server_round in range(self.state.round + 1, rounds + 1):
             self.roster.refresh(grid, self.settings.federation.wait_seconds)
             layout = shared_layout(self.settings, server_round)
             before = self._book.spoilt
             self._book = OpenRound(server_round, self.settings, layout, self.folder, spoilt=before)
-            with self._book.phase("train"):
-                self._train(grid)
-            self.aggregate_train(server_round, ())
-            self._evaluate(grid)
-        return Result()
+            _, merged = self.aggregate_train(server_round, self._training_replies(grid))
+            if merged is not None:
+                result.train_metrics_clientapp[server_round] = merged
+            self._evaluate(grid, result)
+        return result
+
+    def _evaluate(self, grid: Grid, result: Result) -> None:
+        number = self._book.number
+        replies = self._replies(grid, "evaluate", self._admitted())
+        scores = self.aggregate_evaluate(number, replies)
+        if scores is not None:
+            result.evaluate_metrics_clientapp[number] = scores
+
+    def _training_replies(self, grid: Grid) -> Iterator[Message]:
+        """Every chosen client's reply, with a second try where the round is too thin."""
+        book, needed = self._book, self.settings.federation.min_clients
+        chosen = self._choose(book.number)
+        yield from self._replies(grid, "train", chosen)
+        if len(book.arrivals) < needed:
+            missing = [client for client in chosen if client not in book.arrivals]
+            log(
+                WARNING,
+                "round %d: %s, %d needed: asking %s once more",
+                book.number,
+                counted(len(book.arrivals), "valid reply", some="valid replies"),
+                needed,
+                ", ".join(missing),
+            )
+            yield from self._replies(grid, "train", missing)
+
+    def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
+        """Replies as they arrive; who lacks model or mask is sent both, once.
+
+        Who then still asks for them cannot be helped, and has failed.
+        """
+        book, chosen = self._book, self.settings.federation
+        seconds = self._timeout or chosen.round_seconds
+        if phase == "evaluate":
+            seconds = min(seconds, chosen.evaluate_seconds)
+        configure = self.configure_train if phase == "train" else self.configure_evaluate
+        for full in (False, True):
+            self._due = clients, full
+            messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
+            yield from exchange(grid, messages, seconds)
+            self._due = None
+            clients = book.take_unsynced()
+            if not clients:
+                return
+            if not full:
+                log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(clients))
+        for client in clients:
+            book.fail(
+                client,
+                "it asks for model and mask (needs_sync) though both were just sent whole: is its "
+                "memory's folder writable?",
+            )
+
+    def _check_enough(self) -> None:
+        """Raise RunError where too few updates came."""
+        book, needed = self._book, self.settings.federation.min_clients
+        if len(book.arrivals) < needed:
+            failures = book.failures(sorted(book.asked["train"] - book.arrivals.keys()))
+            valid = counted(len(book.arrivals), "valid reply", some="valid replies")
+            raise RunError(
+                f"round {book.number} has {valid} after a second try, "
+                f"federation.min_clients={needed} are needed ({failures}). "
+                f"Round {self.state.round} is kept; go on from it with "
+                f"{resume_word(self.folder.path)}"
+            )
+
+    def _check_scored(self) -> None:
+        """Say where nobody could be evaluated; raise RunError where it is the initial model."""
+        book = self._book
+        if book.scored:
+            return
+        failures = f"({book.failures(sorted(book.asked['evaluate'])) or 'nobody is there'})"
+        if book.number == 0:
+            raise RunError(
+                f"round 0: no client could evaluate the initial model {failures}. Mend the "
+                f"clients, then go on with {resume_word(self.folder.path)}"
+            )
+        log(
+            WARNING,
+            "round %d: no client could be evaluated %s; the merged model stands, and the run "
+            "goes on",
+            book.number,
+            failures,
+        )
 
     def _gather(self, grid: Grid) -> None:
         chosen = self.settings.federation
@@ -192,85 +333,11 @@ class FedKlprStrategy(Strategy):
         if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
             log(WARNING, "%s", note)
 
-    def _train(self, grid: Grid) -> None:
-        """Every chosen client's update, with a second try where the round is too thin."""
-        book, needed = self._book, self.settings.federation.min_clients
-        chosen = self._choose(book.number)
-        use = book.update_taker(self.downlink.update_masks_of, self.state)
-        self._ask(grid, "train", chosen, use)
-        if len(book.arrivals) < needed:
-            missing = [client for client in chosen if client not in book.arrivals]
-            log(
-                WARNING,
-                "round %d: %s, %d needed: asking %s once more",
-                book.number,
-                counted(len(book.arrivals), "valid reply", some="valid replies"),
-                needed,
-                ", ".join(missing),
-            )
-            self._ask(grid, "train", missing, use)
-        if len(book.arrivals) < needed:
-            failures = book.failures(c for c in chosen if c not in book.arrivals)
-            valid = counted(len(book.arrivals), "valid reply", some="valid replies")
-            raise RunError(
-                f"round {book.number} has {valid} after a second try, "
-                f"federation.min_clients={needed} are needed ({failures}). "
-                f"Round {self.state.round} is kept; go on from it with "
-                f"{resume_word(self.folder.path)}"
-            )
-        self._say_held(self._quarantine.note_training(chosen, book.arrivals))
-
     def _say_held(self, clients: Iterable[str]) -> None:
         for client in clients:
             rounds = counted(self._quarantine.rounds or 0, "round")
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
             log(WARNING, told, self._book.number, client, rounds, resume_word(self.folder.path))
-
-    def _evaluate(self, grid: Grid) -> None:
-        book, here = self._book, self._admitted()
-        with book.phase("evaluate"):
-            self._ask(grid, "evaluate", here, book.take_scores)
-        self._say_held(self._quarantine.note_evaluation(here, book.scored))
-        if not book.scored:
-            failures = f"({book.failures(here) or 'nobody is there'})"
-            if book.number == 0:
-                raise RunError(
-                    f"round 0: no client could evaluate the initial model {failures}. Mend the "
-                    f"clients, then go on with {resume_word(self.folder.path)}"
-                )
-            log(
-                WARNING,
-                "round %d: no client could be evaluated %s; the merged model stands, and the run "
-                "goes on",
-                book.number,
-                failures,
-            )
-        self.aggregate_evaluate(book.number, ())
-
-    def _ask(self, grid: Grid, phase: str, clients: Iterable[str], use: Use) -> None:
-        """Send, and use replies as they arrive; who lacks model or mask is sent both, once.
-
-        Who then still asks for them cannot be helped, and has failed.
-        """
-        book, nodes, chosen = self._book, self.roster.nodes, self.settings.federation
-        seconds = chosen.round_seconds
-        if phase == "evaluate":
-            seconds = min(seconds, chosen.evaluate_seconds)
-        here = [client for client in clients if client in nodes]
-        for full in (False, True):
-            messages = self.downlink.messages(phase, book, nodes, here, full=full)
-            answers = exchange(grid, messages, seconds)
-            here = [answer.client for answer in answers if book.take(answer, use)]
-            if not here:
-                return
-            if not full:
-                log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(here))
-        for client in here:
-            book.fail(
-                client,
-                "it asks for model and mask (needs_sync) though both were just sent whole: is its "
-                "memory's folder writable?",
-            )
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
@@ -302,3 +369,13 @@ class FedKlprStrategy(Strategy):
         self.folder.note(self.state)
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
+
+
+def _refuse_given(**given: object) -> None:
+    """Refuse what Flower's `start` takes and this one has no use for, rather than ignore it."""
+    for name, value in given.items():
+        if value is not None:
+            raise SettingsError(
+                f"start({name}=...): expected None, got {type(value).__name__}; the model and what "
+                "clients are told come from the run's settings and its folder"
+            )

@@ -17,7 +17,7 @@ FRONT_HALL = (
     *("server", "runs", "launch", "deploy", "planning", "report", "search", "export"),
 )
 FLOORS = (
-    ("errors", "compiled", "version", "wording"),
+    ("errors", "compiled", "version", "wording", "flower_internals"),
     ("system",),
     QUIET_ROOMS,
     ("config",),
@@ -32,7 +32,14 @@ FLOORS = (
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 FLOWER_ROOMS = {"client_app", "server_app", "strategy", "commands"}
-FLOWER_ROOMS |= {"protocol", "server", "runs", "launch", "deploy"}
+FLOWER_ROOMS |= {"protocol", "server", "runs", "launch", "deploy", "flower_internals"}
+FLOWER_PUBLIC = (
+    "flwr.app",
+    "flwr.client",
+    "flwr.clientapp",
+    "flwr.common.logger",
+    "flwr.serverapp",
+)
 HYDRA_ROOMS = {"config", "sweep"}
 REPORT_ONLY = {"wandb", "matplotlib"}
 
@@ -250,3 +257,13 @@ def test_a_client_starts_without_what_only_a_server_or_a_report_needs():
     loaded = set(done.stdout.split())
     assert "fedklpr_flwr.client.round" in loaded
     assert loaded & {"wandb", "matplotlib", "sklearn", "ray", "torchvision.models"} == set()
+
+
+def test_private_names_of_flowers_are_known_in_one_file_alone():
+    private = {
+        name_of(path): module
+        for path in package_files()
+        for module in imports_of(path)
+        if module.split(".")[0] == "flwr" and not module.startswith(FLOWER_PUBLIC)
+    }
+    assert private.keys() == {"fedklpr_flwr.flower_internals"}

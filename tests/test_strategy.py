@@ -6,7 +6,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import Strategy
 
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.records import TASK, read_payload
 from fedklpr_flwr.runs.run_folder import RunFolder
@@ -97,6 +97,12 @@ def test_the_model_goes_down_with_the_evaluation_and_training_only_names_it(stra
 def test_clients_of_one_mask_get_the_same_bytes(strategy_of):
     payloads = {read_payload(m.content) for m in messages(strategy_of(), "evaluate", 0)}
     assert len(payloads) == 1
+
+
+def test_what_start_has_no_use_for_is_refused(strategy_of):
+    for given in ({"initial_arrays": ArrayRecord()}, {"evaluate_fn": print}):
+        with pytest.raises(SettingsError, match=f"{next(iter(given))}.*expected None"):
+            strategy_of().start(InProcessGrid(None, {}, []), **given)
 
 
 def test_where_clients_are_missing_the_command_has_what_the_run_was_started_with(

@@ -14,8 +14,6 @@ import os
 from functools import partial
 
 import uvicorn
-from flwr.superlink import extensions
-from flwr.superlink.cli import flower_superlink
 from starlette.middleware import Middleware
 
 from fedklpr_flwr.deploy.request_limits import (
@@ -27,9 +25,7 @@ from fedklpr_flwr.deploy.request_limits import (
     Scope,
     Send,
 )
-
-_UNGUARDED = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
-"""Switches of Flower's that open an interface on a port of its own, past this guard."""
+from fedklpr_flwr.flower_internals import UNGUARDED, run_superlink
 
 _CONNECTIONS = 1000
 
@@ -82,12 +78,7 @@ def _is_loopback(address: str) -> bool:
 
 def main() -> None:
     """Run `flower-superlink` with the guard before all its interfaces."""
-    if not callable(getattr(extensions, "get_middleware", None)):
-        raise SystemExit(
-            "this version of Flower has no place for the guard of its Control interface "
-            "(flwr.superlink.extensions.get_middleware): install flwr 1.41"
-        )
-    for name in _UNGUARDED:
+    for name in UNGUARDED:
         if os.environ.get(name, "").strip():
             raise SystemExit(
                 f"{name}={os.environ[name]!r:.20} opens a port of Flower's that this guard does "
@@ -95,12 +86,9 @@ def main() -> None:
             )
     # uvicorn would believe whoever this names where a request says it comes from.
     os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"
-    theirs = extensions.get_middleware
-    guards = Middleware(OfficeOnly), Middleware(RequestLimits)
-    extensions.get_middleware = lambda: (*guards, *theirs())
     # Flower hands uvicorn neither a protocol nor a limit.
     uvicorn.run = partial(uvicorn.run, http=ImpatientProtocol, limit_concurrency=_CONNECTIONS)
-    flower_superlink()
+    run_superlink((Middleware(OfficeOnly), Middleware(RequestLimits)))
 
 
 if __name__ == "__main__":

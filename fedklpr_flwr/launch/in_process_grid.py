@@ -7,13 +7,11 @@ on disk as everywhere else.
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+
+from fedklpr_flwr.flower_internals import Run, address, speak_as_server
 
 
 class InProcessGrid(Grid):
@@ -31,10 +29,8 @@ class InProcessGrid(Grid):
         run_config: Mapping[str, Any],
         node_configs: Iterable[Mapping[str, Any]],
     ) -> None:
-        # Flower's messages ask the process who it is; its engine would have said so.
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
         self._app = client_app
-        self._run = Run.create_empty(run_id=1)
+        self._run = speak_as_server()
         self._contexts = {
             node: Context(
                 run_id=1,
@@ -75,9 +71,8 @@ class InProcessGrid(Grid):
         """Queue messages; nothing runs yet."""
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = uuid4().hex
-            self._waiting[message.metadata.message_id] = message
-            ids.append(message.metadata.message_id)
+            ids.append(address(message))
+            self._waiting[ids[-1]] = message
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

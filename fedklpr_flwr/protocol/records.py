@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from numpy.lib import format as npy
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.flower_internals import travelling_parts
 from fedklpr_flwr.protocol.task import Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
@@ -107,4 +107,4 @@ def read_report(content: RecordDict) -> dict[str, Any]:
 
 def message_bytes(message: Message) -> int:
     """Size of a whole Flower message as it is put on the wire, headers of every object included."""
-    return sum(len(item.deflate()) for item in get_all_nested_objects(message).values())
+    return sum(map(len, travelling_parts(message)))

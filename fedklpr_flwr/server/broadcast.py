@@ -81,7 +81,7 @@ class Downlink:
         clients: Iterable[str],
         *,
         full: bool = False,
-    ) -> Iterator[tuple[str, Message]]:
+    ) -> Iterator[Message]:
         """A message a client, made when it is sent; clients of one mask follow each other.
 
         Args:
@@ -120,7 +120,7 @@ class Downlink:
             content, node = task_content(task, payload), nodes[name]
             message = Message(content, node, phase, group_id=str(book.number))
             book.ask(phase, name, message_bytes(message))
-            yield name, message
+            yield message
 
     def _count_releases(self, clients: Iterable[str]) -> None:
         """A noised update may leave for each task: counted on disk before the first is sent.

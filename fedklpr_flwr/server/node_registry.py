@@ -1,69 +1,55 @@
-"""Send messages to clients by name, and yield the answers as they arrive."""
+"""Who is there, by name; and messages sent to them, with the replies as they arrive."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
+from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
 from fedklpr_flwr.wording import printable
 
+LATE = 1000
+"""The error code of a reply that did not come in time; Flower's own codes are below it."""
+
 _MOST_SILENT = 5
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one message: a reply, an error, or nothing before the deadline.
-
-    Attributes:
-        client: to whom the message went.
-        reply: None where there is none.
-        error: why there is none.
-        late: whether the deadline had passed.
-        seconds: from the message's leaving to its reply; None where nobody looked.
-    """
-
-    client: str
-    reply: Message | None
-    error: str | None = None
-    late: bool = False
-    seconds: float | None = None
 
 
 def exchange(
     grid: Grid,
-    messages: Iterable[tuple[str, Message]],
+    messages: Iterable[Message],
     deadline_seconds: float,
     pull: Pull | None = None,
-) -> Iterator[Answer]:
-    """Push every message, and yield each client's answer as soon as it is there.
+) -> Iterator[Message]:
+    """Push every message, and yield its reply as soon as it is there: exactly one for each.
 
     Nothing is collected: the caller takes what it needs of a reply and lets it go, and replies are
     looked for after every message sent, so neither messages nor replies pile up with the clients.
+    What fails is a reply with an error, and every reply comes from the node that was asked.
 
     Args:
         grid: Flower's grid.
-        messages: (client name, message), made as they are sent.
-        deadline_seconds: after it, whoever has not answered is yielded as late.
+        messages: made as they are sent.
+        deadline_seconds: after it, whoever has not answered has answered with the error `LATE`.
         pull: how replies are asked for; None = as suits the grid.
     """
     pull = pull or pulling_from(grid)
-    waiting: dict[str, tuple[str, float]] = {}
-    for client, message in messages:
-        left = time.monotonic()
+    waiting: dict[str, int] = {}
+    for message in messages:
         ids = list(grid.push_messages([message]))
         if ids:
-            waiting[ids[0]] = client, left
+            waiting[ids[0]] = message.metadata.dst_node_id
             yield from _take(waiting, pull(list(waiting)))
         else:
-            yield Answer(client, None, "Flower did not take the message")
+            refused = Error(ErrorCode.UNKNOWN, "Flower did not take the message")
+            yield _error_of(message.metadata.dst_node_id, refused)
     end = time.monotonic() + deadline_seconds
     pause = 0.01
     while waiting:
@@ -74,22 +60,28 @@ def exchange(
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
         if not replies and waiting:
             time.sleep(pause)
-    for client, _ in waiting.values():
-        yield Answer(client, None, f"no answer within {deadline_seconds:g} s", late=True)
+    for node in waiting.values():
+        yield _error_of(node, Error(LATE, f"no answer within {deadline_seconds:g} s"))
 
 
-def _take(waiting: dict[str, tuple[str, float]], replies: Iterable[Message]) -> Iterator[Answer]:
-    """The answers to messages that wait; whoever answered waits no longer."""
+def _take(waiting: dict[str, int], replies: Iterable[Message]) -> Iterator[Message]:
+    """The replies to messages that wait; who has answered waits no longer."""
     for reply in replies:
         if reply.metadata.reply_to_message_id in waiting:
-            yield _answer(*waiting.pop(reply.metadata.reply_to_message_id), reply)
+            node = waiting.pop(reply.metadata.reply_to_message_id)
+            # Where a node is gone Flower answers for it, in the SuperLink's name.
+            of_flower = reply.has_error() and reply.metadata.src_node_id != node
+            yield _error_of(node, reply.error) if of_flower else reply
 
 
-def _answer(client: str, left: float, reply: Message) -> Answer:
-    if reply.has_error():
-        reason = reply.error.reason or f"error code {reply.error.code}"
-        return Answer(client, None, _last_line(reason))
-    return Answer(client, reply, seconds=time.monotonic() - left)
+def _error_of(node: int, error: Error) -> Message:
+    """A reply of a node that says what went wrong."""
+    return Message(error, reply_to=Message(RecordDict(), node, "query"))
+
+
+def why_failed(reply: Message) -> str:
+    """What went wrong, in one printable line: of a traceback the line that says what happened."""
+    return _last_line(reply.error.reason or f"error code {reply.error.code}")
 
 
 def _last_line(reason: str) -> str:
@@ -137,18 +129,19 @@ class Roster:
         self.faults = {node: why for node, why in self.faults.items() if node in present}
         self.silent = {node: times for node, times in self.silent.items() if node in present}
         hello = [
-            (str(node), Message(_hello(self.run), node, "query"))
+            Message(_hello(self.run), node, "query")
             for node in sorted(present - set(self.asked))
             if self.silent.get(node, 0) < _MOST_SILENT
         ]
-        for answer in exchange(grid, hello, deadline_seconds):
-            node = int(answer.client)
-            self.silent[node] = self.silent.get(node, 0) + answer.late
+        for reply in exchange(grid, hello, deadline_seconds):
+            node = reply.metadata.src_node_id
+            is_late = reply.has_error() and reply.error.code == LATE
+            self.silent[node] = self.silent.get(node, 0) + is_late
             try:
-                name = _name_in(answer)
+                name = _name_in(reply)
                 _check_registered(node, name, registered)
                 self._enter(node, name)
-                _say_policy(name, answer)
+                _say_policy(name, reply)
             except FedKlprError as error:
                 self._fault(node, str(error)[:500])
         self.nodes = {name: node for node, name in self.asked.items() if name}
@@ -205,16 +198,16 @@ class Roster:
         return [f"node {node} is there and not counted: {why}" for node, why in self.faults.items()]
 
 
-def _name_in(answer: Answer) -> str:
+def _name_in(reply: Message) -> str:
     """The client's name in a node's answer to hello; empty where it speaks for none.
 
     Raises:
         RunError: it did not answer.
         WireError: what it says is no name.
     """
-    if answer.reply is None:
-        raise RunError(answer.error or "no answer")
-    name = read_report(answer.reply.content).get("client")
+    if reply.has_error():
+        raise RunError(why_failed(reply))
+    name = read_report(reply.content).get("client")
     if name != "" and not is_client_name(name):
         raise WireError(f"it gives the name {name!r:.100}, a client's name has {CLIENT_NAME_RULE}")
     return str(name)
@@ -237,9 +230,9 @@ def _check_registered(node: int, name: str, registered: Mapping[int, str]) -> No
         raise RunError(f"it says it is {name}, which is registered with another key: refused")
 
 
-def _say_policy(name: str, answer: Answer) -> None:
+def _say_policy(name: str, reply: Message) -> None:
     """Log what a site's owner holds back, as it says once."""
-    said = read_report(answer.reply.content).get("policy") if answer.reply else None
+    said = read_report(reply.content).get("policy")
     if isinstance(said, str):
         log(INFO, "%s has a policy of its own: %s", name, printable(said[:200]))
 

@@ -5,13 +5,14 @@ for the rest, for three minutes, and hands out nothing meanwhile.
 """
 
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from flwr.app import Message
 from flwr.serverapp import Grid
+
+from fedklpr_flwr.flower_internals import is_network_grid
 
 Pull = Callable[[Sequence[str]], list[Message]]
 """Ids of messages that wait -> the replies that have come since the last call."""
@@ -22,9 +23,7 @@ _STUCK_SECONDS = 5.0
 
 def pulling_from(grid: Grid) -> Pull:
     """How to ask a grid: each reply apart where a network lies between, else all at once."""
-    # Importing it takes a web framework along; there is no such grid before somebody has.
-    network = sys.modules.get("flwr.superlink.grid")
-    if network is not None and isinstance(grid, network.HttpGrid):
+    if is_network_grid(grid):
         return PullApart(grid)
     return lambda ids: list(grid.pull_messages(list(ids)))
 

@@ -32,12 +32,15 @@ from fedklpr_flwr.server.merge import (
     merge_base,
     run_merge_round,
 )
-from fedklpr_flwr.server.node_registry import Answer
+from fedklpr_flwr.server.node_registry import LATE, why_failed
 from fedklpr_flwr.wire.layout import Layout
 
 _TRUSTED = 0.5
 """Below it a client's trust is worth a word."""
 _NO_ANSWER = "no answer"
+
+Use = Callable[[str, Message, dict[str, Any]], None]
+"""What is done with a client's reply and its report."""
 
 
 class OpenRound:
@@ -67,12 +70,15 @@ class OpenRound:
         self.spoilt = spoilt
         self.arrivals: dict[str, Arrival] = {}
         self.scored: set[str] = set()
+        self.asked: dict[str, set[str]] = {"train": set(), "evaluate": set()}
+        self.unsynced: list[str] = []
         self.pairs: list[tuple[int, int, int]] = []
         self._settings, self._layout, self._folder = settings, layout, folder
         self._rows = {row.client or "": row for row in map(row_from, rows or [])}
         self._dense = dense_bytes(settings)
         self._hashes: dict[str, str] = {}
         self._releases: dict[str, int] = {}
+        self._asked_at: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         # Each round asks twice at most; a client may have counted rounds that the server lost.
         self._most_releases = 2 * max(number, settings.federation.rounds)
@@ -99,6 +105,8 @@ class OpenRound:
         row.bytes_message_down += message_size
         if phase == "train" or self.number == 0:
             row.status, row.failed = "failed", _NO_ANSWER
+        self._asked_at[client] = time.monotonic()
+        self.asked[phase].add(client)
 
     def count_down(self, client: str, size: int, kept: int) -> None:
         """The model goes down."""
@@ -108,34 +116,38 @@ class OpenRound:
 
     # ------------------------------------------------------------------ replies
 
-    def take(self, answer: Answer, use: Callable[[str, Message, dict[str, Any]], None]) -> bool:
+    def take(self, client: str, reply: Message, use: Use) -> None:
         """Hand a reply to `use`; whatever is wrong with it is noted, not raised.
 
-        Returns:
-            True where the client first needs the model or the mask.
+        A client that first needs the model or its mask is noted in `unsynced`.
 
         Raises:
             RunError, MemoryStateError: the server's own disk is full or damaged, for which no
                 client is to blame.
         """
-        row = self.row(answer.client)
+        if reply.has_error():
+            self.fail(client, why_failed(reply), late=reply.error.code == LATE)
+            return
+        row, seconds = self.row(client), time.monotonic() - self._asked_at[client]
         try:
-            if answer.reply is None:
-                self.fail(answer.client, answer.error or _NO_ANSWER, late=answer.late)
-                return False
-            row.bytes_message_up += message_bytes(answer.reply)
-            said = read_report(answer.reply.content)
+            row.bytes_message_up += message_bytes(reply)
+            said = read_report(reply.content)
             if said.get("status") == NEEDS_SYNC:
-                return True
-            use(answer.client, answer.reply, said)
-            if said.get("seconds") and answer.seconds is not None and self._settings.deployment:
-                row.seconds["send"] = max(0.0, answer.seconds - sum(row.seconds.values()))
+                self.unsynced.append(client)
+                return
+            use(client, reply, said)
+            if said.get("seconds") and self._settings.deployment:
+                row.seconds["send"] = max(0.0, seconds - sum(row.seconds.values()))
         except WireError as error:
             # A client that trains a spoilt model is not to blame for what comes out.
-            self.fail(answer.client, f"{self.spoilt}{error}")
+            self.fail(client, f"{self.spoilt}{error}")
         except MergeError as error:
-            self.fail(answer.client, str(error))
-        return False
+            self.fail(client, str(error))
+
+    def take_unsynced(self) -> list[str]:
+        """Who has asked for model and mask since this was last called."""
+        found, self.unsynced = sorted(self.unsynced), []
+        return found
 
     def fail(self, client: str, reason: str, *, late: bool = False) -> None:
         """Note a fault; an update already merged stays so, though its scores are lost.
@@ -154,9 +166,7 @@ class OpenRound:
         """Why each of these clients failed in this round, in one line."""
         return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
 
-    def update_taker(
-        self, masks_of: Callable[[str], Masks], state: ServerState
-    ) -> Callable[[str, Message, dict[str, Any]], None]:
+    def update_taker(self, masks_of: Callable[[str], Masks], state: ServerState) -> Use:
         """A `use` for `take`: spool one update, and check all of it before it may be merged."""
 
         def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:

@@ -1,14 +1,11 @@
 """Claims about the SuperLink's guard: boxes reach the Fleet interface, this machine all of them."""
 
 import asyncio
-import inspect
 import os
 
 import pytest
 import uvicorn
-from flwr.common import constant
-from flwr.superlink import extensions
-from flwr.superlink.cli import flower_superlink
+from flwr.superlink import cli, extensions
 
 from fedklpr_flwr.deploy import guarded_superlink
 from fedklpr_flwr.deploy.guarded_superlink import OfficeOnly, may_ask
@@ -80,7 +77,7 @@ def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_fro
 
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     monkeypatch.setattr(extensions, "get_middleware", lambda: ())
-    monkeypatch.setattr(guarded_superlink, "flower_superlink", look)
+    monkeypatch.setattr(cli, "flower_superlink", look)
     monkeypatch.setattr(uvicorn, "run", uvicorn.run)  # put back afterwards
     guarded_superlink.main()
     first = [OfficeOnly, RequestLimits]
@@ -90,14 +87,6 @@ def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_fro
 @pytest.mark.parametrize("name", ["FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API"])
 def test_a_switch_that_opens_a_port_past_the_guard_is_refused(name, monkeypatch):
     monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(guarded_superlink, "flower_superlink", lambda: pytest.fail("it started"))
+    monkeypatch.setattr(cli, "flower_superlink", lambda: pytest.fail("it started"))
     with pytest.raises(SystemExit, match=f"{name}='1' opens a port"):
         guarded_superlink.main()
-
-
-def test_flower_serves_by_the_function_that_is_given_the_limits():
-    """Private names of Flower's: a version that has others must be looked at."""
-    module = inspect.getmodule(flower_superlink)
-    assert "uvicorn.run(" in inspect.getsource(module)
-    assert guarded_superlink._UNGUARDED[0] == constant.FLWR_INTERNAL_GRPC_CONTROL_API
-    assert guarded_superlink._UNGUARDED[1] == constant.FLWR_INTERNAL_GRPC_FLEET_API

@@ -11,7 +11,7 @@ from flwr.superlink.grid import HttpGrid
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.records import REPORT, report_record
-from fedklpr_flwr.server.node_registry import Roster, exchange
+from fedklpr_flwr.server.node_registry import LATE, Roster, exchange, why_failed
 from fedklpr_flwr.server.reply_polling import PullApart, pulling_from
 
 
@@ -30,29 +30,51 @@ def nobody():
 
 
 def ask(grid, seconds=5.0):
-    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
-    return {answer.client: answer for answer in exchange(grid, messages, seconds)}
+    messages = [Message(RecordDict(), n, "query") for n in grid.get_node_ids()]
+    return {reply.metadata.src_node_id: reply for reply in exchange(grid, messages, seconds)}
 
 
-def test_every_client_asked_gives_exactly_one_answer():
-    answers = ask(grid_of("a", "b", "c"))
-    assert sorted(answers) == ["2", "3", "4"]
-    assert all(answer.reply is not None and answer.error is None for answer in answers.values())
+def is_late(reply):
+    return reply.has_error() and reply.error.code == LATE
 
 
-def test_an_error_is_the_last_line_of_its_traceback():
+def test_every_client_asked_gives_exactly_one_reply():
+    replies = ask(grid_of("a", "b", "c"))
+    assert sorted(replies) == [2, 3, 4]
+    assert not any(reply.has_error() for reply in replies.values())
+
+
+def test_why_a_reply_failed_is_the_last_line_of_its_traceback():
     def broken(message, context):
         raise ValueError("line one\nthe disk is full")
 
-    answer = ask(grid_of("a", app=broken))["2"]
-    assert (answer.reply, answer.error, answer.late) == (None, "the disk is full", False)
+    reply = ask(grid_of("a", app=broken))[2]
+    assert (why_failed(reply), is_late(reply)) == ("the disk is full", False)
 
 
 def test_an_error_without_a_reason_gives_its_code():
     def silent(message, context):
         return Message(Error(code=7), reply_to=message)
 
-    assert ask(grid_of("a", app=silent))["2"].error == "error code 7"
+    assert why_failed(ask(grid_of("a", app=silent))[2]) == "error code 7"
+
+
+class LostNodeGrid(InProcessGrid):
+    """The first node is gone: Flower answers for it, as from the SuperLink itself."""
+
+    def _answer(self, message):
+        reply = super()._answer(message)
+        if message.metadata.dst_node_id == 2:
+            reply = Message(Error(3, "Node 2 is unavailable"), reply_to=message)
+            reply.metadata.__dict__["_src_node_id"] = 1
+        return reply
+
+
+def test_what_flower_says_of_a_lost_node_comes_from_that_node():
+    replies = ask(LostNodeGrid(say_name, {}, [{"client": "a"}, {"client": "b"}]))
+    assert sorted(replies) == [2, 3]
+    assert why_failed(replies[2]) == "Node 2 is unavailable"
+    assert not replies[3].has_error()
 
 
 class DeafGrid(InProcessGrid):
@@ -76,10 +98,10 @@ class RefusingGrid(InProcessGrid):
 
 def test_who_does_not_answer_in_time_is_late_and_keeps_nobody_else():
     start = time.monotonic()
-    answers = ask(DeafGrid(say_name, {}, [{"client": "a"}, {"client": "b"}]), seconds=0.3)
+    replies = ask(DeafGrid(say_name, {}, [{"client": "a"}, {"client": "b"}]), seconds=0.3)
     assert time.monotonic() - start < 3
-    assert (answers["2"].late, answers["3"].late) == (False, True)
-    assert answers["3"].error == "no answer within 0.3 s"
+    assert (is_late(replies[2]), is_late(replies[3])) == (False, True)
+    assert why_failed(replies[3]) == "no answer within 0.3 s"
 
 
 def test_a_clock_that_jumps_makes_nobody_late(monkeypatch):
@@ -88,25 +110,16 @@ def test_a_clock_that_jumps_makes_nobody_late(monkeypatch):
         return say_name(message, context)
 
     grid = grid_of("a", "b", app=answer_tomorrow)
-    assert [answer.late for answer in ask(grid, seconds=60).values()] == [False, False]
-
-
-def test_an_answer_tells_how_long_it_took_and_none_tells_nothing():
-    def slow(message, context):
-        time.sleep(0.2)
-        return say_name(message, context)
-
-    assert 0.2 <= ask(grid_of("a", app=slow))["2"].seconds < 5
-    assert ask(DeafGrid(say_name, {}, [{"client": "b"}]), seconds=0.1)["2"].seconds is None
+    assert [is_late(reply) for reply in ask(grid, seconds=60).values()] == [False, False]
 
 
 def test_a_message_flower_does_not_take_is_answered_at_once():
-    answer = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))["2"]
-    assert "did not take" in answer.error
+    reply = ask(RefusingGrid(say_name, {}, [{"client": "a"}]))[2]
+    assert "did not take" in why_failed(reply)
 
 
 def test_what_is_there_already_is_taken_even_without_time_to_wait():
-    assert ask(grid_of("a", "b"), seconds=0)["3"].reply is not None
+    assert not ask(grid_of("a", "b"), seconds=0)[3].has_error()
 
 
 class HalfAReply(InProcessGrid):
@@ -130,11 +143,12 @@ def test_half_a_reply_holds_up_neither_the_others_nor_the_deadline():
         HalfAReply(say_name, {}, [{"client": n} for n in ("a", "b", "c")]),
         time.monotonic(),
     )
-    messages = [(str(n), Message(RecordDict(), n, "query")) for n in grid.get_node_ids()]
-    answers = list(exchange(grid, messages, 0.5, pull=PullApart(grid, pause_seconds=0.01)))
+    messages = [Message(RecordDict(), n, "query") for n in grid.get_node_ids()]
+    replies = list(exchange(grid, messages, 0.5, pull=PullApart(grid, pause_seconds=0.01)))
     grid.never.set()
     assert time.monotonic() - start < 5
-    assert {answer.client: answer.late for answer in answers} == {"2": True, "3": False, "4": False}
+    late = {reply.metadata.src_node_id: is_late(reply) for reply in replies}
+    assert late == {2: True, 3: False, 4: False}
 
 
 class TornGrid(InProcessGrid):
@@ -146,7 +160,7 @@ def test_what_the_grid_raises_is_raised_where_replies_are_asked_for_apart():
     grid = TornGrid(say_name, {}, [{"client": "a"}])
     message = Message(RecordDict(), 2, "query")
     with pytest.raises(ConnectionError, match="the run is over"):
-        list(exchange(grid, [("a", message)], 5.0, pull=PullApart(grid)))
+        list(exchange(grid, [message], 5.0, pull=PullApart(grid)))
 
 
 def test_only_over_a_network_replies_are_asked_for_apart():
@@ -172,7 +186,7 @@ def test_neither_messages_nor_replies_pile_up_with_the_clients():
     def messages():
         for node in grid.get_node_ids():
             made.append(node)
-            yield str(node), Message(RecordDict(), node, "query")
+            yield Message(RecordDict(), node, "query")
 
     taken = [len(made) for _ in exchange(grid, messages(), 5.0)]
     assert grid.most == 1
