@@ -1,6 +1,7 @@
 """What a client sends of its training: its update, or, in a secure sum, what comes before it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,13 +10,15 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.secure_update import SecureUpdate
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.model.personal_model import shared_layout
 from fedklpr_flwr.protocol.report import ClientUpdate
 from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.stages import is_secure
-from fedklpr_flwr.protocol.task import Task
+from fedklpr_flwr.protocol.task import StageTask, Task
 from fedklpr_flwr.protocol.update_codec import encode_update
+from fedklpr_flwr.protocol.update_front import with_front
 from fedklpr_flwr.wire.layout import Layout
 
 
@@ -71,3 +74,33 @@ def kept_changes(
         flat = np.asarray(change, np.float32).reshape(-1)
         changes[spec.name] = flat if mask is None else flat[mask.numpy().reshape(-1)]
     return changes
+
+
+def answer_stage(
+    root: Path, client: str, task: StageTask, content: bytes | memoryview, settings: Settings
+) -> bytes:
+    """Answer a stage of a secure sum; neither pictures nor model are asked for.
+
+    Args:
+        root: the folder of this machine's client memories.
+        client: the client's name.
+        task: which stage of which sum.
+        content: what the server says in it.
+        settings: the run's settings.
+
+    Returns:
+        The payload with its front.
+
+    Raises:
+        WireError: no such sum is open here, or more is asked than it tells.
+    """
+    if not is_secure(settings):
+        raise WireError("a stage of a secure sum came to a client whose run has none")
+    folder = MemoryFolder(root, task.run, client).folder
+    waiting = SecureUpdate(folder, client, Place(task.run, task.round))
+    return with_task_front(waiting.answer(task.stage, content), task)
+
+
+def with_task_front(payload: bytes, task: Task | StageTask) -> bytes:
+    """Put before a payload which task it answers; before none nothing."""
+    return payload and with_front(payload, task.run, task.round)

@@ -1,4 +1,4 @@
-"""A client's half of a secure sum: it keeps what it has learnt until it is told what to blind it by.
+"""A client's half of a secure sum: what it has learnt waits until it is told what to blind it by.
 
 Between the stages, each of which is a process of its own on a real box, its change and its secrets
 lie in its memory folder, readable by its user alone. Each stage is answered once, so that no stream
@@ -155,9 +155,7 @@ class SecureUpdate:
         )
         return pack(Shares(sealed, seed_mark(waiting.secrets.seed)))
 
-    def _seal(
-        self, shares: tuple[bytes, bytes], waiting: _Waiting, name: str, sealing: str
-    ) -> str:
+    def _seal(self, shares: tuple[bytes, bytes], waiting: _Waiting, name: str, sealing: str) -> str:
         place = self._place.run, self._place.round, self._client, name
         return seal(shares, waiting.secrets.sealing, sealing, *place)
 

@@ -14,7 +14,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -109,22 +109,27 @@ class Opened:
     keys: tuple[str, ...]
 
 
+Said = TypeVar("Said", Advert, KeyList, Shares, ValuesTask, OpenTask, Opened)
+
+
 def pack(said: Advert | KeyList | Shares | ValuesTask | OpenTask | Opened) -> bytes:
     """Write what is said in a stage as bytes."""
     return _checked_bytes(json.dumps(asdict(said)).encode())
 
 
-def unpack[Said](kind: type[Said], content: bytes | memoryview) -> Said:
+def unpack(kind: type[Said], content: bytes | memoryview) -> Said:
     """Read what `pack` wrote, from the network.
 
     Raises:
         WireError: it is damaged, or something else.
     """
     if len(content) > _LONGEST:
-        raise WireError(f"length: a stage of a sum has at most {_LONGEST} bytes, not {len(content)}")
+        raise WireError(
+            f"length: a stage of a sum has at most {_LONGEST} bytes, not {len(content)}"
+        )
     try:
         found = parse_json(bytes(_without_check(content)))
-        values = {item.name: _READERS[item.type](found[item.name]) for item in fields(kind)}  # type: ignore[arg-type]
+        values = {item.name: _READERS[item.type](found[item.name]) for item in fields(kind)}
     except (ValueError, TypeError, KeyError) as error:
         raise WireError(
             f"a secure sum: expected {kind.__name__}, got what cannot be read as one ({error})"
