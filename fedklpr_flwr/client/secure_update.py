@@ -5,7 +5,6 @@ lie in its memory folder, readable by its user alone. Each stage is answered onc
 ever blinds two vectors; a new training begins with new secrets.
 """
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -129,7 +128,7 @@ class SecureUpdate:
         keys = {*asked.blinding, *asked.sealing}
         if (
             not _are_names(asked.clients)
-            or {len(asked.blinding), len(asked.sealing)} != {len(told)}
+            or {len(asked.clients), len(asked.blinding), len(asked.sealing)} != {len(told)}
             or len(told) < 2
             or len(keys) != 2 * len(told)
             or (self._client, own.blinding, own.sealing) not in told
@@ -253,23 +252,27 @@ class SecureUpdate:
     # ------------------------------------------------------------------ on disk
 
     def _keep(self, waiting: _Waiting) -> None:
-        def told(value: object) -> str:
-            return base64.b64encode(bytes(value)).decode()  # type: ignore[arg-type]
-
-        content = json.dumps(asdict(waiting), default=told)
+        content = json.dumps(asdict(waiting), default=bytes.hex)
         write_atomically(self._folder / _STATE, content.encode(), mode=PRIVATE)
 
     def _waiting(self) -> _Waiting:
         path = self._folder / _STATE
         try:
             found = parse_json(path.read_text(encoding="ascii"))
-            secrets = {key: base64.b64decode(of) for key, of in found.pop("secrets").items()}
             shares = {
-                name: (base64.b64decode(seed), base64.b64decode(key))
-                for name, (seed, key) in found.pop("shares").items()
+                name: (bytes.fromhex(seed), bytes.fromhex(key))
+                for name, (seed, key) in found["shares"].items()
             }
-            lists = {key: tuple(found.pop(key)) for key in ("clients", "blinding", "sealing")}
-            return _Waiting(secrets=Secrets(**secrets), shares=shares, **lists, **found)
+            return _Waiting(
+                round=found["round"],
+                awaits=found["awaits"],
+                secrets=Secrets(**{key: bytes.fromhex(of) for key, of in found["secrets"].items()}),
+                clients=tuple(found["clients"]),
+                blinding=tuple(found["blinding"]),
+                sealing=tuple(found["sealing"]),
+                shares=shares,
+                weights=found["weights"],
+            )
         except FileNotFoundError as error:
             raise WireError(
                 "no sum is open here: it was not asked to train, has opened it, or lost its memory"

@@ -31,6 +31,11 @@ def task_content(task: Task | StageTask, payload: bytes) -> RecordDict:
     return RecordDict({TASK: ConfigRecord(asdict(task)), PAYLOAD: payload_record(payload)})
 
 
+def stage_content(run: str, round_number: int, stage: str, payload: bytes) -> RecordDict:
+    """One stage of a secure sum as a message's content."""
+    return task_content(StageTask(run, round_number, stage), payload)
+
+
 def payload_record(payload: bytes | memoryview) -> ArrayRecord:
     """A payload as one uint8 array: Flower sends bytes in a record 40 times slower."""
     return ArrayRecord([np.frombuffer(payload, dtype=np.uint8)])

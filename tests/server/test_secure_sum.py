@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedklpr_flwr.client.secure_update import SecureUpdate
-from fedklpr_flwr.errors import MergeError, MemoryStateError, WireError
+from fedklpr_flwr.errors import MemoryStateError, MergeError, WireError
 from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.quantise import dequantise, step_of
 from fedklpr_flwr.protocol.secure.stages import (
@@ -110,7 +110,7 @@ def test_a_sum_of_too_few_is_refused_by_every_client(tmp_path):
 
 def test_what_one_client_sends_says_nothing_and_is_another_each_time(tmp_path):
     sent = []
-    for attempt in range(2):
+    for _ in range(2):
         whole = Sum(tmp_path)
         whole.share(*NAMES)
         task = pack(whole.server.values_task("ash", WEIGHTS))

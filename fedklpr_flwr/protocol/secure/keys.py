@@ -16,19 +16,18 @@ from dataclasses import dataclass
 
 from cryptography.fernet import InvalidToken
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
-from flwr.common.secure_aggregation.crypto.symmetric_encryption import (
-    decrypt,
-    encrypt,
-    generate_shared_key,
-)
-from flwr.supercore.primitives.asymmetric import (
-    bytes_to_public_key,
-    generate_key_pairs,
-    public_key_to_bytes,
-)
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.flower_internals import (
+    bytes_to_public_key,
+    combine_shares,
+    create_shares,
+    decrypt,
+    encrypt,
+    generate_key_pairs,
+    generate_shared_key,
+    public_key_to_bytes,
+)
 
 SEED_BYTES = 32
 _KEY_BYTES = 48

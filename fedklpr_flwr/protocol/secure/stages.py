@@ -109,10 +109,13 @@ class Opened:
     keys: tuple[str, ...]
 
 
+Asked = KeyList | ValuesTask | OpenTask
+"""What the server says in a stage."""
+
 Said = TypeVar("Said", Advert, KeyList, Shares, ValuesTask, OpenTask, Opened)
 
 
-def pack(said: Advert | KeyList | Shares | ValuesTask | OpenTask | Opened) -> bytes:
+def pack(said: Asked | Advert | Shares | Opened) -> bytes:
     """Write what is said in a stage as bytes."""
     return _checked_bytes(json.dumps(asdict(said)).encode())
 
