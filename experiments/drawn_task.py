@@ -16,11 +16,8 @@ from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    full_masks,
-    initial_network,
-)
+from fedklpr_flwr.model.scoring import evaluate_personal_model
+from fedklpr_flwr.model.shared_model import full_masks, initial_network
 from fedklpr_flwr.model.site import Pictures, Site, open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import score_ranking

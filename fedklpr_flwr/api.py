@@ -20,6 +20,7 @@ from fedklpr_flwr.runs import rows as run_rows
 from fedklpr_flwr.runs.model_file import PictureModel, open_model
 from fedklpr_flwr.search.gallery import open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 
 _AT_ONCE = 256
@@ -75,7 +76,7 @@ def read_rows(run: Path | str) -> list[run_rows.Row]:
     Raises:
         RunError: there is no run, or its run.jsonl is damaged.
     """
-    return run_rows.read_rows(Path(run) / "run.jsonl")
+    return run_rows.read_rows(Path(run) / run_files.ROWS)
 
 
 def load_model(path: Path | str, client: str | None = None) -> PictureModel:

@@ -42,7 +42,7 @@ from fedklpr_flwr.protocol.records import (
 )
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, StageTask, Task
-from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.paths import memory_below, user_cache
 
 app = ClientApp()
 
@@ -154,8 +154,8 @@ def _memory_root(context: Context, settings: Settings) -> Path:
     if settings.run.memory:  # never at a real site, see site_settings
         return Path(settings.run.memory)
     if folder := settings.resume or settings.run.dir:
-        return Path(folder) / "memory"
-    return user_cache() / "memory"
+        return memory_below(Path(folder))
+    return memory_below(user_cache())
 
 
 def _discreet(handler: Handler) -> Handler:

@@ -13,8 +13,9 @@ from fedklpr_flwr.config.compose import load_settings, settings_to_dict
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.launch.command_line import resume_word
-from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.model.shared_model import initial_network, shared_layout
 from fedklpr_flwr.protocol.update_codec import quantise_downlink
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runs.own_runs import write_own_settings

@@ -19,7 +19,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.start_commands import start_commands
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink

@@ -22,18 +22,17 @@ from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.model.personal_model import (
-    bring_to_device,
+from fedklpr_flwr.model.device import bring_to_device
+from fedklpr_flwr.model.scoring import evaluate_personal_model, features_of
+from fedklpr_flwr.model.shared_model import (
     client_network,
-    evaluate_personal_model,
-    features_of,
-    float_state,
     full_masks,
     initial_network,
     shared_layout,
 )
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wire.codec import encode
 
@@ -99,7 +98,7 @@ def round_of(settings, site, number=2):
     """A round from the initial network, half of it pruned, on the settings' device."""
     network = client_network(settings, site, pretrained=False)
     memory = fresh_memory(half_masks(network, settings))
-    bring_to_device(network, settings)
+    bring_to_device(network, settings.training)
     return run_local_round(network, site, memory, settings, number), network
 
 
@@ -120,7 +119,7 @@ def test_no_step_waits_for_the_gpu(method, precision, site):
     settings = on_gpu(f"method={method}", f"training.precision={precision}")
     network = client_network(settings, site, pretrained=False)
     masks = half_masks(network, settings)
-    bring_to_device(network, settings)
+    bring_to_device(network, settings.training)
     received = receive(network, "eval", None, settings.method.drift_penalty)
     features = features_of(network, site.train)
     generator = named_generator(0, "test")
@@ -204,7 +203,7 @@ def test_scores_on_the_gpu_are_the_cpu_s(site):
     scores = []
     for settings in (on_cpu(), on_gpu()):
         network = client_network(settings, site, pretrained=False)
-        bring_to_device(network, settings)
+        bring_to_device(network, settings.training)
         scores.append(evaluate_personal_model(network, site))
     assert scores[0].rank1 == pytest.approx(scores[1].rank1, abs=0.13)
     assert scores[0].map == pytest.approx(scores[1].map, abs=0.05)

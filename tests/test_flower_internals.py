@@ -1,4 +1,4 @@
-"""The contract with Flower's private names: what a new minor must still do (flower_internals.py)."""
+"""The contract with Flower's private names: what a new minor must still do."""
 
 import inspect
 import tomllib

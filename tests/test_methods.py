@@ -8,12 +8,9 @@ from wiretap import PAIR, Wiretap, memory_folder, memory_of
 from fedklpr_flwr.client.divergence_probe import divergence_batch
 from fedklpr_flwr.config.compose import configuration_folder
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    initial_network,
-    load_personal_model,
-    shared_layout,
-)
+from fedklpr_flwr.model.personal_model import load_personal_model
+from fedklpr_flwr.model.scoring import evaluate_personal_model
+from fedklpr_flwr.model.shared_model import initial_network, shared_layout
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries

@@ -14,7 +14,8 @@ from fedklpr_flwr.algorithm.masked_step import MaskedSteps
 from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step, receive
 from fedklpr_flwr.client.objectives import OBJECTIVES, Batch, EpochStart
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.model.personal_model import client_network, features_of, full_masks
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import client_network, full_masks
 from fedklpr_flwr.reid.stripes import features_and_map
 from fedklpr_flwr.system.randomness import named_generator
 

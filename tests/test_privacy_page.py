@@ -13,7 +13,7 @@ from tiny_federation import PRUNES, interfering, tiny_overrides
 from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED
 from fedklpr_flwr.protocol.records import message_bytes, payload_record, read_payload
 from fedklpr_flwr.protocol.redacted_errors import told_of

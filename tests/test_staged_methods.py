@@ -7,14 +7,11 @@ from tiny_federation import PERSONS, interfering
 from torch import nn
 from wiretap import PAIR, TRIO, Wiretap, forget, memory_of
 
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    float_state,
-    initial_network,
-    load_personal_model,
-    shared_layout,
-)
+from fedklpr_flwr.model.personal_model import load_personal_model
+from fedklpr_flwr.model.scoring import evaluate_personal_model
+from fedklpr_flwr.model.shared_model import initial_network, shared_layout
 from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries
 

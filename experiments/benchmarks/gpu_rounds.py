@@ -12,14 +12,10 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import (
-    float_state,
-    full_masks,
-    initial_network,
-    shared_layout,
-)
+from fedklpr_flwr.model.shared_model import full_masks, initial_network, shared_layout
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import encode
 
 

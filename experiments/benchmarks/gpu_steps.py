@@ -15,9 +15,7 @@ from fedklpr_flwr.client.epoch import TrainingSteps, adam, train_epoch
 from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.model.device import placed
-from fedklpr_flwr.model.personal_model import (
-    full_masks,
-)
+from fedklpr_flwr.model.shared_model import full_masks
 from fedklpr_flwr.model.site import Pictures
 from fedklpr_flwr.reid.network import build_network
 

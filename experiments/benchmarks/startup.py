@@ -14,7 +14,7 @@ import sys
 import torch
 from fedklpr_flwr import client_app
 from fedklpr_flwr.data.loaders import image_loader
-from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.system.paths import user_cache
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from fedklpr_flwr.model.personal_model import evaluate_personal_model, features_of
+from fedklpr_flwr.model.scoring import evaluate_personal_model, features_of
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import score_ranking

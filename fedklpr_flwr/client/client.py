@@ -16,22 +16,19 @@ from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MemoryStateError
-from fedklpr_flwr.model.personal_model import (
-    bring_to_device,
+from fedklpr_flwr.model.device import bring_to_device
+from fedklpr_flwr.model.personal_model import load_personal_model, make_personal
+from fedklpr_flwr.model.scoring import evaluate_personal_model
+from fedklpr_flwr.model.shared_model import (
     client_network,
-    evaluate_personal_model,
-    float_state,
     full_masks,
     initial_network,
-    load_personal_model,
-    make_personal,
-    mixed_with_own,
     shared_layout,
 )
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.local_privacy import is_private, without_withheld
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.system.clock import Clock
 
 Scalars = dict[str, Any]
@@ -111,8 +108,7 @@ class SiteClient:
         if opened is None:
             return {"status": NEEDS_SYNC}
         pairs = told_pairs(opened.network, self._site, opened.memory, self._settings)
-        if task.round:
-            make_personal(opened.network, self._site, self._settings)
+        make_personal(opened.network, self._site, self._settings.personal, task.round)
         scores = evaluate_personal_model(opened.network, self._site)
         changed = opened.folder.pictures_changed(self._site, task.round)
         said: Scalars = {"status": "ok", "pictures_changed": changed, **pairs}
@@ -158,9 +154,9 @@ class SiteClient:
         if task.full:
             # From now on the mask is known here, so the stored payload must be readable with it.
             folder.write(memory, keep=task.base_round)
-        mixed = mixed_with_own(received, memory.own, self._settings.personal.own_share)
-        load_personal_model(network, mixed, memory.masks, memory.personal)
-        bring_to_device(network, self._settings)
+        share = self._settings.personal.own_share
+        load_personal_model(network, received, memory.masks, memory.personal, memory.own, share)
+        bring_to_device(network, self._settings.training)
         return _Opened(network, memory, folder, tensors)
 
     def _memory(

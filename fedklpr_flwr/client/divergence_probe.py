@@ -8,7 +8,7 @@ from fedklpr_flwr.algorithm.divergence import (
     knowledge_gain,
 )
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import features_of
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.randomness import named_generator

@@ -9,7 +9,7 @@ from fedklpr_flwr.client.plan import final_plan
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import AccuracyThrough, LocalTraining
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import evaluate_personal_model
+from fedklpr_flwr.model.scoring import evaluate_personal_model
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.ranking import RankingScores

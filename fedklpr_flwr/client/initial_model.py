@@ -4,8 +4,9 @@ import numpy as np
 
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WeightsError
-from fedklpr_flwr.model.personal_model import float_state, initial_network, shared_layout
+from fedklpr_flwr.model.shared_model import initial_network, shared_layout
 from fedklpr_flwr.protocol.change_steps import model_name
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.reid.weights import holds_imagenet_weights
 
 

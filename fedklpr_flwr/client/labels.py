@@ -8,7 +8,8 @@ from typing import Literal, cast
 import torch
 
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import features_of, reestimate_on
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
 from fedklpr_flwr.reid.camera_features import FEWEST, normalise_by_camera

@@ -12,7 +12,7 @@ from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.report import ClientUpdate
 from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.stages import is_secure

@@ -27,10 +27,11 @@ from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.device import all_on_host, all_to, device_of
-from fedklpr_flwr.model.personal_model import features_of, float_state, reestimate_on
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.nearest_centroid import comparable, right_by_centroid
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,12 @@ from fedklpr_flwr.client.pruning import ClientPruning, Shared
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import LocalTraining, Trained
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    float_state,
-    personal_names,
-    state_on_host,
-)
+from fedklpr_flwr.model.device import state_on_host
+from fedklpr_flwr.model.scoring import evaluate_personal_model
+from fedklpr_flwr.model.shared_model import personal_names
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.report import ClientUpdate, TrainingReport
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.reid.ranking import RankingScores
 from fedklpr_flwr.system.clock import Clock
 

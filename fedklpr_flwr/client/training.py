@@ -27,9 +27,10 @@ from fedklpr_flwr.client.labels import (
 from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart, LocalObjective
 from fedklpr_flwr.client.plan import Plan
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import features_of, float_state, reestimate_on
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.reid.pseudo_labels import PseudoLabels
 from fedklpr_flwr.system.clock import Clock
 from fedklpr_flwr.system.randomness import named_generator

@@ -12,6 +12,7 @@ from fedklpr_flwr.report.html_report import html_report, write_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import printable
 
 _PORT = 8765
@@ -58,7 +59,7 @@ def report(
     if port is not None:
         raise SettingsError(f"--port {port} is where --serve shows the page: add --serve")
     page = html_report(run, look, _tracked)
-    path = out or run / "report.html"
+    path = out or run / run_files.PAGE
     write_page(page, path)
     for remark in read_told_run(run).remarks:
         print(f"partial: {printable(remark)}")

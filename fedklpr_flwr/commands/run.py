@@ -16,6 +16,7 @@ from fedklpr_flwr.launch.launch import launch
 from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
+from fedklpr_flwr.system import run_files
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
@@ -96,7 +97,7 @@ def _how_to_go_on(folder: Path, superlink: str | None) -> str:
 
 def show_result(folder: Path) -> None:
     """The final table of a run folder."""
-    rows: list[Row] = read_rows(folder / "run.jsonl")
+    rows: list[Row] = read_rows(folder / run_files.ROWS)
     shown = Table(title=f"{folder.name}: round 0 -> last round", title_justify="left")
     for number, heading in enumerate(HEADINGS):
         shown.add_column(heading, justify="left" if number in (0, 7) else "right", no_wrap=True)

@@ -22,9 +22,8 @@ from fedklpr_flwr.export.shipped_network import (
     write_torchscript,
 )
 from fedklpr_flwr.export.sparse_file import read_sparse, write_sparse
-from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.runs.model_file import PictureModel
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}

@@ -20,9 +20,9 @@ from safetensors.numpy import save
 
 from fedklpr_flwr.algorithm.pruning import prunable_weights
 from fedklpr_flwr.errors import WeightsError, WireError
+from fedklpr_flwr.model.device import state_on_host
 from fedklpr_flwr.model.mask_file import ArrayView
-from fedklpr_flwr.model.personal_model import float_state, state_on_host
-from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
+from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wire.codec import decode_dense, encode

@@ -29,7 +29,7 @@ from fedklpr_flwr.launch.processes import (
 )
 from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.rows import Row, read_rows
-from fedklpr_flwr.runs.run_folder import STATUS
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 
 _START_SECONDS = 60.0
@@ -169,7 +169,7 @@ def _follow(
     config = prepared.folder / ".run-config.toml"
     lines = (f"{key} = {toml_text(value)}\n" for key, value in prepared.run_config.items())
     write_atomically(config, "".join(lines).encode())
-    log_file = prepared.folder / "flower.log"
+    log_file = prepared.folder / run_files.FLOWER_LOG
     command = [
         "flwr",
         "run",
@@ -202,7 +202,7 @@ def _follow(
 
 
 def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:
-    path = folder / "run.jsonl"
+    path = folder / run_files.ROWS
     rounds = [row for row in read_rows(path) if row.client is None] if path.exists() else []
     for row in rounds[seen:]:
         on_row(row)
@@ -211,7 +211,7 @@ def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:
 
 def _correct_status(folder: Path) -> None:
     """Once all its processes are gone, no run goes on saying that it runs."""
-    path = folder / STATUS
+    path = folder / run_files.STATUS
     if path.exists():
         status = json.loads(path.read_text())
         if status["status"] == "running":
@@ -221,12 +221,12 @@ def _correct_status(folder: Path) -> None:
 
 def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
     """The server app's own word, once nobody follows it any more: its status and a message."""
-    if not (folder / STATUS).exists():
+    if not (folder / run_files.STATUS).exists():
         said = last_words(log_file)
         why = f": {said}" if said else ""
         message = f"the server app never ran{why}; see {log_file}"
         return {"status": "not started", "message": message}
-    status = json.loads((folder / STATUS).read_text())
+    status = json.loads((folder / run_files.STATUS).read_text())
     if status["status"] == "running":
         status["message"] = "the server app, its SuperLink or the line to it ended without a word"
     return dict(status)

@@ -9,7 +9,7 @@ from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import READERS
 from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
 from fedklpr_flwr.errors import DataError, SettingsError
-from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.protocol.local_privacy import privacy_notes
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note

@@ -1,6 +1,5 @@
 """A command line becomes a run config that is known to be good, before anything is started."""
 
-import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -18,18 +17,11 @@ from fedklpr_flwr.launch.processes import FLOWER_HOME, end_processes_of, end_ser
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.resume import check_resumed
-from fedklpr_flwr.system.atomic_file import write_atomically
-from fedklpr_flwr.system.git_commit import code_commit
+from fedklpr_flwr.runs.run_config_file import BegunWith, read_begun_with, write_begun_with
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import new_run_folder
-from fedklpr_flwr.system.plain_text import parse_json
-
-RUN_CONFIG = "run-config.json"
-"""What Flower carried to the server and every client, kept so that the run can be resumed, and the
-commits of the code that it was begun and gone on with."""
 
 _ENDING_SECONDS = 5.0
-_REAL = "real_sites"
-"""In that file: whether the run's clients are boxes of their own."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,10 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
         _check_fits(settings, folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
-        commits = _commits(folder, resumed=settings.resume is not None)
-        kept = {**run_config, "commits": commits, **({} if simulated else {_REAL: True})}
+        begun = BegunWith(experiment, run_config["overrides"], real_sites=not simulated)
+        write_begun_with(folder, begun, resumed=settings.resume is not None)
         if not simulated:  # real sites compose nothing: they are sent what it comes to
             run_config["settings"] = resolved_text(settings)
-        write_atomically(folder / RUN_CONFIG, json.dumps(kept, indent=1).encode())
     except BaseException:
         lock.close()
         raise
@@ -102,7 +93,7 @@ def _check_fits(settings: Settings, folder: Path) -> None:
     """A new run needs a folder without one, a resumed run what it began with."""
     if settings.resume is not None:
         check_resumed(settings, folder)
-    elif (folder / "state.json").exists():
+    elif (folder / run_files.STATE).exists():
         raise RunError(
             f"run.dir={folder} already holds a run: go on with {resume_word(folder)}, "
             "or choose another folder"
@@ -113,16 +104,16 @@ def _resumed(
     folder: Path, arguments: Sequence[str], *, simulated: bool
 ) -> tuple[str, tuple[str, ...]]:
     """The experiment and overrides a run was started with, then those given now."""
-    began = _read_run_config(folder)
-    if simulated and began[_REAL] == str(True):
+    began = read_begun_with(folder)
+    if simulated and began.real_sites:
         raise SettingsError(
             f"{resume_word(folder)} is a run of real boxes, and simulated clients would be merged "
             f"into it: go on with fedklpr run --superlink NAME {resume_word(folder)}"
         )
     named = [argument for argument in arguments if argument.startswith("experiment=")]
-    if named and named[-1] != f"experiment={began['experiment']}":
+    if named and named[-1] != f"experiment={began.experiment}":
         raise SettingsError(
-            f"{named[-1]}: the run in {folder} is experiment={began['experiment']}; leave it out"
+            f"{named[-1]}: the run in {folder} is experiment={began.experiment}; leave it out"
         )
     moved = [argument for argument in arguments if argument.startswith("run.dir=")]
     if moved:
@@ -130,31 +121,8 @@ def _resumed(
     now = [
         argument for argument in arguments if not argument.startswith(("experiment=", "resume="))
     ]
-    earlier = [item for item in shlex.split(began["overrides"]) if not item.startswith("resume=")]
-    return began["experiment"], (*earlier, *split_arguments(now)[1], override("resume", folder))
-
-
-def _commits(folder: Path, *, resumed: bool) -> list[str]:
-    """The commits that made the run so far, and this one if it is another."""
-    began = parse_json((folder / RUN_CONFIG).read_text(encoding="utf-8")) if resumed else {}
-    # A run of before this was kept began at a commit that nobody knows.
-    known, now = began.get("commits") or ["not recorded"] * resumed, code_commit()
-    return known if known[-1:] == [now] else [*known, now]
-
-
-def _read_run_config(folder: Path) -> dict[str, str]:
-    path = folder / RUN_CONFIG
-    try:
-        began = parse_json(path.read_text(encoding="utf-8"))
-        known = {_REAL: False, **began}
-        return {key: str(known[key]) for key in ("experiment", "overrides", _REAL)}
-    except FileNotFoundError as error:
-        raise RunError(f"resume={folder} is not a run folder: there is no {RUN_CONFIG}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} is damaged ({error}): write in it the experiment and the overrides that the "
-            'run began with, {"experiment": NAME, "overrides": "KEY=VALUE ..."}'
-        ) from error
+    earlier = [item for item in shlex.split(began.overrides) if not item.startswith("resume=")]
+    return began.experiment, (*earlier, *split_arguments(now)[1], override("resume", folder))
 
 
 def point_latest(folder: Path) -> None:

@@ -20,10 +20,10 @@ from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.launch.command_line import override
 from fedklpr_flwr.launch.processes import end_with_launcher, end_with_parent
 from fedklpr_flwr.runs.run_record import read_run
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked
 
 BOOK = "sweep.jsonl"
-LOG = "job.log"
 
 _STOP_SECONDS = 90.0
 _LONGEST_NAME = 150
@@ -97,15 +97,17 @@ def run_job(
         append_line(book, line)
         return line
     append_line(book, JobLine(folder.name, "started", words))
-    half_done = resume and (folder / "state.json").exists()
+    half_done = resume and (folder / run_files.STATE).exists()
     place = override("resume" if half_done else "run.dir", folder)
     began = time.monotonic()
     status, message = "stopped", "stopped by hand"
     try:
-        code = _follow([transport, *([] if half_done else words), place], folder / LOG, say)
+        code = _follow(
+            [transport, *([] if half_done else words), place], folder / run_files.JOB_LOG, say
+        )
         ended = _finished(folder) if code == 0 else None
         status = "failed" if ended is None else "finished"
-        message = ended or _reason(folder / LOG, code)
+        message = ended or _reason(folder / run_files.JOB_LOG, code)
     finally:
         line = JobLine(folder.name, status, words, round(time.monotonic() - began, 1), message)
         append_line(book, line)

@@ -7,7 +7,7 @@ import torch
 
 from fedklpr_flwr.algorithm.consensus import density_after, largest_kept
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 
 
 def is_consensus(settings: Settings) -> bool:

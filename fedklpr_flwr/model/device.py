@@ -14,7 +14,7 @@ from torch import nn
 
 from fedklpr_flwr.config.settings import Training
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 
 _GAIN = 1.2
 """bfloat16 must be that much faster on a CPU to be chosen: less is the clock's noise."""
@@ -66,6 +66,15 @@ def placed(network: ReidNetwork, training: Training, device: torch.device) -> Re
     return network
 
 
+def bring_to_device(network: ReidNetwork, training: Training) -> None:
+    """Move a network to where this client trains (`training.device`), in place.
+
+    Raises:
+        SettingsError: it says cuda and torch sees no CUDA device.
+    """
+    placed(network, training, training_device(training))
+
+
 def training_forward(
     network: ReidNetwork, training: Training
 ) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -89,6 +98,11 @@ def host(tensor: torch.Tensor) -> torch.Tensor:
 def all_on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors by name, each on the host; those that are there are shared, not copied."""
     return {name: host(tensor) for name, tensor in tensors.items()}
+
+
+def state_on_host(network: nn.Module) -> dict[str, torch.Tensor]:
+    """`float_state` as what travels and what is stored needs it: on the CPU, contiguous."""
+    return all_on_host(float_state(network))
 
 
 def all_to(tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import torch
 
 from fedklpr_flwr.errors import DataError
-from fedklpr_flwr.model.personal_model import features_of, mean_scores
+from fedklpr_flwr.model.scoring import features_of, mean_scores
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.camera_features import camera_looks
 from fedklpr_flwr.reid.network import ReidNetwork

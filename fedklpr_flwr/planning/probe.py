@@ -19,16 +19,10 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash, prune_smallest
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.config.settings import Privacy, Settings
-from fedklpr_flwr.model.device import device_of
-from fedklpr_flwr.model.personal_model import (
-    bring_to_device,
-    features_of,
-    float_state,
-    full_masks,
-    initial_network,
-    reestimate_on,
-    shared_layout,
-)
+from fedklpr_flwr.model.device import bring_to_device, device_of
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import full_masks, initial_network, shared_layout
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.planning.probe_features import (
     MOST_CLUSTERED,
@@ -39,6 +33,7 @@ from fedklpr_flwr.planning.probe_features import (
 )
 from fedklpr_flwr.protocol.change_steps import step_share, tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
@@ -124,7 +119,7 @@ def probe_client(
         decoded, sizes, encoded = round_.wire()
         peak = peak_mb()
     network, site = round_.network, round_.site
-    bring_to_device(network, chosen)
+    bring_to_device(network, chosen.training)
     # To the host: a device answers before it has done its work.
     picture = seconds_of(lambda: features_of(network, site.train).cpu()) / len(site.train)
     reestimate = seconds_of(lambda: reestimate_on(network, site)) / len(site.train)

@@ -20,7 +20,7 @@ import torch
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.change_steps import encode_change, tells_changes
 from fedklpr_flwr.system.open_files import allow_open_files
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
@@ -48,6 +48,32 @@ def refuse_too_long(content: bytes | memoryview, layout: Layout) -> None:
             f"length: a payload of this model has at most {most} bytes, got {len(content)}; it "
             "is damaged, or another model's"
         )
+
+
+def encode_model(
+    sent: Arrays,
+    masks: Arrays,
+    known_masks: Arrays | None,
+    layout: Layout,
+    settings: Settings,
+) -> bytes:
+    """Encode the model for a client, cut by its mask; the inverse of `decode_model`.
+
+    Args:
+        sent: the quantised merged model, float32 arrays by name.
+        masks: bool arrays by name.
+        known_masks: those that the client holds; None where it is sent them, too.
+        layout: the tensors that travel.
+        settings: the run's settings.
+    """
+    return encode(
+        {spec.name: sent[spec.name] for spec in layout},
+        masks,
+        layout=layout,
+        known_masks=known_masks,
+        values=settings.wire.whole,
+        level=settings.wire.level,
+    )
 
 
 def decode_model(

@@ -123,6 +123,13 @@ def build_network(
     return network
 
 
+def float_state(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and float buffers by name, sharing the network's storage; counters stay behind."""
+    return {
+        name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()
+    }
+
+
 def reestimate_batchnorm(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace every batch norm's running mean and variance by their averages over these batches.
 

@@ -10,7 +10,6 @@ from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities, ideal_saving
 from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
 from fedklpr_flwr.report.run_figures import figures_of
-from fedklpr_flwr.report.run_report import check_row
 from fedklpr_flwr.report.summary import noised
 from fedklpr_flwr.runs.run_record import LeftOut, RunRecord, find_runs, read_runs
 from fedklpr_flwr.system.plain_text import printable
@@ -179,7 +178,6 @@ def _unusable(run: RunRecord, left: list[LeftOut]) -> bool:
     """Whether a run's figures cannot be had; why is noted, and the others are compared."""
     try:
         for row in run.rows:
-            check_row(run.folder / "run.jsonl", row)
             if row.client is not None and not is_client_name(row.client):
                 raise RunError(f"{run.folder}: a client is called {row.client!r:.100}")
         figures_of(run)

@@ -15,6 +15,7 @@ from fedklpr_flwr.report.site_inspection import (
     look_at_sites,
     unproven,
 )
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 
 Watch = Callable[[Iterable[SiteSeen], int], Iterable[SiteSeen]]
@@ -44,7 +45,7 @@ def html_report(folder: Path, look: Look, watch: Watch = lambda sites, count: si
 
 def moment_of(folder: Path) -> str:
     """When the last row was written, by this machine's clock; empty where there is none."""
-    path = folder / "run.jsonl"
+    path = folder / run_files.ROWS
     if not path.is_file():
         return ""
     return f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.system import run_files
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _layer(name: str, masks: Mapping[str, MaskFile]) -> LayerDensity:
 
 def _dense_numbers(folder: Path, pruned: set[str]) -> int | None:
     """Numbers of the merged model in tensors that no mask is of."""
-    path = folder / "global.safetensors"
+    path = folder / run_files.MODEL
     if not path.is_file():
         return None
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedklpr_flwr.model.personal_model import features_of
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.nearest import Nearest, findable_queries, nearest_pictures
 from fedklpr_flwr.reid.network import ReidNetwork

@@ -1,22 +1,21 @@
 """What a run folder tells, whole or not: a run that goes on, failed, or was cut off in a line."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
-from fedklpr_flwr.protocol.figures import FIGURES, WANTED, Kind
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
 from fedklpr_flwr.runs.own_runs import refuse_links
-from fedklpr_flwr.runs.rows import MAY_BE_NULL, Row, is_withheld, read_rows
-from fedklpr_flwr.runs.run_record import flat_settings
+from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
+from fedklpr_flwr.runs.rows import Row, is_withheld
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json
 
-_MARKS = ("run.jsonl", "config.yaml", "status.json", "run-config.json")
-_MOST = 1e18  # also refuses what is not finite
+_MARKS = (run_files.ROWS, run_files.CONFIG, run_files.STATUS, run_files.RUN_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def read_told_run(folder: Path) -> ToldRun:
         raise RunError(f"{folder} holds no run: expected a folder with {', '.join(_MARKS)}")
     refuse_links(folder)
     remarks: list[str] = []
-    rows = _whole_rows(folder / "run.jsonl", remarks)
-    unsaid = _unsaid_keys(folder / "run.jsonl", {row.round for row in rows}, remarks)
+    rows = whole_rounds(folder, remarks)
+    unsaid = _unsaid_keys(folder / run_files.ROWS, {row.round for row in rows}, remarks)
     settings = _settings(folder, remarks)
     density, faulty = _density(folder, remarks)
     status = _status(folder, rows, _rounds(settings), remarks)
@@ -117,24 +116,6 @@ def read_told_run(folder: Path) -> ToldRun:
 def _rounds(settings: Mapping[str, Any]) -> int | None:
     found = settings.get("federation.rounds")
     return found if isinstance(found, int) else None
-
-
-def _whole_rows(path: Path, remarks: list[str]) -> tuple[Row, ...]:
-    """The rows of whole rounds, and a remark for what is left out."""
-    if not path.is_file():
-        remarks.append("there is no run.jsonl: the run wrote no round")
-        return ()
-    rows = read_rows(path)
-    for row in rows:
-        check_row(path, row)
-    if path.read_bytes()[-1:] not in (b"", b"\n"):
-        remarks.append("the last line of run.jsonl is half-written and left out")
-    whole = {row.round for row in rows if row.client is None}
-    if open_rounds := sorted({row.round for row in rows} - whole):
-        remarks.append(f"round {open_rounds[0]} is not whole in run.jsonl and left out")
-    # A row that stands there twice counts once, as it was written last.
-    once = {(row.round, row.client): row for row in rows if row.round in whole}
-    return tuple(once.values())
 
 
 _COUNTED = {item.name for item in fields(Row) if item.default is not None} - {"round", "client"}
@@ -169,60 +150,8 @@ def _density(folder: Path, remarks: list[str]) -> tuple[ModelDensity | None, str
         return None, str(error)
 
 
-def check_row(path: Path, row: Row) -> None:
-    """Refuse what no version writes: a text where a number belongs, for one.
-
-    Raises:
-        RunError: a field holds such a thing.
-    """
-    for key, value in asdict(row).items():
-        wanted = _expected(key, value)
-        if wanted:
-            raise RunError(
-                f"{path}: the row of round {row.round!r:.20} and client {row.client!r:.80} has "
-                f"{key}={value!r:.80}, expected {wanted}: the file is damaged, or another version "
-                "wrote it"
-            )
-
-
-def _expected(key: str, value: Any) -> str:
-    """What a field should hold; empty where it does."""
-    if key == "round":
-        right, wanted = isinstance(value, int) and _is_number(value) and value >= 0, "a round"
-    elif key == "client":
-        right, wanted = value is None or isinstance(value, str), "a text"
-    else:
-        kind = FIGURES[key].kind
-        right, wanted = _RIGHT[kind](value) or (value is None and key in MAY_BE_NULL), WANTED[kind]
-    return "" if right else wanted
-
-
-def _is_number(value: Any) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and abs(value) < _MOST
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-_RIGHT: dict[Kind, Callable[[Any], bool]] = {
-    "number": _is_number,
-    "count": _is_number,
-    "truth": _is_truth,
-    "word": _is_text,  # a round's own line counts them, "held_drop 3, pruned 5"
-    "seconds": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
-    "status": _is_text,
-    "reason": lambda value: isinstance(value, bool | str),
-}
-
-
 def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
-    path = folder / "config.yaml"
+    path = folder / run_files.CONFIG
     try:
         found = flat_settings(path)
     except RunError as error:
@@ -239,7 +168,7 @@ def _settings(folder: Path, remarks: list[str]) -> Mapping[str, Any]:
 
 def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: list[str]) -> str:
     """The run's status, and a remark where it has not finished all its rounds, or is not known."""
-    status, message, why = _said_status(folder / "status.json")
+    status, message, why = read_status(folder)
     if why:
         remarks.append(why)
     last = max((row.round for row in rows), default=None)
@@ -253,15 +182,3 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
     elif last is None or (rounds is not None and last < rounds):
         remarks.insert(0, f"it tells of {done}{of}; status.json says {status}")
     return status
-
-
-def _said_status(path: Path) -> tuple[str, str, str]:
-    """Status and message of a status.json, and why they are not known; empty where they are."""
-    try:
-        said = parse_json(path.read_text(encoding="utf-8"))
-        return str(said["status"]), str(said.get("message", "")), ""
-    except FileNotFoundError:
-        why = "there is no status.json"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        why = "status.json is damaged"
-    return "unknown", "", f"{why}: whether the run ended well is not known"

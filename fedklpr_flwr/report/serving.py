@@ -11,12 +11,13 @@ from fedklpr_flwr.report.html_report import html_report, moment_of
 from fedklpr_flwr.report.page.page import POLICY, whole_page
 from fedklpr_flwr.report.run_report import read_told_run
 from fedklpr_flwr.report.site_inspection import Look, Seen
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.loopback import LOOPBACK, new_token, own_names, port_taken
 
 REFRESH_SECONDS = 5
 IDLE_SECONDS = 10
 """After so long a connection that asks nothing is closed: each takes an open file."""
-_FILES = ("run.jsonl", "status.json", "state.json", "config.yaml")
+_FILES = (run_files.ROWS, run_files.STATUS, run_files.STATE, run_files.CONFIG)
 _LATER = "Pictures are looked at when the run has ended; this page then shows them."
 
 

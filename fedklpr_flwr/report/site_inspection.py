@@ -6,13 +6,14 @@ from pathlib import Path
 
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries
 from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.rows import read_rows
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 
 
@@ -123,7 +124,7 @@ def clients_in_sight(folder: Path, look: Look) -> tuple[Settings | None, list[Cl
 
 def _check_took_part(folder: Path, site: str, known: list[str]) -> None:
     """Refuse a site that neither the settings nor any row of the run names."""
-    path = folder / "run.jsonl"
+    path = folder / run_files.ROWS
     rows = read_rows(path) if path.is_file() else []
     names = sorted({*known, *(row.client for row in rows if row.client)})
     if site not in names:

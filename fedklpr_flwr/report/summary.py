@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import write_atomically
 
 HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
@@ -152,7 +153,7 @@ def _pairs(row: Row) -> str:
 
 def write_report(folder: Path) -> None:
     """Write report.md from run.jsonl."""
-    rows = read_rows(folder / "run.jsonl")
+    rows = read_rows(folder / run_files.ROWS)
     lines = [f"# {folder.name}", "", "Round 0 -> last round.", ""]
     lines += ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(line) + " |" for line in table(rows)]
@@ -165,7 +166,7 @@ def write_report(folder: Path) -> None:
         *recovery_trace(rows),
         "",
     ]
-    write_atomically(folder / "report.md", "\n".join(lines).encode())
+    write_atomically(folder / run_files.REPORT, "\n".join(lines).encode())
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:

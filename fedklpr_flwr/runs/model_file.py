@@ -14,12 +14,12 @@ from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import BrokenModel, RunError, SettingsError, WeightsError
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse
 from fedklpr_flwr.model.device import evaluation_device, placed
-from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
-from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network
+from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
 from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.wording import counted
 
 _BATCH = 64
@@ -125,11 +125,11 @@ def _of_run(run: TrainedRun, client: str | None) -> PictureModel:
 
 
 def _of_weights(path: Path, height: int | None) -> PictureModel:
-    beside = path.parent / "config.yaml"
+    beside = path.parent / run_files.CONFIG
     tensors = read_tensors(path)
     backbone = _backbone_of(tensors, path)
     remark = ""
-    if path.name == "global.safetensors" and beside.is_file():
+    if path.name == run_files.MODEL and beside.is_file():
         settings = read_run_settings(path.parent)
         backbone = settings.model.backbone
     else:

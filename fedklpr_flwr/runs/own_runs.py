@@ -18,10 +18,10 @@ from fedklpr_flwr.config.compose import read_settings, write_settings
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.model.site import NOT_BELIEVED
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.system.paths import user_cache
 
-CONFIG = "config.yaml"
 _MARK, _KEY = ".made-here", "own-runs.key"
 _WRITTEN = (
     *("*", "clients/*", "clients/*/*", "payloads/*", "memory/*", "memory/*/*", "memory/*/*/*"),
@@ -54,7 +54,7 @@ def write_own_settings(settings: Settings, folder: Path) -> None:
     Raises:
         RunError: the folder cannot be written.
     """
-    write_settings(settings, folder / CONFIG)
+    write_settings(settings, folder / run_files.CONFIG)
     # Without a cache folder there is no mark, and the run is as good: --trust opens it.
     with suppress(OSError, RunError):
         write_atomically(folder / _MARK, _mark(folder, _own_key()).encode())
@@ -80,7 +80,7 @@ def read_run_settings(folder: Path, *, trust: bool = False) -> Settings:
     Raises:
         SettingsError: config.yaml cannot be read, or another version wrote it.
     """
-    settings = read_settings(folder / CONFIG)
+    settings = read_settings(folder / run_files.CONFIG)
     return settings if trust or is_own(folder) else without_places(settings)
 
 
@@ -102,7 +102,7 @@ def without_places(settings: Settings) -> Settings:
 
 
 def _mark(folder: Path, key: bytes) -> str:
-    return hmac.new(key, (folder / CONFIG).read_bytes(), hashlib.sha256).hexdigest()
+    return hmac.new(key, (folder / run_files.CONFIG).read_bytes(), hashlib.sha256).hexdigest()
 
 
 def _own_key() -> bytes:

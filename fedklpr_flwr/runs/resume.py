@@ -8,6 +8,7 @@ from fedklpr_flwr.config.compose import read_settings, settings_to_dict
 from fedklpr_flwr.config.round_overrides import settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json
 from fedklpr_flwr.wording import counted
 
@@ -39,7 +40,7 @@ def check_resumed(settings: Settings, folder: Path) -> None:
         SettingsError: a key differs from how the run began, or fewer rounds than done are asked.
         RunError: the folder's own files cannot be read.
     """
-    state = folder / "state.json"
+    state = folder / run_files.STATE
     if not state.exists():
         return
     earlier = _read_settings(folder)
@@ -66,7 +67,7 @@ def check_resumed(settings: Settings, folder: Path) -> None:
 
 def _read_settings(folder: Path) -> Settings:
     try:
-        return read_settings(folder / "config.yaml")
+        return read_settings(folder / run_files.CONFIG)
     except SettingsError as error:
         raise RunError(
             f"{folder / 'config.yaml'} is damaged, or another version of fedklpr wrote it "

@@ -30,14 +30,10 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.runs.state_record import VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
 
-STATUS = "status.json"
-"""How the run stands, by the server's own word."""
-
-_MODEL, _DOWN, _BOOK = "global.safetensors", "downlink.safetensors", "state.json"
-_JOURNAL = "commit.json"
 _START_ANEW = "restore the folder from a copy, or start anew in another"
 
 
@@ -118,9 +114,9 @@ class RunFolder:
         self.path = path
         self._lock = hold(path, SERVER)
         try:
-            (path / "clients").mkdir(exist_ok=True)
-            (path / "payloads").mkdir(exist_ok=True)
-            for place in (path, *path.glob("clients/*"), path / "payloads"):
+            (path / run_files.CLIENTS).mkdir(exist_ok=True)
+            (path / run_files.PAYLOADS).mkdir(exist_ok=True)
+            for place in (path, *path.glob("clients/*"), path / run_files.PAYLOADS):
                 remove_leftovers(place)
             self._finish_commit()
         except OSError as error:
@@ -133,16 +129,16 @@ class RunFolder:
     @property
     def rows_file(self) -> Path:
         """Where the rows are appended."""
-        return self.path / "run.jsonl"
+        return self.path / run_files.ROWS
 
     @property
     def has_state(self) -> bool:
         """Whether a round, or the initial model, was committed here."""
-        return (self.path / _BOOK).exists()
+        return (self.path / run_files.STATE).exists()
 
     def mask_file(self, client: str) -> Path:
         """A client's mask after the last merged round."""
-        return self.path / "clients" / client / "mask.safetensors"
+        return self.path / run_files.CLIENTS / client / run_files.MASK
 
     def next_mask_file(self, client: str) -> Path:
         """Where a client's mask of the open round is written, which is not committed yet.
@@ -159,12 +155,12 @@ class RunFolder:
 
     def payload_file(self, round_number: int, client: str) -> Path:
         """Where a client's reply waits for the merge."""
-        return self.path / "payloads" / f"{round_number:04d}-{client}.payload"
+        return self.path / run_files.PAYLOADS / f"{round_number:04d}-{client}.payload"
 
     def write_status(self, status: str, message: str = "") -> None:
         """Say how the run stands: running, finished or failed."""
         content = {"status": status, "message": message, "pid": os.getpid()}
-        write_atomically(self.path / STATUS, json.dumps(content).encode())
+        write_atomically(self.path / run_files.STATUS, json.dumps(content).encode())
 
     def commit(self, state: ServerState, new_masks: list[str]) -> None:
         """Make a merged round the folder's state, all of it or none of it.
@@ -173,20 +169,20 @@ class RunFolder:
             state: the federation after the round.
             new_masks: clients whose `next_mask_file` was written.
         """
-        model, book = self.path / _MODEL, self.path / _BOOK
+        model, book = self.path / run_files.MODEL, self.path / run_files.STATE
         write_atomically(_next(model), save(state.tensors, metadata={"round": str(state.round)}))
         write_atomically(_next(book), _book(state))
-        down = self.path / _DOWN
+        down = self.path / run_files.DOWNLINK
         if _owes(state):
             write_atomically(_next(down), save(_joined(state)))
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
-        write_atomically(self.path / _JOURNAL, json.dumps(moves).encode())
+        write_atomically(self.path / run_files.JOURNAL, json.dumps(moves).encode())
         self._finish_commit()
 
     def note(self, state: ServerState) -> None:
         """Keep what changed about the clients since the commit of the same round."""
-        write_atomically(self.path / _BOOK, _book(state))
+        write_atomically(self.path / run_files.STATE, _book(state))
 
     def load_state(self) -> ServerState:
         """The last committed state; see `read_state`."""
@@ -194,17 +190,17 @@ class RunFolder:
 
     def drop_payloads(self) -> None:
         """Forget the open round's replies."""
-        shutil.rmtree(self.path / "payloads", ignore_errors=True)
-        (self.path / "payloads").mkdir(exist_ok=True)
+        shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
+        (self.path / run_files.PAYLOADS).mkdir(exist_ok=True)
 
     def close(self, *, done: bool = False) -> None:
         """Let the folder go; `done` also removes what only an open round needs."""
         if done:
-            shutil.rmtree(self.path / "payloads", ignore_errors=True)
+            shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
         self._lock.close()
 
     def _finish_commit(self) -> None:
-        journal = self.path / _JOURNAL
+        journal = self.path / run_files.JOURNAL
         try:
             if journal.exists():
                 for name in _moves(journal):
@@ -228,7 +224,7 @@ def committed(folder: Path, name: str) -> Path:
     Raises:
         RunError: the commit's journal is damaged.
     """
-    target, journal = folder / name, folder / _JOURNAL
+    target, journal = folder / name, folder / run_files.JOURNAL
     if journal.exists() and name in _moves(journal) and _next(target).exists():
         return _next(target)
     return target
@@ -236,7 +232,9 @@ def committed(folder: Path, name: str) -> Path:
 
 def _moves(journal: Path) -> list[str]:
     try:
-        return journal_moves(journal.read_bytes(), (_MODEL, _DOWN, _BOOK))
+        return journal_moves(
+            journal.read_bytes(), (run_files.MODEL, run_files.DOWNLINK, run_files.STATE)
+        )
     except (ValueError, TypeError) as error:
         raise RunError(
             f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
@@ -255,9 +253,9 @@ def read_state(path: Path) -> ServerState:
         RunError: there is none, it is damaged, or another version wrote it.
     """
     try:
-        record = parse_json(committed(path, _BOOK).read_text(encoding="utf-8"))
-        check_record(record, path / _BOOK)
-        tensors = load_file(committed(path, _MODEL))
+        record = parse_json(committed(path, run_files.STATE).read_text(encoding="utf-8"))
+        check_record(record, path / run_files.STATE)
+        tensors = load_file(committed(path, run_files.MODEL))
         # A downlink file may be left over from rounds of a lossy wire.
         down = _load_downlink(path, tensors) if record["owes"] else (tensors, {}, b"")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -282,7 +280,7 @@ def _load_downlink(
     path: Path, tensors: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes]:
     """What went down after the last merge, what it owes, and as which change."""
-    both = load_file(committed(path, _DOWN))
+    both = load_file(committed(path, run_files.DOWNLINK))
     change = both["change"].tobytes() if "change" in both else b""
     owed = {} if change else {name: both[f"residual/{name}"] for name in tensors}
     return {name: both[f"sent/{name}"] for name in tensors}, owed, change

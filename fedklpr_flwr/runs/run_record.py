@@ -1,22 +1,27 @@
 """A run folder read back: what was run, its rows, and whether it is whole."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fedklpr_flwr.config.compose import with_what_null_meant
 from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.runs.own_runs import refuse_links
-from fedklpr_flwr.runs.rows import Row, read_rows
-from fedklpr_flwr.system.plain_text import check_plain_yaml, parse_json, printable
+from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
+from fedklpr_flwr.runs.rows import Row
+from fedklpr_flwr.runs.run_config_file import commits_of
+from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.plain_text import parse_json, printable
 from fedklpr_flwr.wording import counted
 
-_MARKS = ("run.jsonl", "config.yaml", "run-config.json", "status.json", "job.log")
+_MARKS = (
+    run_files.ROWS,
+    run_files.CONFIG,
+    run_files.RUN_CONFIG,
+    run_files.STATUS,
+    run_files.JOB_LOG,
+)
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,11 @@ def read_run(folder: Path) -> RunRecord:
         RunError: it is none, it is damaged, or no round is whole yet.
     """
     refuse_links(folder)
-    rows = read_rows(folder / "run.jsonl")
-    whole = {row.round for row in rows if row.client is None}
-    if not whole:
+    rows = whole_rounds(folder, [])
+    if not rows:
         raise RunError(f"{folder}: no round is whole yet")
-    kept = tuple(row for row in rows if row.round in whole)
-    settings = flat_settings(folder / "config.yaml")
-    record = RunRecord(folder, settings, kept, _status(folder), _commits(folder))
+    settings, (status, _, _) = flat_settings(folder / run_files.CONFIG), read_status(folder)
+    record = RunRecord(folder, settings, rows, status, commits_of(folder))
     try:
         _ = record.method, record.experiment, record.seed, record.rounds, record.sites
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -146,8 +149,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
         try:
             record = read_run(folder)
         except FedKlprError as error:
-            log = "; see its job.log" if (folder / "job.log").exists() else ""
-            missing = not (folder / "run.jsonl").exists()
+            log = "; see its job.log" if (folder / run_files.JOB_LOG).exists() else ""
+            missing = not (folder / run_files.ROWS).exists()
             left.append(LeftOut(folder, f"it wrote no round{log}" if missing else str(error)))
             continue
         if record.complete:
@@ -167,48 +170,3 @@ def _below(folder: Path) -> list[Path]:
             names.clear()
         names[:] = sorted(name for name in names if not name.startswith("."))
     return runs
-
-
-def _status(folder: Path) -> str:
-    try:
-        return str(parse_json((folder / "status.json").read_text(encoding="utf-8"))["status"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unknown"
-
-
-def _commits(folder: Path) -> tuple[str, ...]:
-    """What the command that began the run noted; nothing where another door began it."""
-    try:
-        began = parse_json((folder / "run-config.json").read_text(encoding="utf-8"))
-        return tuple(printable(commit) for commit in began.get("commits", ()))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return ()
-
-
-def flat_settings(path: Path) -> dict[str, Any]:
-    """Every setting of a config.yaml by its dotted key, of whatever version; lists as JSON.
-
-    Raises:
-        RunError: it cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        check_plain_yaml(text)
-        values = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise RunError(f"{path} holds no settings")
-    return _flat(with_what_null_meant(values), "")
-
-
-def _flat(values: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Nested groups by dotted key; a list becomes JSON, so that all values compare by ==."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict):
-            flat |= _flat(value, name)
-        else:
-            flat[name] = json.dumps(value, default=str) if isinstance(value, list) else value
-    return flat

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json
 
 VERSION = 1
@@ -85,7 +86,7 @@ def _is_mask_file(name: str) -> bool:
     parts = name.split("/")
     return (
         len(parts) == 3
-        and (parts[0], parts[2]) == ("clients", "mask.safetensors")
+        and (parts[0], parts[2]) == (run_files.CLIENTS, run_files.MASK)
         and is_client_name(parts[1])
     )
 

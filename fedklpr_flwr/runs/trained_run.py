@@ -19,22 +19,15 @@ from fedklpr_flwr.errors import MemoryStateError, RunError, SettingsError, Weigh
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.model.mask_file import ArrayView, MaskFile
-from fedklpr_flwr.model.personal_model import (
-    client_parts,
-    float_state,
-    full_masks,
-    initial_network,
-    load_personal_model,
-    make_personal,
-    mixed_with_own,
-    shared_layout,
-)
+from fedklpr_flwr.model.personal_model import load_personal_model, make_personal
+from fedklpr_flwr.model.shared_model import client_parts, full_masks, initial_network, shared_layout
 from fedklpr_flwr.model.site import Pictures, Site, open_site
-from fedklpr_flwr.reid.network import ReidNetwork
+from fedklpr_flwr.protocol.update_codec import decode_model, encode_model
+from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.runs.own_runs import read_run_settings, refuse_links
 from fedklpr_flwr.runs.run_folder import ServerState, committed, read_state
-from fedklpr_flwr.system.paths import user_cache
-from fedklpr_flwr.wire.codec import decode_dense, encode
+from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.paths import memory_below, user_cache
 from fedklpr_flwr.wording import counted
 
 
@@ -85,20 +78,14 @@ class TrainedRun:
         memory = self._memory(client, network)
         layout, masks = shared_layout(settings, memory.round), ArrayView(memory.masks)
         # Over the wire and back, since a lossy form's last bits depend on the client's mask.
-        payload = encode(
-            {spec.name: state.sent[spec.name] for spec in layout},
-            masks,
-            layout=layout,
-            known_masks=masks,
-            values=settings.wire.whole,
-            level=settings.wire.level,
+        payload = encode_model(state.sent, masks, masks, layout, settings)
+        arrays, _ = decode_model(payload, masks, settings, memory.round)
+        share = settings.personal.own_share
+        load_personal_model(
+            network, _tensors(arrays), memory.masks, memory.personal, memory.own, share
         )
-        arrays, _ = decode_dense(payload, layout=layout, known_masks=masks)
-        received = mixed_with_own(_tensors(arrays), memory.own, settings.personal.own_share)
-        load_personal_model(network, received, memory.masks, _of(network, memory.personal))
         self._placed(network)
-        if state.round:
-            make_personal(network, pictures, settings)
+        make_personal(network, pictures, settings.personal, state.round)
         return network.eval()
 
     def own(self, client: str) -> ReidNetwork:
@@ -166,7 +153,7 @@ class TrainedRun:
                 "a final model never leaves its client, so search with it there"
             )
         network = initial_network(settings, pretrained=False)
-        load_personal_model(network, _of(network, tensors), {}, {})
+        load_personal_model(network, {}, {}, tensors)
         return self._placed(network)
 
     def _placed(self, network: ReidNetwork) -> ReidNetwork:
@@ -216,7 +203,7 @@ class TrainedRun:
 
     def _memory_roots(self) -> list[Path]:
         chosen = self.settings.run.memory
-        return [*([Path(chosen)] if chosen else []), self.path / "memory", user_cache() / "memory"]
+        return [*([Path(chosen)] if chosen else []), *map(memory_below, (self.path, user_cache()))]
 
     def _memories(self) -> str:
         return "in " + " or ".join(map(str, self._memory_roots()))
@@ -236,7 +223,7 @@ def open_run(path: Path, *, trust: bool = False) -> TrainedRun:
     """
     if not path.exists():
         raise RunError(f"{path} holds no run: there is nothing of that name")
-    if not committed(path, "state.json").is_file():
+    if not committed(path, run_files.STATE).is_file():
         raise RunError(
             f"{path} holds no run: expected a folder with config.yaml, state.json and "
             "global.safetensors, as fedklpr run leaves it"
@@ -275,9 +262,3 @@ def _no_pictures() -> Pictures:
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _of(network: ReidNetwork, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those tensors that features come from: a classifier has no part in them."""
-    names = float_state(network).keys()
-    return {name: value for name, value in tensors.items() if name in names}

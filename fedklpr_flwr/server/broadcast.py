@@ -10,14 +10,15 @@ from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.change_steps import cut_change, model_name, tells_changes
 from fedklpr_flwr.protocol.local_privacy import is_private
 from fedklpr_flwr.protocol.records import message_bytes, task_content
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.update_codec import encode_model
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.round_collector import OpenRound
-from fedklpr_flwr.wire.codec import encode, open_payload
+from fedklpr_flwr.wire.codec import open_payload
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import is_change
 
@@ -154,18 +155,11 @@ class Downlink:
         if self._newest is None or self._newest[0] != key:
             masks = ArrayView(self.masks_of(name))
             known = None if full else masks
-            sent = {spec.name: self._state.sent[spec.name] for spec in layout}
+            sent = self._state.sent
             if changed:
                 payload = cut_change(self._state.change, sent, masks, known, layout)
             else:
-                payload = encode(
-                    sent,
-                    masks,
-                    layout=layout,
-                    known_masks=known,
-                    values=self._settings.wire.whole,
-                    level=self._settings.wire.level,
-                )
+                payload = encode_model(sent, masks, known, layout, self._settings)
             opened = open_payload(payload, layout=layout, known_masks=known)
             kept = sum(opened.kept(spec.name) for spec in layout)
             self._newest = (key, payload, kept)

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system import run_files
 
 
 def user_cache() -> Path:
@@ -24,6 +25,11 @@ def user_cache() -> Path:
             "FEDKLPR_CACHE to a folder that can be written"
         ) from error
     return folder if own else folder / "fedklpr"
+
+
+def memory_below(folder: Path) -> Path:
+    """Where clients keep what they hold of a run: below its folder, or below the user's cache."""
+    return folder / run_files.MEMORY
 
 
 def new_run_folder(base: Path, experiment: str, method: str) -> Path:

@@ -4,11 +4,8 @@ import pytest
 import torch
 
 from fedklpr_flwr.client.accuracy import hold_out, measure_accuracy
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    features_of,
-    initial_network,
-)
+from fedklpr_flwr.model.scoring import evaluate_personal_model, features_of
+from fedklpr_flwr.model.shared_model import initial_network
 
 
 @pytest.fixture

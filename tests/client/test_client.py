@@ -11,13 +11,9 @@ from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView
-from fedklpr_flwr.model.personal_model import (
-    float_state,
-    full_masks,
-    initial_network,
-    shared_layout,
-)
+from fedklpr_flwr.model.shared_model import full_masks, initial_network, shared_layout
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task, payload_name
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import encode
 
 PRUNES = ("method.pruning=always", "pruning.first_round=1")

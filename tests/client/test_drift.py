@@ -10,7 +10,8 @@ from fedklpr_flwr.algorithm.divergence import kl_regularization_loss, proximal_l
 from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step, receive
 from fedklpr_flwr.config.settings import Method
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.model.personal_model import features_of, initial_network
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import initial_network
 
 
 @pytest.fixture

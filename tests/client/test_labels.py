@@ -12,7 +12,8 @@ from fedklpr_flwr.client.labels import (
     neighbours_by_camera,
     picture_copies,
 )
-from fedklpr_flwr.model.personal_model import features_of, reestimate_on
+from fedklpr_flwr.model.personal_model import reestimate_on
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site, join_sites
 from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
 from fedklpr_flwr.reid.network import build_network

@@ -6,7 +6,8 @@ import torch
 from fedklpr_flwr.client.objectives import OBJECTIVES, Batch, EpochStart
 from fedklpr_flwr.config.settings import Method, Stages
 from fedklpr_flwr.data.transforms import evaluation_transform
-from fedklpr_flwr.model.personal_model import client_network, features_of
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import client_network
 from fedklpr_flwr.reid.stripes import features_and_map
 from fedklpr_flwr.system.randomness import named_generator
 

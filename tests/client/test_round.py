@@ -13,13 +13,10 @@ from fedklpr_flwr.client import training as local_training
 from fedklpr_flwr.client.divergence_probe import divergence_batch
 from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, fresh_memory
-from fedklpr_flwr.model.personal_model import (
-    features_of,
-    float_state,
-    full_masks,
-    initial_network,
-)
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import full_masks, initial_network
 from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.reid.network import float_state
 
 
 def run(settings, site, memory=None, number=1, network=None, **more):

@@ -10,7 +10,7 @@ from tiny_federation import PAIR, PRUNES, write_pictures
 
 from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.model.evaluation import How, evaluate_across, evaluate_site
-from fedklpr_flwr.model.personal_model import features_of
+from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, open_site
 from fedklpr_flwr.reid.ranking import score_ranking
 from fedklpr_flwr.reid.reranking import score_reranked

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES
 
 from fedklpr_flwr.model.mask_file import MaskFile
-from fedklpr_flwr.model.personal_model import float_state
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.runs.model_file import open_model
 from fedklpr_flwr.runs.trained_run import open_run
 

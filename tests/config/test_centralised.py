@@ -6,11 +6,8 @@ import pytest
 import torch
 
 from fedklpr_flwr.config.compose import settings_from, settings_to_dict
-from fedklpr_flwr.model.personal_model import (
-    evaluate_personal_model,
-    initial_network,
-    mean_scores,
-)
+from fedklpr_flwr.model.scoring import evaluate_personal_model, mean_scores
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import join_sites, open_site
 
 

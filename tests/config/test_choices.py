@@ -13,7 +13,7 @@ from fedklpr_flwr.client.drift import DRIFT_PENALTIES
 from fedklpr_flwr.client.labels import LABEL_SOURCES
 from fedklpr_flwr.client.objectives import OBJECTIVES
 from fedklpr_flwr.config.settings import Crr, Labels, Method, Model, Pruning, Wire
-from fedklpr_flwr.model.personal_model import PERSONAL_PARTS
+from fedklpr_flwr.model.shared_model import PERSONAL_PARTS
 from fedklpr_flwr.reid.network import FEATURE_DIMS
 from fedklpr_flwr.server.weights import AGGREGATION_WEIGHTS
 from fedklpr_flwr.wire.dtypes import FORMS

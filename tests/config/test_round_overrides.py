@@ -3,7 +3,7 @@
 import pytest
 
 from fedklpr_flwr.config.round_overrides import first_round, settings_in_round
-from fedklpr_flwr.model.personal_model import shared_layout
+from fedklpr_flwr.model.shared_model import shared_layout
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from fedklpr_flwr.data.picture_file import decode_picture
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.export.shipped_network import check_near
 from fedklpr_flwr.export.shipping import Pictures, ship
-from fedklpr_flwr.model.personal_model import float_state
 from fedklpr_flwr.reid.features import extract_features
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.runs.model_file import PictureModel, open_model
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "viper" / "cam_a"

@@ -10,8 +10,7 @@ from safetensors.numpy import load_file, save_file
 from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights, prune_smallest
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse, write_sparse
-from fedklpr_flwr.model.personal_model import float_state
-from fedklpr_flwr.reid.network import build_network
+from fedklpr_flwr.reid.network import build_network, float_state
 from fedklpr_flwr.wire.codec import encode
 from fedklpr_flwr.wire.layout import layout_of
 

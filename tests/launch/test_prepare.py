@@ -11,8 +11,9 @@ from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
-from fedklpr_flwr.launch.prepare import RUN_CONFIG, point_latest, prepare
+from fedklpr_flwr.launch.prepare import point_latest, prepare
 from fedklpr_flwr.runs.lock import SERVER, hold
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder, user_cache
 
@@ -24,7 +25,7 @@ def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
     assert (prepared.settings.seed, prepared.folder) == (3, folder)
     assert set(prepared.run_config) == {"experiment", "overrides"}
     assert all(isinstance(value, str) for value in prepared.run_config.values())
-    kept = json.loads((folder / RUN_CONFIG).read_text())
+    kept = json.loads((folder / run_files.RUN_CONFIG).read_text())
     assert kept == {**prepared.run_config, "commits": [code_commit()]}
 
 
@@ -33,7 +34,7 @@ def test_real_boxes_are_sent_settings_that_are_resolved_and_two_of_them_a_warnin
     prepared = prepare([*words, "federation.start_clients=2"], simulated=False)
     carried = {"experiment": "drawn", "overrides": "", **prepared.run_config}
     assert load_settings({"settings": carried["settings"]}) == prepared.settings
-    kept = json.loads((tmp_path / "run" / RUN_CONFIG).read_text())
+    kept = json.loads((tmp_path / "run" / run_files.RUN_CONFIG).read_text())
     assert "settings" not in kept, "a resumed run is composed anew from what it was started with"
     assert any("2 clients have no median" in note for note in prepared.notes)
 
@@ -136,7 +137,7 @@ def test_what_is_said_on_resuming_has_the_last_word_and_is_kept(begun):
     ],
 )
 def test_a_run_keeps_every_commit_that_it_went_on_with(before, after, begun):
-    file = begun.folder / RUN_CONFIG
+    file = begun.folder / run_files.RUN_CONFIG
     kept = json.loads(file.read_text())
     kept |= {"commits": before}
     file.write_text(json.dumps({key: value for key, value in kept.items() if value is not None}))
@@ -157,7 +158,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"experiment": "smoke"}'])
 def test_a_damaged_run_config_is_named_with_what_belongs_in_it(text, begun):
-    (begun.folder / RUN_CONFIG).write_text(text)
+    (begun.folder / run_files.RUN_CONFIG).write_text(text)
     with pytest.raises(RunError, match=r"run-config\.json is damaged.*experiment"):
         prepare([f"resume={begun.folder}"])
 

@@ -17,7 +17,7 @@ from fedklpr_flwr.launch.processes import (
     processes_of,
     stop,
 )
-from fedklpr_flwr.runs.run_folder import STATUS
+from fedklpr_flwr.system import run_files
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 
@@ -153,9 +153,11 @@ def test_a_runs_server_ends_before_its_clients_do(tmp_path):
 
 @pytest.mark.parametrize("status", ["", "[]", '{"status": "running"}'])
 def test_a_run_whose_status_cannot_be_read_has_no_server_to_end(status, tmp_path):
-    (tmp_path / STATUS).write_text(status)
+    (tmp_path / run_files.STATUS).write_text(status)
     end_server(tmp_path)
 
 
 def say(folder, status, pid):
-    (folder / STATUS).write_text(json.dumps({"status": status, "message": "", "pid": pid}))
+    (folder / run_files.STATUS).write_text(
+        json.dumps({"status": status, "message": "", "pid": pid})
+    )

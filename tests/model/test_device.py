@@ -9,18 +9,15 @@ from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.model.device import (
+    bring_to_device,
     evaluation_device,
     placed,
     training_device,
     training_forward,
 )
-from fedklpr_flwr.model.personal_model import (
-    bring_to_device,
-    client_network,
-    features_of,
-    float_state,
-    full_masks,
-)
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import client_network, full_masks
+from fedklpr_flwr.reid.network import float_state
 
 CPU = torch.device("cpu")
 
@@ -29,7 +26,7 @@ def round_of(settings, site, number=2):
     """A round from the initial network, nothing pruned yet."""
     network = client_network(settings, site, pretrained=False)
     memory = fresh_memory(full_masks(network, settings))
-    bring_to_device(network, settings)
+    bring_to_device(network, settings.training)
     return run_local_round(network, site, memory, settings, number), network
 
 
@@ -50,7 +47,7 @@ def test_cuda_without_a_gpu_is_refused_when_a_client_opens(tiny_settings, tiny_s
     settings = tiny_settings("training.device=cuda")  # composing on a server without a GPU is fine
     network = client_network(settings, tiny_site, pretrained=False)
     with pytest.raises(SettingsError, match=r"training\.device=cuda.*set training\.device=auto"):
-        bring_to_device(network, settings)
+        bring_to_device(network, settings.training)
 
 
 def test_a_model_trained_on_cuda_is_evaluated_where_there_is_none(tiny_settings, without_cuda):

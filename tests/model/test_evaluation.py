@@ -8,7 +8,7 @@ from wiretap import PAIR
 
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site, evaluate_splits
-from fedklpr_flwr.model.personal_model import initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import join_sites
 
 FAST = "training.learning_rate=0.003"

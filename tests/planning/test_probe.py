@@ -6,8 +6,9 @@ from functools import cache
 import pytest
 import torch
 
-from fedklpr_flwr.model.personal_model import float_state, initial_network
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.planning.probe import peak_mb, probe_client
+from fedklpr_flwr.reid.network import float_state
 
 PRUNES = ("method.pruning=always", "pruning.rate=0.2", "pruning.target=0.5")
 

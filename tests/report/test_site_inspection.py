@@ -9,7 +9,8 @@ from pages import Page
 
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.model.personal_model import features_of, initial_network
+from fedklpr_flwr.model.scoring import features_of
+from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.html_report import html_report
 from fedklpr_flwr.report.ranked_lists import LENGTH, ranked_queries
