@@ -9,7 +9,6 @@ order, so neither the server's memory nor the result depends on who answers when
 from collections.abc import Callable, Iterable, Iterator
 from logging import INFO, WARNING
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
@@ -23,11 +22,11 @@ from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink
-from fedklpr_flwr.server.node_registry import Roster, exchange
+from fedklpr_flwr.server.node_registry import Roster, chosen_share, exchange
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import OpenRound
-from fedklpr_flwr.system.randomness import named_generator
+from fedklpr_flwr.server.secure_round import SecureRound, secure_round
 from fedklpr_flwr.wording import counted
 
 
@@ -62,6 +61,7 @@ class FedKlprStrategy(Strategy):
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
         self._book = OpenRound(state.round, settings, layout, folder, state.pending)
+        self._secure: SecureRound | None = None
 
     # ------------------------------------------------------------------ Flower's hooks
 
@@ -116,14 +116,15 @@ class FedKlprStrategy(Strategy):
             RunError: fewer than `federation.min_clients` are valid, or the disk is full.
         """
         book = self._book
-        use = book.update_taker(self.downlink.update_masks_of, self.state)
+        taker = self._secure.taker if self._secure else book.update_taker
+        use = taker(self.downlink.update_masks_of, self.state)
         with book.phase("train"):
             for reply in replies:
                 book.take(self._client_of(reply), reply, use)
         self._check_enough()
         self._say_held(self._quarantine.note_training(sorted(book.asked["train"]), book.arrivals))
         with book.phase("merge"):
-            book.merge(self.state)
+            book.merge(self.state, self._secure.merge if self._secure else None)
         return None, MetricRecord({"merged": len(book.arrivals)})
 
     def aggregate_evaluate(
@@ -213,6 +214,7 @@ class FedKlprStrategy(Strategy):
             layout = shared_layout(self.settings, server_round)
             before = self._book.spoilt
             self._book = OpenRound(server_round, self.settings, layout, self.folder, spoilt=before)
+            self._secure = secure_round(self._book, layout, self.settings)
             _, merged = self.aggregate_train(server_round, self._training_replies(grid))
             if merged is not None:
                 result.train_metrics_clientapp[server_round] = merged
@@ -242,21 +244,33 @@ class FedKlprStrategy(Strategy):
                 ", ".join(missing),
             )
             yield from self._replies(grid, "train", missing)
+        if self._secure and len(book.arrivals) >= needed:
+            yield from self._sum_replies(grid, self._secure, chosen)
+
+    def _sum_replies(self, grid: Grid, secure: SecureRound, chosen: list[str]) -> Iterator[Message]:
+        """The replies of a secure sum's stages; all train once more where it was not opened."""
+        yield from self._stage_replies(grid, secure)
+        if not self._book.arrivals:
+            log(WARNING, "round %d: the sum was not opened: all train once more", self._book.number)
+            secure.begin_again()
+            yield from self._replies(grid, "train", chosen)
+            yield from self._stage_replies(grid, secure)
+
+    def _stage_replies(self, grid: Grid, secure: SecureRound) -> Iterator[Message]:
+        for messages in secure.stages(self.roster.nodes):
+            yield from exchange(grid, messages, self._seconds("evaluate"))
 
     def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
         """Replies as they arrive; who lacks model or mask is sent both, once.
 
         Who then still asks for them cannot be helped, and has failed.
         """
-        book, chosen = self._book, self.settings.federation
-        seconds = self._timeout or chosen.round_seconds
-        if phase == "evaluate":
-            seconds = min(seconds, chosen.evaluate_seconds)
+        book = self._book
         configure = self.configure_train if phase == "train" else self.configure_evaluate
         for full in (False, True):
             self._due = clients, full
             messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
-            yield from exchange(grid, messages, seconds)
+            yield from exchange(grid, messages, self._seconds(phase))
             self._due = None
             clients = book.take_unsynced()
             if not clients:
@@ -269,6 +283,12 @@ class FedKlprStrategy(Strategy):
                 "it asks for model and mask (needs_sync) though both were just sent whole: is its "
                 "memory's folder writable?",
             )
+
+    def _seconds(self, phase: str) -> float:
+        """How long a phase's replies are waited for."""
+        chosen = self.settings.federation
+        seconds = self._timeout or chosen.round_seconds
+        return min(seconds, chosen.evaluate_seconds) if phase == "evaluate" else seconds
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
@@ -341,14 +361,7 @@ class FedKlprStrategy(Strategy):
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
-        here = self._admitted()
-        fraction = self.settings.federation.fraction
-        if fraction >= 1.0:
-            return here
-        generator = named_generator(self.settings.seed, "choice", server_round)
-        wanted = max(self.settings.federation.min_clients, round(fraction * len(here)))
-        order = torch.randperm(len(here), generator=generator).tolist()
-        return sorted(here[index] for index in order[:wanted])
+        return chosen_share(self._admitted(), self.settings, server_round)
 
     def _admitted(self) -> list[str]:
         """The clients that are here and not in quarantine."""

@@ -241,13 +241,19 @@ class OpenRound:
 
     # ------------------------------------------------------------------ closing
 
-    def merge(self, state: ServerState, merge: Merge = run_merge_round) -> None:
-        """Merge the arrivals into the state and commit it."""
+    def merge(self, state: ServerState, merge: Merge | None = None) -> None:
+        """Merge the arrivals into the state and commit it.
+
+        Args:
+            state: the federation; changed.
+            merge: what makes the model; None = `run_merge_round`.
+        """
         arrivals = list(self.arrivals.values())
         cut = consensus_cut(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         base = merge_base(state, self._settings)
-        merged, notes = merge(base, state.sent, arrivals, self._layout, self._settings, before)
+        make = merge or run_merge_round
+        merged, notes = make(base, state.sent, arrivals, self._layout, self._settings, before)
         del base  # a model, which nobody needs any more
         cut(merged)
         for arrival in arrivals:

@@ -17,7 +17,7 @@ from fedklpr_flwr.errors import MergeError
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.records import message_bytes, read_payload, stage_content
 from fedklpr_flwr.protocol.secure.blinding import Place
-from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, Asked, pack, unpack
+from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, Asked, is_secure, pack, unpack
 from fedklpr_flwr.protocol.update_front import without_front
 from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import SpooledUpdate
@@ -121,6 +121,11 @@ class SecureRound:
         self._steps = steps_of(self._layout, secure.exponents, clients, whole)
         return self._settle(secure.came, secure.opened, count)
 
+    def begin_again(self) -> None:
+        """Await reports anew: of another try of the same round, with new keys of all."""
+        self._take, self._steps = None, {}
+        self._adverts.clear()
+
     def merge(
         self,
         previous: Mapping[str, np.ndarray],
@@ -165,9 +170,10 @@ class SecureRound:
 
     def _is_enough(self, did: str, clients: Sequence[str], secure: SecureSum) -> bool:
         """Whether enough have answered a stage; who has not is left out."""
-        if len(clients) < secure.needed:
+        needed = max(secure.needed, self._settings.federation.min_clients)
+        if len(clients) < needed:
             of = len(self._adverts)
-            self._give_up(f"{len(clients)} of {of} {did}, the secure sum needs {secure.needed}")
+            self._give_up(f"{len(clients)} of {of} {did}, the secure sum needs {needed}")
             return False
         self._keep(clients)
         return True
@@ -204,3 +210,8 @@ def _among(clients: Sequence[str], shares: Mapping[str, float]) -> dict[str, flo
     """The shares of those who are left, as parts of a whole again."""
     whole = sum(shares[name] for name in clients)
     return {name: shares[name] / whole if whole > 0 else 0.0 for name in clients}
+
+
+def secure_round(book: OpenRound, layout: Layout, settings: Settings) -> SecureRound | None:
+    """The secure sum of a round; None where updates come in the open."""
+    return SecureRound(book, layout, settings) if is_secure(settings) else None
