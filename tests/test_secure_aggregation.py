@@ -2,19 +2,31 @@
 
 import numpy as np
 import pytest
-from tiny_federation import ONE_ROUND, fails, forget, interfering, memory_of, run_tiny_federation
+from tiny_federation import (
+    NAMES,
+    ONE_ROUND,
+    client_name,
+    fails,
+    forget,
+    interfering,
+    run_tiny_federation,
+    tiny_overrides,
+)
 
+from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.protocol.records import PAYLOAD, TASK, read_payload
+from fedklpr_flwr.model.shared_model import initial_network, shared_layout
+from fedklpr_flwr.protocol.records import TASK, read_payload
+from fedklpr_flwr.protocol.secure.quantise import step_of
 from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, ValuesTask, unpack
 from fedklpr_flwr.protocol.update_front import FRONT
+from fedklpr_flwr.reid.network import float_state
 
 SECURE_SUM = ("method=fedavg", "privacy=secure_aggregation", "labels.source=identities")
 PRUNED = (
     *("privacy=secure_aggregation", "method.pruning=always", "pruning.first_round=1"),
     *("pruning.masks=consensus", "klaw.direction=bounded"),
 )
-FOUR = ("ash", "birch", "cedar", "blank")
 
 
 class Overheard:
@@ -51,13 +63,17 @@ def in_stage(stage, what=fails):
     return do
 
 
-def widest(run_dir, overheard):
-    """Half a step a client of each tensor, in the mean: what two merges may differ by."""
-    from fedklpr_flwr.protocol.secure.quantise import step_of
+def settings_of(sites, words):
+    return compose_settings("smoke", (*tiny_overrides(sites), *words))
 
+
+def apart_at_most(sites, words, overheard):
+    """Half a step a client of each tensor: what two merges may differ by."""
+    layout = shared_layout(settings_of(sites, words))
     task, _ = overheard.values[0]
     clients = len(task.clients)
-    return [clients / 2 * step_of(exponent, clients) for exponent in task.exponents]
+    pairs = zip(layout, task.exponents, strict=True)
+    return {spec.name: clients / 2 * step_of(exponent, clients) for spec, exponent in pairs}
 
 
 @pytest.mark.parametrize("words", [SECURE_SUM, PRUNED], ids=["dense", "one_mask"])
@@ -67,21 +83,19 @@ def test_the_merged_model_is_the_open_one_within_half_a_step_a_client(sites, tmp
     instead = [w for w in words if w != "privacy=secure_aggregation"]
     told = run_tiny_federation(sites, tmp_path / "open", *instead, "klpwa.cap=0.5", ONE_ROUND)
     found, expected = secret.state().tensors, told.state().tensors
-    bounds = widest(tmp_path, overheard)
-    assert len(bounds) == len(expected)
-    moved = 0.0
-    for (name, values), bound in zip(expected.items(), bounds, strict=True):
-        apart = np.abs(found[name].astype(np.float64) - values)
-        assert apart.max(initial=0) <= bound + 2e-6 * np.abs(values).max(initial=0), name
-        moved = max(moved, float(np.abs(values).max(initial=0)))
-    assert moved > 0
-    for name in ("ash", "birch", "cedar"):
+    bounds = apart_at_most(sites, words, overheard)
+    assert bounds.keys() == expected.keys()
+    for name, bound in bounds.items():
+        apart = np.abs(found[name].astype(np.float64) - expected[name])
+        rounding = 2e-6 * np.abs(expected[name]).max(initial=0)
+        assert apart.max(initial=0) <= bound + rounding, name
+    for name in NAMES:
         ours, theirs = secret.row(1, name), told.row(1, name)
         assert (ours.weight, ours.loss, ours.pruned) == pytest.approx(
             (theirs.weight, theirs.loss, theirs.pruned)
         )
         assert ours.status == "merged"
-    assert sum(secret.row(1, name).weight for name in ("ash", "birch", "cedar")) == pytest.approx(1)
+    assert sum(secret.row(1, name).weight for name in NAMES) == pytest.approx(1)
 
 
 def test_a_number_costs_16_bits_and_rows_count_every_stage(sites, tmp_path):
@@ -124,42 +138,39 @@ def test_one_of_three_may_drop_out_in_any_stage(sites, tmp_path, stage):
 
 
 def test_the_others_model_is_that_of_a_federation_without_the_drop_out(sites, tmp_path):
-    app = interfering(in_stage("values"), client="cedar", phase=SECURE)
-    dropped = run_tiny_federation(sites, tmp_path / "a", *SECURE_SUM, ONE_ROUND, app=app)
+    words = (*SECURE_SUM, "klpwa.cap=null", ONE_ROUND)
+    overheard = Overheard(interfering(in_stage("values"), client="cedar", phase=SECURE))
+    dropped = run_tiny_federation(sites, tmp_path / "a", *words, app=overheard)
     never = interfering(fails, client="cedar", phase="train")
-    without = run_tiny_federation(sites, tmp_path / "b", *SECURE_SUM, ONE_ROUND, app=never)
+    without = run_tiny_federation(sites, tmp_path / "b", *words, app=never)
     found, expected = dropped.state().tensors, without.state().tensors
-    for name, values in expected.items():
-        assert np.allclose(found[name], values, rtol=1e-3, atol=1e-3), name
+    left = 0.7  # of the pictures, and so of the weights that were told: 10 persons of 13
+    for name, bound in apart_at_most(sites, words, overheard).items():
+        apart = np.abs(found[name].astype(np.float64) - expected[name])
+        assert apart.max(initial=0) <= 2 * bound / left + 1e-5, name
+
+
+def failing_in(stages):
+    """The real app, failing for each named client in a stage, so many times."""
+    apps = {
+        client: interfering(in_stage(stage), client=client, phase=SECURE, times=times)
+        for client, (stage, times) in stages.items()
+    }
+    through = interfering(fails, client="nobody")
+    return lambda message, context: apps.get(client_name(context), through)(message, context)
 
 
 def test_of_too_many_drop_outs_all_try_once_more_and_the_round_is_merged(sites, tmp_path):
-    app = interfering(in_stage("values"), phase=SECURE, client="birch", times=3)
-    failing = interfering(in_stage("values"), phase=SECURE, client="cedar", times=3)
-
-    def both(message, context):
-        for one in (app, failing):
-            reply = one(message, context) if name_of(context) in named[one] else None
-            if reply is not None:
-                return reply
-        return app(message, context)
-
-    named = {app: "birch", failing: "cedar"}
-    name_of = __import__("tiny_federation").client_name
-    run = run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=both)
+    app = failing_in({"birch": ("values", 2), "cedar": ("values", 2)})
+    run = run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
     assert run.row(1, None).status == "3 merged"
+    assert run.row(1, None).failed is False
 
 
 def test_a_sum_that_nobody_can_open_stops_the_run_with_what_to_do(sites, tmp_path):
-    app = interfering(in_stage("values"), client="cedar", phase=SECURE)
-    both = interfering(in_stage("share"), client="birch", phase=SECURE)
-
-    def app_of(message, context):
-        name = __import__("tiny_federation").client_name(context)
-        return both(message, context) if name == "birch" else app(message, context)
-
+    app = failing_in({"birch": ("share", 99), "cedar": ("values", 99)})
     with pytest.raises(RunError, match="the secure sum needs 2"):
-        run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app_of)
+        run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
     again = run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND)
     assert again.row(1, None).status == "3 merged"
 
@@ -170,10 +181,6 @@ def test_a_client_that_loses_its_memory_on_the_way_is_a_drop_out(sites, tmp_path
     assert "no sum is open here" in run.row(1, "ash").failed
     assert run.row(1, None).status == "2 merged"
     assert run.row(2, None).status == "3 merged"
-
-
-class _Stopped(Exception):
-    """The server's process is gone."""
 
 
 def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(sites, tmp_path):
@@ -200,12 +207,14 @@ def test_with_a_share_of_the_clients_the_chosen_ones_sum(sites, tmp_path):
 
 
 def test_where_only_one_has_learnt_something_nothing_is_summed(sites, tmp_path):
-    """One picture's person forms no cluster: such a client is idle and weighs nothing."""
-    words = ("method=fedavg", "privacy=secure_aggregation", "labels.eps=0.0", ONE_ROUND)
+    """A client without clusters weighs nothing: the sum would be the other's update."""
     overheard = Overheard()
-    run = run_tiny_federation(
-        sites, tmp_path, *words, "labels.source=clusters", app=overheard
-    )
-    assert all(run.row(1, name).idle for name in ("ash", "birch", "cedar"))
+    words = (*SECURE_SUM, "federation.rounds=2")
+    run = run_tiny_federation(sites, tmp_path, *words, app=overheard, names=("ash", "blank"))
+    assert [run.row(1, name).idle for name in ("ash", "blank")] == [False, True]
     assert {stage for _, stage in overheard.stages} == {"share"}
-    assert run.row(1, None).status == "3 merged"
+    assert run.row(1, None).status == "2 merged"
+    assert run.row(1, "ash").weight == 0
+    start = float_state(initial_network(settings_of(sites, words), pretrained=True))
+    tensors = run.state().tensors
+    assert all(np.array_equal(tensors[name], start[name].numpy()) for name in tensors)

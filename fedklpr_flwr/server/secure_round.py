@@ -5,6 +5,7 @@ the merge is made of their sum, see protocol/secure/stages.py.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
@@ -103,6 +104,7 @@ class SecureRound:
         if sum(weight > 0 for weight in weights.values()) < 2:
             # Of one who learnt something the sum would be the update.
             log(WARNING, "round %d: fewer than two learnt: the model stays", self._place.round)
+            self._notes = replace(self._notes, weight=dict.fromkeys(weights, 0.0))
             return self._settle(secure.shared, secure.shared, 0)
         asked = self._messages(
             "values", secure.shared, nodes, lambda name: secure.values_task(name, weights)
