@@ -18,9 +18,11 @@ import numpy as np
 
 from fedklpr_flwr.client.labels import copies_of
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 from fedklpr_flwr.planning.probe import Probed
 from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.secure.stages import is_secure
 
 REESTIMATED = 12 * 32
 """Most pictures of a batch-norm re-estimation."""
@@ -145,6 +147,10 @@ class Forecast:
         changed = pruned and number > 0 and density < densities[number - 1]
         if number == 0 and tells_changes(self._settings):
             return 0, 0  # the initial model goes by its name
+        if number and is_secure(self._settings):
+            layout = shared_layout(self._settings, number)
+            kept = sum(spec.size * (density if spec.prunable else 1) for spec in layout)
+            return 2 * round(kept), int(np.interp(density, known, down))
         sent = np.interp(density, known, up if changed else down)
         return (int(sent) if number else 0), int(np.interp(density, known, down))
 

@@ -55,7 +55,7 @@ REFUSED = {
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     ("defence.norm_bound=null", "deployment=true"): ["norm_bound=null", "conf/defence/deployed"],
     ("defence=study", "deployment=true"): ["klpwa.cap=null with deployment=true"],
-    ("privacy=secure_aggregation",): ["pruning.masks=client", "masks=consensus"],
+    ("privacy=secure_aggregation", "method.pruning=always"): ["masks=client", "masks=consensus"],
     ("privacy=secure_aggregation", "method=fedavg", "wire.values=int8"): ["wire.values=int8"],
     ("privacy=secure_aggregation", "method=fedavg", "wire.values=change"): ["values=change"],
     ("privacy=secure_aggregation", "method=fedavg", "method.merge=trimmed_mean"): [

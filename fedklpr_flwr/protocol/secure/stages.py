@@ -38,6 +38,20 @@ def is_secure(settings: Settings) -> bool:
     return settings.privacy.kind == "secure_aggregation"
 
 
+def sum_notes(settings: Settings, clients: int) -> list[str]:
+    """Say before a run starts what a secure sum of so many clients leaves open."""
+    if not is_secure(settings):
+        return []
+    notes = [
+        "privacy=secure_aggregation: nobody sees an update, so that nothing bounds one, and one "
+        "hostile or broken client can spoil a round without being named"
+    ]
+    if clients == 2:
+        told = "privacy=secure_aggregation: of two clients each computes the other's update"
+        notes.append(f"{told} from the merged model; three and more hide each other")
+    return notes
+
+
 @dataclass(frozen=True)
 class Advert:
     """What a client says beside its report, before anybody knows who takes part.
