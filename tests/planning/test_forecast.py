@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.forecast import (
     Forecast,
     Load,
@@ -130,6 +131,16 @@ def test_bytes_follow_the_density_and_a_changed_mask_costs_more():
     assert forecast.bytes_in_round(2) == (95, 90)
     assert forecast.bytes_in_round(3) == (90, 90)  # the mask is known by now
     assert forecast.bytes_in_round(3, pruned=False) == (100, 100)
+
+
+def test_blinded_numbers_take_two_bytes_each_whatever_they_are():
+    words = ("privacy=secure_aggregation", "method.pruning=always", "pruning.masks=consensus")
+    forecast = forecast_of(NOTHING, *words, "pruning.rate=0.2", "pruning.target=0.2")
+    layout = shared_layout(forecast._settings)
+    whole = sum(spec.size for spec in layout)
+    pruned = sum(round(0.2 * spec.size) for spec in layout if spec.prunable)
+    assert [forecast.bytes_in_round(n)[0] for n in (0, 1)] == [0, 2 * whole]
+    assert forecast.bytes_in_round(3)[0] == pytest.approx(2 * (whole - pruned), rel=1e-3)
 
 
 def test_bytes_in_all_count_who_trains_up_and_everybody_down():
