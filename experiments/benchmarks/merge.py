@@ -6,6 +6,7 @@ from functools import partial
 from os import cpu_count
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
@@ -21,12 +22,16 @@ from experiments.benchmarks.round_files import (
 )
 from experiments.benchmarks.rows import Kept, Row, make_row, median_seconds
 from experiments.benchmarks.server_memory import memory_rows
-from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
+from fedklpr_flwr.algorithm.merge.accumulate import Contributor, merge_model
+from fedklpr_flwr.algorithm.merge.contribution import Contribution
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.server.inspection import Inspection, inspect_update
 from fedklpr_flwr.server.merge import Arrival, run_merge_round
 from fedklpr_flwr.wire.layout import Layout, layout_of
+
+Given = tuple[float, np.ndarray | None, np.ndarray]
+"""A weight, a mask and values."""
 
 MUSTS = {"merge_over_flower": 0.30, "decode_merge_over_flower": 2.0}
 
@@ -70,8 +75,7 @@ def merge_rows(
         write_round(Path(folder), tensors, prunable_names, updates)
         rows = time_rows(Path(folder), tensors, prunable_names, updates, repeats)
         del updates
-        model_mb = sum(array.nbytes for array in tensors.values()) / 1e6
-        return rows + memory_rows(folder, model_mb, clients)
+        return rows + memory_rows(folder, clients)
 
 
 def time_rows(
@@ -130,12 +134,12 @@ def _inspections(
 
 
 def _contributors(
-    of: Mapping[str, list[Contribution]],
+    of: Mapping[str, list[Given]],
 ) -> Callable[[str], list[Contributor]]:
-    return lambda name: [partial(tuple, contribution) for contribution in of[name]]
+    return lambda name: [partial(Contribution.of, *given) for given in of[name]]
 
 
-def _decoded(name: str, updates: Sequence[Update], weights: Sequence[float]) -> list[Contribution]:
+def _decoded(name: str, updates: Sequence[Update], weights: Sequence[float]) -> list[Given]:
     """One tensor of all clients, whole, zero under the mask."""
     return [
         (weight, masks.get(name), values[name])

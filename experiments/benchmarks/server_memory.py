@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
 from experiments.benchmarks.round_files import (
     DEFENDED,
@@ -16,8 +14,6 @@ from experiments.benchmarks.round_files import (
     load_model,
 )
 from experiments.benchmarks.rows import Row, make_row, value_at_most
-from fedklpr_flwr.algorithm.merging import merge_model
-from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.protocol.update_codec import quantise_downlink
 from fedklpr_flwr.server.merge import run_merge_round
@@ -25,27 +21,24 @@ from fedklpr_flwr.server.merge import run_merge_round
 SERVER_MODELS, GROWTH = 3, 1.1
 
 
-def memory_rows(folder: str, model_mb: float, clients: Sequence[int]) -> list[Row]:
+def memory_rows(folder: str, clients: Sequence[int]) -> list[Row]:
     """Measure the rows of the server's memory.
 
     `server_models_N` is its resident memory while it merges N clients, less what it has before it
-    holds any model, in models, less one; `compiled_loops_mb` what numba takes of the memory before,
-    once and whatever the model. `server_models_N_defended`, N the last of `clients`, is of a merge
-    that compares all directions first. `server_models_N_bfloat16`, N the first of `clients`, is of
-    a lossy wire: the merge and the quantise_downlink after it, with what went down and what that
-    owed held beside the model; `server_models_N_bfloat16_merge` is of that merge alone. Receiving,
-    inspecting and writing to disk have no part in these.
+    holds any model, in models, less one. `server_models_N_defended`, N the last of `clients`, is
+    of a merge that compares all directions first. `server_models_N_bfloat16`, N the first of
+    `clients`, is of a lossy wire: the merge and the quantise_downlink after it, with what went down
+    and what that owed held beside the model; `server_models_N_bfloat16_merge` is of that merge
+    alone. Receiving, inspecting and writing to disk have no part in these.
 
     Args:
         folder: what `write_round` has filled.
-        model_mb: the model's size.
         clients: how many clients merge, ascending.
 
     Returns:
         Rows {name, value, unit, anchor, ratio, must, ok}.
     """
-    loops_mb = in_fresh_process(compiled_loops_mb)
-    rows = [make_row("compiled_loops_mb", loops_mb, "MB", model_mb)]
+    rows = []
     models = [in_fresh_process(server_models, folder, count) for count in clients]
     for count, held in zip(clients, models, strict=True):
         must = SERVER_MODELS
@@ -63,18 +56,9 @@ def memory_rows(folder: str, model_mb: float, clients: Sequence[int]) -> list[Ro
     return rows
 
 
-def compiled_loops_mb() -> float:
-    """What the compiled loops take of a process's memory, in MB; 0 without numba."""
-    before = resident_mb()
-    array = np.ones(WORTH_COMPILING, np.float32)
-    merge_model({"w": array}, lambda name: [lambda: (1.0, None, array)])
-    return resident_mb() - before - array.nbytes / 1e6
-
-
 def server_models(folder: str, clients: int, words: Sequence[str] = WIRES["delta"]) -> float:
     """Merge so many clients from the files of a folder; the models held at the peak, less one."""
     settings = compose_settings("drawn", words)
-    compiled_loops_mb()  # code, which is no model
     before, place = resident_mb(), Path(folder)
     previous = load_model(place)
     arrivals = arrivals_of(place, clients, "delta")
@@ -91,7 +75,6 @@ def lossy_server_models(folder: str, clients: int) -> tuple[float, float]:
     let go between the two, and what went down and what it owed only after them.
     """
     settings = compose_settings("drawn", WIRES["bfloat16"])
-    compiled_loops_mb()
     before, place = resident_mb(), Path(folder)
     sent, residual = downlink(load_model(place), settings)
     state = {"tensors": load_model(place), "sent": sent, "residual": residual}

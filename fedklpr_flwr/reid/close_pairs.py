@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.reid.met_pairs import MetPairs
-from fedklpr_flwr.reid.sieved_pairs import SievedPairs
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -46,10 +45,8 @@ def pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
 
     count = mass.shape[0]
     reach = eps + _ROUNDING
-    # A sieve; the distance itself decides below.
-    least = (1 - 1e-6) * max(0, 2 * (1 - reach) / (2 - reach))
-    sieved = SievedPairs(mass, least)
-    source = sieved if sieved.is_worth_it else MetPairs(mass, least)
+    # A little less than it takes; the distance itself decides below.
+    source = MetPairs(mass, (1 - 1e-6) * max(0, 2 * (1 - reach) / (2 - reach)))
     itself = np.arange(count, dtype=mass.indices.dtype)
     most, pairs = max(_MOST_PAIRS, _ALIKE * count), [(itself, itself, np.zeros(count, np.float32))]
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -65,7 +62,7 @@ def pairs_within(mass: "csr_matrix", eps: float) -> "csr_matrix":
     return close
 
 
-def _near(source: SievedPairs | MetPairs, reach: float, rows: tuple[int, int]) -> Found:
+def _near(source: MetPairs, reach: float, rows: tuple[int, int]) -> Found:
     """Find the pairs i < j within reach of a run of rows i: their rows, columns and distances."""
     i, j, shared = source.sharing(rows)
     distance = np.maximum(1 - shared / (2 - shared), 0)

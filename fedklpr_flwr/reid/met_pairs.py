@@ -1,4 +1,4 @@
-"""All rows of mass one that meet, compared in full: what is left where no sieve helps."""
+"""All rows of mass one that meet, compared in full."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any

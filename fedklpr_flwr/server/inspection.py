@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.block_arithmetic import Array
+from fedklpr_flwr.algorithm.merge.contribution import Array
 from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError

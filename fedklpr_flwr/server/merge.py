@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.merging import Contribution, Contributor, merge_model
+from fedklpr_flwr.algorithm.merge.accumulate import Contributor, merge_model
+from fedklpr_flwr.algorithm.merge.contribution import Contribution
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import (
     consensus_masks,
@@ -92,9 +93,10 @@ def run_merge_round(
         mask = None if tensor.mask is None else np.packbits(tensor.mask)
         weight, factors = notes.weight[arrival.client], notes.shortened.get(arrival.client)
         if factors is None:
-            return weight, mask, tensor.values
+            return Contribution(weight, mask, tensor.values)
         factor = factors[sent[name].ndim < 2]
-        return weight, mask, ShortenedValues(tensor.values, sent[name].reshape(-1), factor)
+        values = ShortenedValues(tensor.values, sent[name].reshape(-1), factor)
+        return Contribution(weight, mask, values)
 
     def contributors(name: str) -> list[Contributor]:
         pairs = zip(counted, payloads, strict=True)

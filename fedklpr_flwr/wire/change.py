@@ -137,19 +137,6 @@ class ChangedValues:
             return base
         return apply_change(base, self.symbols[first : first + base.size], self.step)
 
-    def add_block(
-        self,
-        first: int,
-        start: int,
-        numerator: np.ndarray,
-        code: np.ndarray,
-        held: np.ndarray,
-        counted: np.ndarray,
-        weight: np.float32,
-    ) -> int:
-        """There is no compiled loop for this form: -1; see KeptValues."""
-        return -1
-
     def whole(self, mask: np.ndarray | None, check: int) -> np.ndarray:
         """Give all values, checked.
 

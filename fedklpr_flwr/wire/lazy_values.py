@@ -11,8 +11,7 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.byte_planes import apply_difference, join_planes, plane_widths
-from fedklpr_flwr.wire.compiled_planes import add_planes
-from fedklpr_flwr.wire.dtypes import FLOAT32, INT8, check_finite, from_symbols, to_symbols
+from fedklpr_flwr.wire.dtypes import INT8, check_finite, from_symbols, to_symbols
 
 BLOCK = 131_072
 """Coordinates decoded at once."""
@@ -65,37 +64,6 @@ class KeptValues:
         count = places.stop - places.start if isinstance(places, slice) else places.size
         base = None if self._reference is None else self._reference[start:][places]
         return self._decode(first, first + count, base)
-
-    def add_block(
-        self,
-        first: int,
-        start: int,
-        numerator: np.ndarray,
-        code: np.ndarray,
-        held: np.ndarray,
-        counted: np.ndarray,
-        weight: np.float32,
-    ) -> int:
-        """Decode the values of a block of coordinates and add them up, in one compiled pass.
-
-        Args:
-            first: the number of the block's first value, counted among the kept ones.
-            start: the block's first coordinate.
-            numerator: float32 (n,), weight x values are added to it.
-            code: uint8 (n,), the counted bits are shifted in.
-            held: uint8 (n,), 1 where a value is kept, or none where all are.
-            counted: uint8 (n,), or none where all count.
-            weight: the values' factor.
-
-        Returns:
-            How many values there were; -1 where there is no such loop for this form, or numba is
-            not installed, and nothing was done.
-        """
-        if self._form != FLOAT32:
-            return -1
-        reference = None if self._reference is None else self._reference[start:]
-        planes = self._cut(first, self.size)
-        return add_planes(planes, reference, numerator, code, held, counted, weight)
 
     def whole(self, mask: np.ndarray | None, reference_check: int) -> np.ndarray:
         """Decode all values, and check them and what they were told as a difference to.

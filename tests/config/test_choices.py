@@ -5,7 +5,7 @@ The settings name their choices, since whoever reads a configuration must not lo
 
 import pytest
 
-from fedklpr_flwr.algorithm.merging import MERGES
+from fedklpr_flwr.algorithm.merge.accumulate import MERGES
 from fedklpr_flwr.algorithm.pruning_step import WHEN
 from fedklpr_flwr.algorithm.recovery import REFERENCES
 from fedklpr_flwr.algorithm.schedules import RULES

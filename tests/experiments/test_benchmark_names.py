@@ -82,7 +82,6 @@ def test_merge_gives_its_rows_and_its_results_are_the_formulas(model):
         "merge_survivors_over_flower",
         "inspect_over_flower",
         "decode_merge_plain_over_flower",
-        "compiled_loops_mb",
         "server_models_8_bfloat16",
         "server_models_8_bfloat16_merge",
     }

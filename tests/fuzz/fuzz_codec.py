@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from fedklpr_flwr.algorithm.merging import MergeAccumulator
+from fedklpr_flwr.algorithm.merge.accumulate import MergeAccumulator
+from fedklpr_flwr.algorithm.merge.contribution import Contribution
 from fedklpr_flwr.compiled import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.change_codec import ChangeWriter
@@ -315,10 +316,10 @@ def merge_what_opens(case: Case, damaged: bytes) -> dict[str, np.ndarray]:
         return merged
     for spec in case.layout:
         before = np.zeros(spec.shape, np.float32)
-        accumulator = MergeAccumulator(spec.name, before, fast=COMPILES)
+        accumulator = MergeAccumulator(spec.name, before)
         with contextlib.suppress(WireError), np.errstate(all="ignore"):
             _, mask, values = opened.opened(spec.name)
-            accumulator.add(1.0, mask, values)
+            accumulator.add(Contribution(1.0, mask, values))
             merged[spec.name] = accumulator.result()
     return merged
 

@@ -1,11 +1,11 @@
-"""Close pairs, by the sieve and by all that meet, against every pair compared in full."""
+"""Close pairs against every pair compared in full."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from fedklpr_flwr.reid import met_pairs, sieved_pairs
+from fedklpr_flwr.reid import met_pairs
 from fedklpr_flwr.reid.close_pairs import pairs_within
 
 KINDS = ("even", "steep", "one", "copies")
@@ -42,12 +42,9 @@ def compared_in_full(mass: NDArray[np.float32], eps: float) -> dict[tuple[int, i
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("eps", [0.0, 0.3, 0.6, 0.9, 0.999])
 @pytest.mark.parametrize("meetings", [1, 50, 2**20])
-@pytest.mark.parametrize("worth", [0.0, 1e9])
-def test_no_close_pair_is_missed_with_or_without_the_sieve(
-    kind: str, eps: float, meetings: int, worth: float, monkeypatch: pytest.MonkeyPatch
+def test_no_close_pair_is_missed(
+    kind: str, eps: float, meetings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sieved_pairs, "_WORTH", worth)
-    monkeypatch.setattr(sieved_pairs, "_MEETINGS", meetings)
     monkeypatch.setattr(met_pairs, "_MEETINGS", meetings)
     for seed in range(3):
         mass = rows_of_mass(kind, 40 + seed, seed)
@@ -56,9 +53,3 @@ def test_no_close_pair_is_missed_with_or_without_the_sieve(
         assert set(zip(near.row.tolist(), near.col.tolist(), strict=True)) == set(expected)
         for i, j, distance in zip(near.row, near.col, near.data, strict=True):
             assert distance == pytest.approx(expected[i, j], abs=1e-6)
-
-
-def test_what_is_set_aside_in_a_row_is_its_smallest_and_no_more_than_the_limit() -> None:
-    mass = np.array([[0.5, 0.3, 0.15, 0.05], [0.25, 0.25, 0.25, 0.25], [0, 0, 1, 0]], np.float32)
-    heavy = sieved_pairs._without_light(csr_matrix(mass), 0.21)
-    assert heavy.toarray().tolist() == np.where(mass > [[0.16], [0], [0]], mass, 0).tolist()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.reid import close_pairs, distances, met_pairs, sieved_pairs
+from fedklpr_flwr.reid import close_pairs, distances, met_pairs
 from fedklpr_flwr.reid.distances import jaccard_within
 
 
@@ -82,9 +82,7 @@ def test_every_picture_is_stored_as_within_zero_of_itself() -> None:
 def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clustered(150, 16, 0.6)
     whole = jaccard_within(features, k1=20, k2=6, eps=0.6)
-    for way in (met_pairs, sieved_pairs):
-        monkeypatch.setattr(way, "_MEETINGS", 700)
-    monkeypatch.setattr(sieved_pairs, "_CELLS", 16 * 150)
+    monkeypatch.setattr(met_pairs, "_MEETINGS", 700)
     monkeypatch.setattr(distances, "_BLOCK", 900)
     cut = jaccard_within(features, k1=20, k2=6, eps=0.6)
     assert np.array_equal(whole.indptr, cut.indptr)

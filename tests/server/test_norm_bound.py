@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedklpr_flwr.algorithm.merge_part import ArrayValues
+from fedklpr_flwr.algorithm.merge.contribution import ArrayValues
 from fedklpr_flwr.server.robust.norm_bound import (
     ShortenedValues,
     bounded,

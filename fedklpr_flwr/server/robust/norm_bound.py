@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedklpr_flwr.algorithm.block_arithmetic import Array
-from fedklpr_flwr.algorithm.merge_part import ValueSource
+from fedklpr_flwr.algorithm.merge.contribution import Array, ValueSource
 from fedklpr_flwr.config.settings import Settings
 
 FEWEST = 3
@@ -153,19 +152,6 @@ class ShortenedValues:
         base = self.sent[start:][places]
         apart = self.values.block(first, start, places) - base
         return base + np.float32(self.factor) * apart
-
-    def add_block(
-        self,
-        first: int,
-        start: int,
-        numerator: Array,
-        code: Array,
-        held: Array,
-        counted: Array,
-        weight: np.float32,
-    ) -> int:
-        """See ValueSource; it has no such loop."""
-        return -1
 
     def release(self) -> None:
         """See ValueSource."""

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedklpr_flwr.algorithm.block_arithmetic import Array
+from fedklpr_flwr.algorithm.merge.contribution import Array
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.layout import Layout

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedklpr_flwr.algorithm import masked_sum, merging, trimmed_mean
-from fedklpr_flwr.algorithm.block_arithmetic import GROUP
-from fedklpr_flwr.algorithm.merge_part import ArrayValues
-from fedklpr_flwr.algorithm.merging import MergeAccumulator, merge_model, merge_tensor
+from fedklpr_flwr.algorithm.merge import accumulate, kernels, trimmed
+from fedklpr_flwr.algorithm.merge.accumulate import MERGES, MergeAccumulator, merge_model
+from fedklpr_flwr.algorithm.merge.contribution import ArrayValues, Contribution
+from fedklpr_flwr.algorithm.merge.kernels import GROUP
 from fedklpr_flwr.algorithm.weighting import pruning_weights
 from fedklpr_flwr.errors import MergeError
 
@@ -24,6 +24,21 @@ def f32(*values):
 
 def bools(*values):
     return np.array(values, bool)
+
+
+def contribution(weight, mask, values):
+    """Of an array, or of a source of values."""
+    if isinstance(values, np.ndarray):
+        return Contribution.of(weight, None if mask is None else mask.reshape(-1), values)
+    return Contribution(weight, mask, values)
+
+
+def merge_tensor(name, previous, contributions, **how):
+    """One tensor of (weight, mask, values) triples."""
+    accumulator = MergeAccumulator(name, previous, **how)
+    for one in contributions:
+        accumulator.add(contribution(*one))
+    return accumulator.result()
 
 
 def slow_merge(previous, contributions, *, plain=False):
@@ -74,7 +89,7 @@ def survivors(updates, pack=False):
 
 
 def later(contributions):
-    return [lambda one=one: one for one in contributions]
+    return [lambda one=one: contribution(*one) for one in contributions]
 
 
 def test_full_masks_and_equal_weights_give_the_plain_mean():
@@ -152,8 +167,8 @@ def test_the_trimmed_mean_is_that_of_the_slow_loop_whoever_comes_first(monkeypat
     backwards = list(survivors(updates, pack=True))[::-1]
     merged = merge_tensor("a", previous, backwards, how="trimmed_mean", trim=trim)
     np.testing.assert_allclose(merged.reshape(-1), expected, rtol=1e-6, atol=1e-7)
-    monkeypatch.setattr(merging, "SHARED", 1)
-    for module in (masked_sum, merging, trimmed_mean):
+    monkeypatch.setattr(accumulate, "SHARED", 1)
+    for module in (kernels, trimmed):
         monkeypatch.setattr(module, "BLOCK", 64)
     shared = merge_model(
         {"a": previous},
@@ -170,7 +185,7 @@ def test_weights_need_not_sum_to_one():
     assert merge_tensor("a", f32(9), updates).tolist() == [3]
 
 
-@pytest.mark.parametrize("how", merging.MERGES)
+@pytest.mark.parametrize("how", MERGES)
 def test_idle_clients_leave_no_trace(how):
     idle = [(0.0, None, f32(5, 5, 5, 5)), (0.0, bools(1, 0, 0, 0), f32(math.nan))]
     assert merge_tensor("a", OLD, idle, how=how).tolist() == OLD.tolist()
@@ -209,15 +224,14 @@ def test_every_form_of_an_update_merges_as_the_slow_loop_says(shape, clients, de
 def test_blocks_join_without_a_seam(monkeypatch, clients):
     previous, updates = random_updates((50, 11), clients, seed=5)
     whole = merge_tensor("a", previous, survivors(updates))
-    for module in (masked_sum, merging):
-        monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(kernels, "BLOCK", 64)
     blocks = merge_tensor("a", previous, survivors(updates, pack=True))
     assert blocks.tobytes() == whole.tobytes()
     assert_merged(whole, previous, updates)
 
 
 def test_a_tensor_of_several_real_blocks_merges_right():
-    size = 2 * masked_sum.BLOCK + 3
+    size = 2 * kernels.BLOCK + 3
     rng = np.random.default_rng(1)
     previous = rng.standard_normal(size).astype(np.float32)
     masks = [rng.random(size) < 0.5 for _ in range(3)]
@@ -252,8 +266,7 @@ def test_threads_change_no_bit(clients):
 
 
 def test_few_coordinates_are_in_work_at_once(monkeypatch):
-    monkeypatch.setattr(merging, "SHARED", 10)
-    monkeypatch.setattr(merging, "MOST_THREADS", 2)
+    monkeypatch.setattr(accumulate, "SHARED", 10)
     sizes = {"huge": 50, "large": 18, "small": 8, "smaller": 6, "tiny": 1}
     lock, in_work, most = Lock(), [], []
 
@@ -265,7 +278,7 @@ def test_few_coordinates_are_in_work_at_once(monkeypatch):
             time.sleep(0.01)
             with lock:
                 in_work.remove(name)
-            return 1.0, None, np.ones(sizes[name], np.float32)
+            return Contribution.of(1.0, None, np.ones(sizes[name], np.float32))
 
         return [contribute] * 3
 
@@ -282,9 +295,8 @@ def test_few_coordinates_are_in_work_at_once(monkeypatch):
 def test_a_tensor_shared_by_threads_is_the_tensor_of_one_to_the_bit(monkeypatch, clients, pack):
     previous, updates = random_updates((50, 13), clients, seed=7)
     alone = merge_tensor("a", previous, survivors(updates, pack=pack))
-    monkeypatch.setattr(merging, "SHARED", 1)
-    for module in (masked_sum, merging):
-        monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(accumulate, "SHARED", 1)
+    monkeypatch.setattr(kernels, "BLOCK", 64)
     for threads in (2, 3):
         shared = merge_model(
             {"a": previous}, lambda _: later(survivors(updates, pack=pack)), threads=threads
@@ -317,7 +329,7 @@ def test_at_most_eight_contributions_are_held():
     assert most <= GROUP + 2
 
 
-@pytest.mark.parametrize("how", merging.MERGES)
+@pytest.mark.parametrize("how", MERGES)
 @pytest.mark.parametrize("clients", [3, 20])
 def test_every_source_is_let_go_once_it_is_added_up(how, clients):
     let_go = []
@@ -354,7 +366,7 @@ def test_inputs_are_not_changed():
 def test_a_weight_that_cannot_be_is_refused(weight):
     accumulator = MergeAccumulator("layer", OLD)
     with pytest.raises(MergeError, match="'layer'"):
-        accumulator.add(weight, None, OLD)
+        accumulator.add(Contribution.of(weight, None, OLD))
 
 
 @pytest.mark.parametrize(
@@ -377,3 +389,20 @@ def test_what_does_not_fit_the_tensor_is_refused_by_name(mask, values):
 def test_an_unknown_merge_is_refused():
     with pytest.raises(MergeError, match="'median'"):
         merge_tensor("a", OLD, [], how="median")
+
+
+@pytest.mark.parametrize("clients", [3, 11])
+def test_small_tensors_beside_a_large_one_are_merged_as_they_are_alone(clients):
+    values = np.random.default_rng(7).standard_normal(accumulate.SHARED + 1003).astype(np.float32)
+    model = {"large": values, "small": values[:1003], "one": values[:1]}
+    updates = {}
+    for name, previous in model.items():
+        masks = [np.random.default_rng(k).random(previous.size) < 0.5 for k in range(clients)]
+        updates[name] = [
+            (0.1 + 0.05 * k, mask, previous[mask] * (1 + k)) for k, mask in enumerate(masks)
+        ]
+        updates[name][1] = 0.3, None, -previous
+    beside = merge_model(model, lambda name: later(updates[name]), threads=2)
+    for name in model:
+        alone = merge_tensor(name, model[name], updates[name])
+        assert beside[name].tobytes() == alone.tobytes()
