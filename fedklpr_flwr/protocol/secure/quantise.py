@@ -22,6 +22,9 @@ LOWEST, HIGHEST = -126, 64
 
 _LEVELS = 2**15 - 2
 
+_AT_ONCE = 1 << 17
+"""Numbers rounded at once: 1 MiB of float64."""
+
 
 def exponent_of(change: NDArray[np.float32]) -> int:
     """Find the smallest e with |change| <= 2^e, and no smaller than LOWEST.
@@ -32,7 +35,7 @@ def exponent_of(change: NDArray[np.float32]) -> int:
     Raises:
         WireError: a number is not finite, or beyond 2^HIGHEST.
     """
-    largest = float(np.abs(change).max(initial=0.0))
+    largest = max(float(change.max(initial=0.0)), -float(change.min(initial=0.0)))
     if not largest <= 2.0**HIGHEST:
         raise WireError(
             f"a change of {largest:g} cannot be summed: expected finite numbers; training went "
@@ -65,7 +68,12 @@ def quantise(change: NDArray[np.float32], weight: float, step: float) -> Residue
     Returns:
         uint16 (n,): negative numbers count down from 2^16.
     """
-    return np.rint(change.astype(np.float64) * (weight / step)).astype(np.int16).view(np.uint16)
+    whole = np.empty(len(change), np.int16)
+    for start in range(0, len(change), _AT_ONCE):
+        part = change[start : start + _AT_ONCE].astype(np.float64)
+        part *= weight / step
+        whole[start : start + _AT_ONCE] = np.rint(part, out=part)
+    return whole.view(np.uint16)
 
 
 def dequantise(total: Residues, step: float) -> NDArray[np.float64]:

@@ -81,14 +81,14 @@ def test_the_streams_are_those_of_the_formula_one_number_after_the_other():
 
 
 def test_a_blinded_update_is_as_even_as_chance_and_another_in_every_round_and_run():
-    values = np.zeros(200_000, np.uint16)
+    values = np.zeros(2_000_000, np.uint16)
     first = blinded(values, "ash")
     high = np.bincount(first >> 8, minlength=256)
-    assert abs(high - 200_000 / 256).max() < 7 * np.sqrt(200_000 / 256)
+    assert abs(high - 2_000_000 / 256).max() < 7 * np.sqrt(2_000_000 / 256)
     assert (first == 2**16 - 1).any()  # Flower's generator never draws the last number
     for other in (Place("run", 4), Place("run2", 3)):
         second = blinded(values, "ash", place=other)
-        assert np.count_nonzero(first == second) < 30  # 3 by chance
+        assert np.count_nonzero(first == second) < 90  # 30 by chance
 
 
 def test_a_stream_goes_on_over_its_blocks(monkeypatch):
