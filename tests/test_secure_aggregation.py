@@ -113,7 +113,7 @@ def test_a_number_costs_16_bits_and_rows_count_every_stage(sites, tmp_path):
 def test_two_runs_of_one_seed_blind_otherwise_and_merge_alike(sites, tmp_path):
     heard = Overheard(), Overheard()
     runs = [
-        run_tiny_federation(sites, tmp_path / str(n), *SECURE_SUM, app=app)
+        run_tiny_federation(sites, tmp_path / str(n), *SECURE_SUM, ONE_ROUND, app=app)
         for n, app in enumerate(heard)
     ]
     assert runs[0].model == runs[1].model
@@ -184,7 +184,7 @@ def test_a_client_that_loses_its_memory_on_the_way_is_a_drop_out(sites, tmp_path
 
 
 def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(sites, tmp_path):
-    straight = run_tiny_federation(sites, tmp_path / "straight", *SECURE_SUM)
+    straight = run_tiny_federation(sites, tmp_path / "straight", *SECURE_SUM, ONE_ROUND)
 
     def stop(message, context, app):
         raise KeyboardInterrupt
@@ -193,9 +193,9 @@ def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(si
     for stage in ("share", "values", "open"):
         overheard = Overheard(interfering(in_stage(stage, stop), client="birch", phase=SECURE))
         with pytest.raises(KeyboardInterrupt):
-            run_tiny_federation(sites, folder, *SECURE_SUM, app=overheard)
+            run_tiny_federation(sites, folder, *SECURE_SUM, ONE_ROUND, app=overheard)
         heard.append(overheard.adverts[0].blinding)
-    resumed = run_tiny_federation(sites, folder, *SECURE_SUM)
+    resumed = run_tiny_federation(sites, folder, *SECURE_SUM, ONE_ROUND)
     assert resumed.model == straight.model
     assert len(set(heard)) == 3
 
