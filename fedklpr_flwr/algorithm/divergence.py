@@ -36,23 +36,25 @@ def default_temperature(feature_dim: int) -> float:
     return 1.0 / math.sqrt(feature_dim)
 
 
-def feature_distribution(features: Tensor, temperature: float) -> Tensor:
-    """Gives P(z) = softmax(z / tau), each picture's feature as a distribution over dimensions.
+def log_distribution(features: Tensor, temperature: float) -> Tensor:
+    """Gives log P(z) of P(z) = softmax(z / tau): each feature as a distribution over dimensions.
 
     Args:
         features: (B, D) float, unit rows.
         temperature: tau > 0.
 
     Returns:
-        (B, D) of the same dtype, rows summing to 1; near uniform for large tau, near one-hot at
-        the largest dimension for small tau.
+        (B, D) of the same dtype; P is near uniform for large tau, near one-hot at the largest
+        dimension for small tau.
 
     Raises:
         SettingsError: tau is not a positive finite number.
 
     Source: KL over feature distributions is FedKLPR's; softmax and tau are this project's reading.
     """
-    return _log_distribution(features, temperature).exp()
+    if not 0 < temperature < math.inf:
+        raise SettingsError(f"the KL temperature must be a positive number, it is {temperature}")
+    return functional.log_softmax(features / temperature, dim=1)
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -89,8 +91,8 @@ def kl_regularization_loss(local: Tensor, received: Tensor, temperature: float) 
     Source: FedKLPR's KLL. What is compared is the abstract's; softmax, tau and the direction
         (received first, as a teacher) are this project's reading.
     """
-    log_received = _log_distribution(received.detach(), temperature)
-    return kl_divergence(log_received, _log_distribution(local, temperature)).mean()
+    log_received = log_distribution(received.detach(), temperature)
+    return kl_divergence(log_received, log_distribution(local, temperature)).mean()
 
 
 def knowledge_gain(after: Tensor, before: Tensor, temperature: float) -> float:
@@ -114,8 +116,8 @@ def knowledge_gain(after: Tensor, before: Tensor, temperature: float) -> float:
     """
     _check_batch(after, before)
     with torch.no_grad():
-        log_after = _log_distribution(after.double(), temperature)
-        log_before = _log_distribution(before.double(), temperature)
+        log_after = log_distribution(after.double(), temperature)
+        log_before = log_distribution(before.double(), temperature)
         # Rounding can leave -1e-17 where the two are equal; a weight must not be negative.
         return max(0.0, float(kl_divergence(log_after, log_before).mean()))
 
@@ -180,12 +182,6 @@ def proximal_loss(parameters: Mapping[str, Tensor], received: Mapping[str, Tenso
         (value - received[name].detach()).square().sum() for name, value in parameters.items()
     ]
     return 0.5 * torch.stack(squares).sum()
-
-
-def _log_distribution(features: Tensor, temperature: float) -> Tensor:
-    if not 0 < temperature < math.inf:
-        raise SettingsError(f"the KL temperature must be a positive number, it is {temperature}")
-    return functional.log_softmax(features / temperature, dim=1)
 
 
 def _check_batch(after: Tensor, before: Tensor) -> None:

@@ -12,20 +12,6 @@ from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.errors import DataError
 
 
-def by_dataset(datasets: Sequence[ReidDataset]) -> tuple[ReidDataset, ...]:
-    """Make each data set a client: the benchmark's first scenario, and the paper's.
-
-    Args:
-        datasets: The data sets.
-
-    Returns:
-        The same.
-
-    Source: W. Zhuang et al., FedReID, ACM MM 2020.
-    """
-    return tuple(datasets)
-
-
 def by_camera(dataset: ReidDataset) -> tuple[ReidDataset, ...]:
     """Make each camera of a data set a client: the benchmark's second scenario.
 

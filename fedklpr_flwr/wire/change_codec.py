@@ -22,7 +22,7 @@ from fedklpr_flwr.wire.header import (
     uses_known_masks,
 )
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, flat_array
-from fedklpr_flwr.wire.masks import describe_mask, flat_mask, known_mask, mask_hash
+from fedklpr_flwr.wire.masks import describe_mask, flat_mask, known_mask, known_masks_hash
 from fedklpr_flwr.wire.payload import Payload
 
 Arrays = Mapping[str, np.ndarray]
@@ -100,7 +100,7 @@ class ChangeWriter:
             )
         known = NO_HASH
         if uses_known_masks(self._table):
-            known = mask_hash(self._known_masks or {}, self._layout)
+            known = known_masks_hash(self._known_masks or {}, self._layout)
         return seal(self._table, self._pieces, self._layout, known, version=CHANGE_VERSION)
 
     def _write(

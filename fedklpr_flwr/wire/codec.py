@@ -26,7 +26,7 @@ from fedklpr_flwr.wire.masks import (
     flat_mask,
     kept_per_channel,
     known_mask,
-    mask_hash,
+    known_masks_hash,
 )
 from fedklpr_flwr.wire.payload import DecodedTensor, Payload, PayloadSource, open_payload
 
@@ -79,7 +79,7 @@ def encode(
     for position, spec in enumerate(layout):
         table[position], sections = _encode_tensor(sender, spec)
         pieces += [coded for _, coded in sections]
-    known_hash = mask_hash(known_masks or {}, layout) if uses_known_masks(table) else NO_HASH
+    known_hash = known_masks_hash(known_masks or {}, layout) if uses_known_masks(table) else NO_HASH
     return seal(table, pieces, layout, known_hash)
 
 

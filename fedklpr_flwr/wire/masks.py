@@ -13,7 +13,7 @@ DENSE, EXPLICIT, KNOWN, SHRUNK = 0, 1, 2, 3
 _BLOCK = 131_072
 
 
-def mask_hash(masks: Mapping[str, np.ndarray], layout: Layout) -> bytes:
+def known_masks_hash(masks: Mapping[str, np.ndarray], layout: Layout) -> bytes:
     """Name a set of masks by 16 bytes that change with any bit.
 
     Args:

@@ -30,7 +30,7 @@ from fedklpr_flwr.wire.lazy_values import KeptValues
 from fedklpr_flwr.wire.masks import (
     kept_per_channel,
     known_mask,
-    mask_hash,
+    known_masks_hash,
     restore_mask,
     told_bits,
 )
@@ -119,11 +119,6 @@ class Payload:
         self._data.release()
         if isinstance(source, mmap.mmap):
             source.close()
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the whole payload, in bytes, as it was sent."""
-        return len(self._data)
 
     @property
     def mask_bytes(self) -> int:
@@ -344,7 +339,7 @@ def _check_known_masks(
 ) -> None:
     if told == NO_HASH:
         return
-    held = NO_HASH if known_masks is None else mask_hash(known_masks, layout)
+    held = NO_HASH if known_masks is None else known_masks_hash(known_masks, layout)
     if told != held:
         raise WireError(
             f"mask hash: the sender counts on the masks {told.hex()}, this side holds "

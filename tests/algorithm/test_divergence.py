@@ -8,10 +8,10 @@ from fedklpr_flwr.algorithm.divergence import (
     cosine_distance,
     cosine_regularization_loss,
     default_temperature,
-    feature_distribution,
     kl_divergence,
     kl_regularization_loss,
     knowledge_gain,
+    log_distribution,
     proximal_loss,
 )
 from fedklpr_flwr.errors import SettingsError, WeightsError
@@ -33,10 +33,10 @@ def slow_kl(p, q):
 
 def test_the_distribution_is_a_softmax_over_dimensions():
     features = unit_rows(3, 5, 0)
-    fast = feature_distribution(features, 0.4)
+    fast = log_distribution(features, 0.4).exp()
     slow = torch.tensor([slow_distribution(row, 0.4) for row in features.tolist()])
     torch.testing.assert_close(fast, slow)
-    uniform = feature_distribution(features, 1e9)
+    uniform = log_distribution(features, 1e9).exp()
     torch.testing.assert_close(uniform, torch.full((3, 5), 0.2))
 
 
@@ -134,7 +134,7 @@ def test_bad_temperatures_and_batches_are_refused():
     features = unit_rows(2, 3, 0)
     for temperature in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(SettingsError, match="temperature"):
-            feature_distribution(features, temperature)
+            log_distribution(features, temperature)
     with pytest.raises(SettingsError, match="same pictures"):
         knowledge_gain(features, features[:1], 0.5)
     with pytest.raises(SettingsError, match="at least one"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
-from fedklpr_flwr.data.scenarios import by_camera, by_dataset, dirichlet_deal
+from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal
 from fedklpr_flwr.errors import DataError
 
 
@@ -19,10 +19,6 @@ def people(persons: int, shots: int = 2, first: int = 1) -> tuple[PersonImage, .
 
 
 DATASET = ReidDataset("town", people(60), people(20, 1, 1000), people(20, 3, 1000))
-
-
-def test_by_dataset_each_set_is_a_client():
-    assert by_dataset([DATASET, DATASET]) == (DATASET, DATASET)
 
 
 def test_by_camera_each_camera_trains_alone_and_all_are_tested_on_everything():

@@ -19,7 +19,7 @@ from fedklpr_flwr.wire.header import (
     seal,
 )
 from fedklpr_flwr.wire.layout import layout_of
-from fedklpr_flwr.wire.masks import DENSE, EXPLICIT, KNOWN, mask_hash
+from fedklpr_flwr.wire.masks import DENSE, EXPLICIT, KNOWN, known_masks_hash
 
 GENERATOR = np.random.default_rng(0)
 TENSORS = {
@@ -184,7 +184,7 @@ def test_a_lying_count_against_a_known_mask_is_refused():
     table = front.table.copy()
     table["kept"][0] += 1
     sections = [payload[front.body : -CHECKSUM.size]]
-    lying = seal(table, sections, LAYOUT, mask_hash(MASKS, LAYOUT))
+    lying = seal(table, sections, LAYOUT, known_masks_hash(MASKS, LAYOUT))
     refused(lying, "kept of conv", known_masks=MASKS)
 
 

@@ -15,7 +15,7 @@ from fedklpr_flwr.wire.masks import (
     describe_mask,
     flat_mask,
     kept_per_channel,
-    mask_hash,
+    known_masks_hash,
     restore_mask,
     told_bits,
 )
@@ -74,8 +74,8 @@ def test_a_mask_told_by_a_known_one_that_nobody_holds_is_refused():
 def test_the_hash_is_the_documented_one_and_an_absent_mask_keeps_everything():
     layout = (SPEC, TensorSpec("bias", (3,)))
     expected = hashlib.blake2b(bytes([0xFF, 0b11000000]), digest_size=16).digest()
-    assert mask_hash({}, layout) == expected
-    assert mask_hash({"conv": np.ones((2, 5), np.bool_)}, layout) == expected
+    assert known_masks_hash({}, layout) == expected
+    assert known_masks_hash({"conv": np.ones((2, 5), np.bool_)}, layout) == expected
 
 
 def test_the_hash_changes_with_every_single_bit():
@@ -83,7 +83,7 @@ def test_the_hash_changes_with_every_single_bit():
     for position in range(10):
         mask = np.ones(10, np.bool_)
         mask[position] = False
-        hashes.add(mask_hash({"conv": mask.reshape(2, 5)}, (SPEC,)))
+        hashes.add(known_masks_hash({"conv": mask.reshape(2, 5)}, (SPEC,)))
     assert len(hashes) == 10
 
 
