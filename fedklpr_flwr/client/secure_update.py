@@ -18,6 +18,7 @@ from fedklpr_flwr.errors import MemoryStateError, WireError
 from fedklpr_flwr.protocol.secure.blinding import Place, blind
 from fedklpr_flwr.protocol.secure.keys import (
     Secrets,
+    checked_key,
     make_shares,
     new_secrets,
     seal,
@@ -137,6 +138,8 @@ class SecureUpdate:
                 "the list of keys: expected at least two clients by name, each with keys of its "
                 f"own and mine among them, got {', '.join(asked.clients)[:200]}"
             )
+        for key in asked.blinding:
+            checked_key(key)
         divided = dict(zip(asked.clients, make_shares(waiting.secrets, len(told)), strict=True))
         sealed = tuple(
             "" if name == self._client else self._seal(divided[name], waiting, name, sealing)
@@ -162,12 +165,7 @@ class SecureUpdate:
         asked = unpack(ValuesTask, content)
         changes = self._changes()
         self._check_values(asked, waiting, changes)
-        sealing = dict(zip(waiting.clients, waiting.sealing, strict=True))
-        held = dict(waiting.shares)
-        for name, sealed in zip(asked.clients, asked.sealed, strict=True):
-            if name != self._client:
-                place = self._place.run, self._place.round, name, self._client
-                held[name] = unseal(sealed, waiting.secrets.sealing, sealing[name], *place)
+        held = {**waiting.shares, **self._unsealed(asked, waiting)}
         weights = dict(zip(asked.clients, asked.weights, strict=True))
         # Before anything is blinded: whatever happens from here on, these secrets blind no more.
         self._keep(replace(waiting, awaits="open", shares=held, weights=weights))
@@ -183,6 +181,20 @@ class SecureUpdate:
         secrets = waiting.secrets
         blind(values, self._place, self._client, secrets.seed, secrets.blinding, others)
         return pack_values(values)
+
+    def _unsealed(self, asked: ValuesTask, waiting: _Waiting) -> dict[str, tuple[bytes, bytes]]:
+        """What the others have shared with this client, by name."""
+        sealing = dict(zip(waiting.clients, waiting.sealing, strict=True))
+        found = {}
+        for name, sealed in zip(asked.clients, asked.sealed, strict=True):
+            if name == self._client:
+                continue
+            place = self._place.run, self._place.round, name, self._client
+            try:
+                found[name] = unseal(sealed, waiting.secrets.sealing, sealing[name], *place)
+            except WireError as error:
+                raise WireError(f"the share of {name}: {error}") from error
+        return found
 
     def _check_values(
         self, asked: ValuesTask, waiting: _Waiting, changes: Sequence[np.ndarray]

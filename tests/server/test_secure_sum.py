@@ -1,6 +1,7 @@
 """Claims about a whole secure sum, the real client against the real server, without a network."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -272,3 +273,49 @@ def test_a_wrong_share_is_seen_and_the_sum_is_not_believed(tmp_path):
     whole.server._opened["ash"] = type(wrong)(wrong.seeds[::-1], wrong.keys)
     with pytest.raises(MergeError, match="cannot be opened"):
         whole.server.open()
+
+
+def test_a_share_that_does_not_open_names_whose_it_is(tmp_path):
+    whole = Sum(tmp_path)
+    whole.share(*NAMES)
+    task = whole.server.values_task("ash", WEIGHTS)
+    wrong = ValuesTask(task.clients, ("", "junk", *task.sealed[2:]), task.weights, task.exponents)
+    with pytest.raises(WireError, match="the share of birch: a sealed share does not open"):
+        whole.clients["ash"].answer("values", pack(wrong))
+
+
+ODD = [0, -1, 10**400, 0.5, 1e308, "", "ash", "birch", "x" * 999, None, True, [], {}, "00", "é"]
+
+
+@pytest.mark.parametrize("stage", ["share", "values", "open"])
+def test_whatever_comes_in_a_stage_is_answered_or_refused_in_words(tmp_path, stage):
+    """300 messages of the right names and odd values, each with a checksum that fits."""
+    generator = np.random.default_rng(len(stage))
+    whole = Sum(tmp_path)
+    asked = {"share": whole.server.key_list}
+    if stage != "share":
+        whole.share(*NAMES)
+        asked["values"] = lambda: whole.server.values_task("ash", WEIGHTS)
+    if stage == "open":
+        whole.values(*NAMES)
+        asked["open"] = whole.server.open_task
+    good = json.loads(pack(asked[stage]())[:-4])
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "ash").iterdir()}
+    refused = 0
+    for _ in range(300):
+        said = {key: [*values] for key, values in good.items()}
+        for _ in range(generator.integers(1, 3)):
+            key = str(generator.choice([*said]))
+            odd = ODD[generator.integers(len(ODD))]
+            if generator.random() < 0.2:
+                said[key] = odd
+            elif isinstance(said[key], list) and said[key]:
+                said[key][generator.integers(len(said[key]))] = odd
+        inner = json.dumps(said).encode()
+        try:
+            whole.clients["ash"].answer(stage, inner + zlib.crc32(inner).to_bytes(4, "little"))
+        except WireError:
+            refused += 1
+        for name, content in kept.items():
+            (tmp_path / "ash" / name).write_bytes(content)
+    assert refused > 150

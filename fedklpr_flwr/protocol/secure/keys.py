@@ -101,7 +101,7 @@ def agreed_secret(private: bytes, public: str) -> bytes:
     Raises:
         WireError: that is no public key of P-384.
     """
-    return hashlib.sha256(generate_shared_key(_private_key(private), _public_key(public))).digest()
+    return hashlib.sha256(generate_shared_key(_private_key(private), checked_key(public))).digest()
 
 
 def stream_key(secret: bytes, *names: object) -> bytes:
@@ -211,7 +211,7 @@ def unseal(sealed: str, private: bytes, public: str, *names: object) -> tuple[by
 
 
 def _sealing_key(private: bytes, public: str) -> bytes:
-    return generate_shared_key(_private_key(private), _public_key(public))
+    return generate_shared_key(_private_key(private), checked_key(public))
 
 
 def _number_of(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -225,7 +225,12 @@ def _private_key(private: bytes) -> ec.EllipticCurvePrivateKey:
         raise WireError(f"a private key: expected a number of P-384, {error}") from error
 
 
-def _public_key(public: str) -> ec.EllipticCurvePublicKey:
+def checked_key(public: str) -> ec.EllipticCurvePublicKey:
+    """Read a public key, PEM text from the network.
+
+    Raises:
+        WireError: that is no public key of P-384.
+    """
     try:
         if len(public) > _LONGEST_KEY:
             raise ValueError(f"{len(public)} characters")

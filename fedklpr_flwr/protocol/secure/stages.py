@@ -147,7 +147,7 @@ def unpack(kind: type[Said], content: bytes | memoryview) -> Said:
     try:
         found = parse_json(bytes(_without_check(content)))
         values = {item.name: _READERS[item.type](found[item.name]) for item in fields(kind)}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise WireError(
             f"a secure sum: expected {kind.__name__}, got what cannot be read as one ({error})"
         ) from error
