@@ -20,10 +20,10 @@ from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runs.own_runs import write_own_settings
 from fedklpr_flwr.runs.resume import check_resumed
-from fedklpr_flwr.runs.rows import keep_finished_rounds
+from fedklpr_flwr.runs.rows import away_at_the_end, keep_finished_rounds, read_rows
 from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.strategy import FedKlprStrategy
-from fedklpr_flwr.system.paths import new_run_folder
+from fedklpr_flwr.system.paths import new_run_folder, point_latest
 
 app = ServerApp()
 
@@ -44,8 +44,9 @@ def main(grid: Grid, context: Context) -> None:
         raise
     try:
         folder.write_status("running")
+        point_latest(path)
         run_federation(grid, settings, folder, str(context.run_config.get("overrides", "")))
-        folder.write_status("finished")
+        folder.write_status("finished", away_at_the_end(read_rows(folder.rows_file)))
         log(INFO, "finished; results are in %s", path)
     except BaseException as error:
         folder.write_status("failed", _reason(error))

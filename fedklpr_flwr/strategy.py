@@ -7,6 +7,7 @@ order, so neither the server's memory nor the result depends on who answers when
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from logging import INFO, WARNING
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,7 +18,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
-from fedklpr_flwr.launch.start_commands import start_commands
+from fedklpr_flwr.launch.start_commands import too_few_came
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
@@ -258,7 +259,7 @@ class FedKlprStrategy(Strategy):
 
     def _stage_replies(self, grid: Grid, secure: SecureRound) -> Iterator[Message]:
         for messages in secure.stages(self.roster.nodes):
-            yield from exchange(grid, messages, self._seconds("evaluate"))
+            yield from self._exchange(grid, messages, "take part in the sum")
 
     def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
         """Replies as they arrive; who lacks model or mask is sent both, once.
@@ -270,7 +271,7 @@ class FedKlprStrategy(Strategy):
         for full in (False, True):
             self._due = clients, full
             messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
-            yield from exchange(grid, messages, self._seconds(phase))
+            yield from self._exchange(grid, messages, phase)
             self._due = None
             clients = book.take_unsynced()
             if not clients:
@@ -284,11 +285,14 @@ class FedKlprStrategy(Strategy):
                 "memory's folder writable?",
             )
 
-    def _seconds(self, phase: str) -> float:
-        """How long a phase's replies are waited for."""
+    def _exchange(self, grid: Grid, messages: Iterable[Message], phase: str) -> Iterator[Message]:
+        """Replies for as long as a phase is waited for, which a long wait is said of."""
         chosen = self.settings.federation
         seconds = self._timeout or chosen.round_seconds
-        return min(seconds, chosen.evaluate_seconds) if phase == "evaluate" else seconds
+        if phase != "train":
+            seconds = min(seconds, chosen.evaluate_seconds)
+        say = partial(self._say_waiting, phase)
+        return exchange(grid, messages, seconds, still_waiting=say)
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
@@ -325,33 +329,31 @@ class FedKlprStrategy(Strategy):
     def _gather(self, grid: Grid) -> None:
         chosen = self.settings.federation
         count = chosen.start_clients or len(self.settings.data.clients)
-        by_hand, by_launcher = start_commands(
-            self.settings, self._overrides, self.folder.path, count
-        )
 
         def explain(found: int, nodes: int) -> str:
-            came = (
-                f"{found} of {count} clients came within federation.wait_seconds="
-                f"{chosen.wait_seconds:g}, {counted(nodes, 'SuperNode')} there. "
-            )
-            if self.settings.deployment:
-                here = ", ".join(sorted(self.roster.nodes)) or "nobody"
-                return (
-                    f"{came}Here: {here}. Start the SuperNodes of the others, or wait for fewer by "
-                    "federation.start_clients, then go on with fedklpr run --superlink NAME "
-                    f"{resume_word(self.folder.path)}"
-                )
-            commands = f"\n  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
-            if nodes < count:
-                return f"{came}Start as many SuperNodes as there are sites:{commands}"
-            return f"{came}Give them longer: a larger federation.wait_seconds, with{commands}"
+            about = self.settings, self._overrides, self.folder.path
+            return too_few_came(*about, count, sorted(self.roster.nodes), found, nodes)
 
         # A real run goes on by itself after a crash, also where a box has been away since.
         resumed = self.settings.deployment and self.state.round > 0
         fewest = chosen.min_clients if resumed else None
-        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest)
+
+        def say(found: int) -> None:
+            told = f"waiting for clients: {found} of {count} are here"
+            self._say(told + self.roster.missing_of(self._known()))
+
+        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest, say=say)
         if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
             log(WARNING, "%s", note)
+
+    def _say_waiting(self, phase: str, nodes: list[int], seconds: float) -> None:
+        who, number = self.roster.clients_of(nodes), self._book.number
+        self._say(f"round {number}: waiting for {who} to {phase}, {seconds:.0f} s")
+
+    def _say(self, text: str) -> None:
+        """Say in the log and in status.json what the run waits for; a round's rows end it."""
+        log(INFO, "%s", text)
+        self.folder.write_status("running", text)
 
     def _say_held(self, clients: Iterable[str]) -> None:
         for client in clients:
@@ -380,6 +382,7 @@ class FedKlprStrategy(Strategy):
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)
+        self.folder.write_status("running")
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
 

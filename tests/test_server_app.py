@@ -42,6 +42,11 @@ def test_a_good_run_says_finished(serve, tmp_path):
     assert not (tmp_path / "run" / "payloads").exists()
 
 
+def test_whatever_starts_a_run_below_runs_latest_points_at_it(serve, tmp_path):
+    serve(override("run.dir", tmp_path / "runs" / "by-hand"))
+    assert (tmp_path / "runs" / "latest").resolve() == tmp_path / "runs" / "by-hand"
+
+
 def test_a_run_that_stops_says_failed_and_why(serve, tmp_path):
     def fails(message, context, app):
         raise RuntimeError("no disk")

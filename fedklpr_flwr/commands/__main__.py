@@ -20,6 +20,9 @@ from fedklpr_flwr.commands import (
     search,
     simulate,
 )
+from fedklpr_flwr.commands import (
+    list as listing,
+)
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.system.plain_text import printable
 
@@ -37,6 +40,7 @@ cli = typer.Typer(
 cli.command("run")(run.run)
 cli.command("simulate")(simulate.simulate)
 cli.command("plan")(plan.plan)
+cli.command("list")(listing.list_names)
 cli.command("evaluate")(evaluate.evaluate)
 cli.command("bench")(bench.bench)
 cli.command("compare")(compare.compare)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -52,12 +53,14 @@ def compare(
 
 def _show(comparison: Comparison, ours: Group) -> None:
     console = Console()
+    width = console.width
     for found in tables(comparison, ours):
-        table = _rich(found)
-        # Never narrower than the table: a cut figure is worse than a long line.
-        wide = console.options.update(max_width=1000)
-        console.width = max(console.width, console.measure(table, options=wide).maximum)
-        console.print(table)
+        for part in found.within(width):
+            table = _rich(part)
+            # Never narrower than the table: a cut figure is worse than a long line.
+            wide = console.options.update(max_width=1000)
+            console.width = max(width, console.measure(table, options=wide).maximum)
+            console.print(table)
     if len(comparison.groups) > 1:
         print(RULE)
     for remark in remarks_of(comparison):
@@ -66,7 +69,8 @@ def _show(comparison: Comparison, ours: Group) -> None:
 
 def _rich(found: TextTable) -> Table:
     # Text and no markup: names come from others' run folders.
-    table = Table(title=Text(found.title), title_justify="left")
+    title = Text(found.title) if found.title else None
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for number, heading in enumerate(found.headings):
         table.add_column(Text(heading), justify="right" if number else "left", no_wrap=True)
     for line in found.lines:

@@ -18,10 +18,11 @@ from fedklpr_flwr.deploy.folder import (
     make_folder,
     read_secrets,
 )
+from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
 from fedklpr_flwr.deploy.memories import old_memories, remove_memory
 from fedklpr_flwr.deploy.reach import tls_fault
 from fedklpr_flwr.deploy.registering import register_keys
-from fedklpr_flwr.deploy.sites_file import Sites, read_sites
+from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.wording import counted
 
@@ -32,28 +33,39 @@ Deployment = Annotated[Path, typer.Argument(help="a folder that deploy init wrot
 
 @cli.command("init")
 def init(
-    sites: Annotated[Path, typer.Argument(help="SITES.yaml: docs/deployment.md lists its keys")],
+    sites: Annotated[
+        Path | None, typer.Argument(help="SITES.yaml: docs/deployment.md lists its keys")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the folder; default: the federation's name")] = (
         None
     ),
     force: Annotated[
         bool, typer.Option("--force", help="replace an earlier deployment, its keys included")
     ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="three drawn sites on this machine, to try it")
+    ] = False,
 ) -> None:
     """Write keys, certificates, start scripts and services of a federation.
 
     Example: fedklpr deploy init SITES.yaml
     """
-    found = read_sites(sites)
+    if local == (sites is not None):
+        raise SettingsError("expected a SITES.yaml, or --local without one")
+    source = local_sites(out or Path(NAME)).encode() if sites is None else read_source(sites)
+    found = sites_from(source, sites or Path(SITES_FILE))
     folder = out or Path(found.federation)
     replaced = _sites_of(folder) if is_deployment(folder) else None
-    make_folder(found, sites.read_bytes(), folder, replace=force)
+    make_folder(found, source, folder, replace=force)
     if replaced is not None:
         print(
             f"replaced the deployment in {folder}: its authority, and the keys of "
             f"{', '.join(replaced)}, are void; carry all folders anew"
         )
-    _tell(found, folder)
+    if local:
+        print(next_steps(folder))
+    else:
+        _tell(found, folder)
 
 
 @cli.command("renew")

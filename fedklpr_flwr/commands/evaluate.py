@@ -49,7 +49,7 @@ class _Asked:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder, or with --data a file of weights")],
     client: Annotated[str | None, typer.Option(help="this client's model alone")] = None,
-    merged: Annotated[bool, typer.Option("--global", help="the merged model, no mask")] = False,
+    merged: Annotated[bool, typer.Option("--global", help="the merged model itself")] = False,
     final: Annotated[
         bool, typer.Option("--final", help="models after training.final_epochs")
     ] = False,

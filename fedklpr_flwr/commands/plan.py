@@ -4,24 +4,26 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fedklpr_flwr.commands.run import Overrides
-from fedklpr_flwr.planning.forecast import ClientForecast, Forecast
+from fedklpr_flwr.planning.forecast import ClientForecast, Forecast, too_few_pictures
 from fedklpr_flwr.planning.plan import Planned, plan_run
-from fedklpr_flwr.wording import counted
+from fedklpr_flwr.wording import counted, named
 
-ENGINE_SECONDS = 27.0
-"""What `fedklpr run` takes besides its rounds, measured with experiment=drawn: Flower starts a
-SuperLink, builds the app, starts Ray, and ends all of it."""
+ENGINE_STARTS = 6.0
+"""What `fedklpr run` takes besides its rounds, in starts of a process that imports what a client
+needs: Flower starts a SuperLink, builds the app, starts Ray, and ends all of it. Measured on two
+cores: 27 s where such a start takes 4 to 5 s, 100 s on a busy machine where it takes 16."""
 
 _SHOWN = 24
 _QUIET = 0.85
 """A client that has so much of its core runs as if it were alone."""
 _HEADINGS = (
-    *("train\npictures", "test\npictures", "batches", "label\ns", "train\ns", "evaluate\ns"),
-    *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pictures\nMB"),
+    *("train\npics", "test\npics", "steps", "label\ns", "train\ns", "test\ns"),
+    *("other\ns", "first\nMB", "last\nMB", "RAM\nMB", "pics\nMB"),
 )
 _PHASES = ("label", "train", "evaluate", "other")
 
@@ -36,7 +38,8 @@ def plan(
     """Estimate a run's hours, megabytes and memory from a round in miniature on this machine.
 
     Pictures are counted, one client's round is done with a few of them, and multiplied out.
-    Takes half a minute for small networks, some minutes for a ResNet-50 without a GPU.
+    Takes ten seconds on a quiet machine where the run is small, some minutes for a ResNet-50
+    without a GPU.
 
     Example: fedklpr plan experiment=real_small data.root=/sets federation.rounds=20
     """
@@ -52,18 +55,20 @@ def plan(
     if as_json:
         print(json.dumps(_values(planned), indent=1))
         return
-    out, table = Console(), _table(planned)
-    wide = out.options.update(max_width=1000)
-    # Never narrower than the table: a cut heading is worse than a long line.
-    out.width = max(out.width, out.measure(table, options=wide).maximum)
-    out.print(table)
+    out = Console()
+    out.print(_table(planned))
     for sentence in _sentences(planned):
-        out.print(sentence, highlight=False, soft_wrap=True)
+        out.print(sentence, highlight=False)
 
 
 def run_seconds(planned: Planned) -> float:
-    """Seconds of `fedklpr run`, Flower's start and end included."""
-    return ENGINE_SECONDS + planned.together.seconds
+    """Seconds of `fedklpr run`, and of a sweep's job: Flower's start and end included."""
+    return engine_seconds(planned) + planned.together.seconds
+
+
+def engine_seconds(planned: Planned) -> float:
+    """Seconds that Flower takes to start and to end on this machine."""
+    return ENGINE_STARTS * planned.alone.probed.start
 
 
 # ---------------------------------------------------------------------------- in words
@@ -73,8 +78,9 @@ def _table(planned: Planned) -> Table:
     settings, forecast = planned.settings, planned.together
     rounds = settings.federation.rounds
     what = f"{settings.experiment}, method {settings.method.name}, {counted(rounds, 'round')}"
-    shown = Table(title=f"{what}: an estimate", title_justify="left")
-    shown.add_column("client", no_wrap=True)
+    title = f"{what}: an estimate"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    shown.add_column("client", overflow="fold")
     for heading in _HEADINGS:
         shown.add_column(heading, justify="right")
     sent = [f"{sum(forecast.bytes_in_round(n)) / 1e6:.2f}" for n in (1, rounds)]
@@ -101,7 +107,7 @@ def _cells(one: ClientForecast, sent: list[str]) -> list[str]:
 def _sentences(planned: Planned) -> list[str]:
     forecast, probed = planned.together, planned.together.probed
     lines = [
-        "Batches, seconds, MB sent (up + down, in the first and the last round) and RAM are a "
+        "Steps, seconds, MB sent (up + down, in the first and the last round) and RAM are a "
         "client's in one round; its pictures are memory-mapped: the system may have that back.",
         f"time: fedklpr run {duration(run_seconds(planned))}, {planned.at_once} side by side, "
         f"threads {planned.settings.training.threads}; fedklpr simulate "
@@ -109,8 +115,7 @@ def _sentences(planned: Planned) -> list[str]:
     ]
     if forecast.final_seconds:
         lines.append(f"  of it {duration(forecast.final_seconds)} after the last merge")
-    if busy := busy_line(planned):
-        lines.append(busy)
+    lines += filter(None, [busy_line(planned), labels_line(planned)])
     gpu = f", {probed.gpu_mb:.0f} MB on the GPU" if probed.gpu_mb else ""
     return [
         *lines,
@@ -118,10 +123,27 @@ def _sentences(planned: Planned) -> list[str]:
         _memory_line(planned),
         f"measured here: a step {probed.step:.3f} s, {1 / probed.picture:.0f} pictures/s looked "
         f"at, peak memory of that process {probed.peak_mb:.0f} MB{gpu}",
-        "assumed: every picture in a cluster (fewer are fewer batches), payloads as of untrained "
-        f"weights, {ENGINE_SECONDS:.0f} s for Flower to start and end; the first run also decodes "
-        f"all pictures, {duration(planned.decoding)}",
+        "assumed: every picture in a cluster (fewer are fewer batches), "
+        f"{duration(engine_seconds(planned))} for Flower to start and end; the first run also "
+        f"decodes all pictures, {duration(planned.decoding)}",
     ]
+
+
+def labels_line(planned: Planned) -> str:
+    """Whose pictures are too few for the neighbours asked for; empty where nobody's are."""
+    loads = [one.load for one in planned.together.clients]
+    few = too_few_pictures(loads, planned.settings)
+    if not few:
+        return ""
+    who = named([f"{load.name} ({counted(load.train, 'picture')})" for load in few])
+    chosen = planned.settings.labels
+    asked = f"k1={chosen.k1}"
+    if chosen.neighbours == "by_camera":
+        asked = f"k1_within={chosen.k1_within} and k1_across={chosen.k1_across}"
+    return (
+        f"labels: {who} may fall into one cluster, with labels.{asked} neighbours: smaller "
+        "ones are likely to do better (docs/own-pictures.md)"
+    )
 
 
 def busy_line(planned: Planned) -> str:
@@ -129,7 +151,7 @@ def busy_line(planned: Planned) -> str:
     core = planned.together.probed.core
     if core > _QUIET or planned.settings.training.threads > 1 or planned.together.probed.gpu_mb:
         return ""  # several threads wait for each other, and for a GPU, on a quiet machine too
-    quiet = ENGINE_SECONDS + core * planned.together.seconds
+    quiet = core * run_seconds(planned)
     return (
         f"  this machine is busy, a client had {core:.0%} of a core: on a quiet one fedklpr run "
         f"would take at most about {duration(quiet)}"
@@ -138,11 +160,11 @@ def busy_line(planned: Planned) -> str:
 
 def _sent_line(planned: Planned) -> str:
     forecast = planned.together
-    ideal, dense = (sum(forecast.bytes_in_all(pruned=pruned)) / 1e6 for pruned in (True, False))
-    words = f"sent: {dense:.1f} MB"
-    if planned.settings.method.pruning != "none":
-        words = f"sent: {ideal:.1f} MB if no prune is held, {dense:.1f} MB if every one is"
-    return f"{words}; dense float32 {forecast.dense_bytes / 1e6:.1f} MB"
+    least, most = (sum(forecast.bytes_in_all(pruned=pruned)) / 1e6 for pruned in (True, False))
+    pruned = planned.settings.method.pruning != "none"
+    why = ", the less, the more prunes are made" if pruned else ""
+    dense = forecast.dense_bytes / 1e6
+    return f"sent: {least:.1f} to {most:.1f} MB{why}; dense float32 {dense:.1f} MB"
 
 
 def _memory_line(planned: Planned) -> str:
@@ -153,7 +175,7 @@ def _memory_line(planned: Planned) -> str:
     words += f", {planned.free_mb:.0f} MB are free"
     if needed < planned.free_mb:
         return words
-    if not planned.side_by_side:
+    if not planned.fits:
         words += " (so times are of one client alone)"
     return f"{words}: too little; fewer run at once with a larger training.threads"
 

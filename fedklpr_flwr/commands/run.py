@@ -4,18 +4,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fedklpr_flwr.commands.next_steps import lead_on
 from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.deploy.reach import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.launch import launch
-from fedklpr_flwr.launch.prepare import Prepared, point_latest, prepare
-from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
+from fedklpr_flwr.launch.machine_note import machine_note
+from fedklpr_flwr.launch.prepare import Prepared, prepare
+from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
+from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
 
 Overrides = Annotated[
@@ -46,7 +50,7 @@ def run(
     rounds = prepared.settings.federation.rounds
     announce(prepared)
     try:
-        with steps("rounds", rounds + 1) as done:
+        with counted_seconds(prepared.folder), steps("rounds", rounds + 1) as done:
 
             def on_row(row: Row) -> None:
                 print(progress_line(row, rounds), flush=True)
@@ -57,6 +61,7 @@ def run(
                 nodes=nodes,
                 superlink=superlink,
                 on_row=on_row,
+                on_wait=lambda said: print(said, flush=True),
                 on_stop=lambda: print("stopping what was started ...", flush=True),
             )
     except KeyboardInterrupt:
@@ -75,9 +80,10 @@ def run(
 def announce(prepared: Prepared) -> None:
     """Say where a run writes, and what is to be known before it starts."""
     print(f"run folder {prepared.folder}")
+    if not prepared.settings.deployment:
+        print(machine_note(prepared.settings))
     for note in prepared.notes:
         print(f"note: {note}")
-    point_latest(prepared.folder)
 
 
 def _check_nodes(settings: Settings, nodes: int | None) -> None:
@@ -98,16 +104,20 @@ def _how_to_go_on(folder: Path, superlink: str | None) -> str:
 def show_result(folder: Path) -> None:
     """The final table of a run folder."""
     rows: list[Row] = read_rows(folder / run_files.ROWS)
-    shown = Table(title=f"{folder.name}: round 0 -> last round", title_justify="left")
-    for number, heading in enumerate(HEADINGS):
-        shown.add_column(heading, justify="left" if number in (0, 7) else "right", no_wrap=True)
-    lines = table(rows)
+    title = f"{folder.name}: round 0 -> last round"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for place in SHOWN:
+        words = HEADINGS[place] in ("client", "status")
+        shown.add_column(HEADINGS[place], justify="left" if words else "right", overflow="fold")
+    lines = [[line[place] for place in SHOWN] for line in table(rows)]
     for line in lines[:-1]:
         shown.add_row(*line)
     shown.add_section()
     shown.add_row(*lines[-1])
-    console = Console(width=110)
+    console = Console()
     console.print(shown)
     for sentence in closing_lines(rows):
         console.print(sentence, highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)
+    for step in lead_on(folder):
+        console.print(step, highlight=False, soft_wrap=True, markup=False)

@@ -9,6 +9,7 @@ from fedklpr_flwr.commands.progress import steps
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.prepare import Prepared, prepare
+from fedklpr_flwr.runs.run_config_file import counted_seconds
 
 Answering = Callable[[Message, Context], Message]
 
@@ -23,7 +24,8 @@ def simulate(
     prepared = prepare(overrides or [])
     announce(prepared)
     try:
-        simulate_prepared(prepared)
+        with counted_seconds(prepared.folder):
+            simulate_prepared(prepared)
     except KeyboardInterrupt:
         print(f"stopped; go on with: fedklpr simulate {resume_word(prepared.folder)}", flush=True)
         raise

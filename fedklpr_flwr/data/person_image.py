@@ -64,7 +64,7 @@ class ReidDataset:
         """What of the test set cannot be searched, in words; empty where all of it can."""
         if not self.query or not self.gallery:
             missing = "query" if not self.query else "gallery"
-            return (f"no {missing} pictures: nothing can be searched, accuracies stay empty",)
+            return (f"no {missing} pictures: accuracies stay empty",)
         seen = {(image.person_id, image.camera_id) for image in self.gallery}
         cameras = {camera for _, camera in seen}
         lost = sum(

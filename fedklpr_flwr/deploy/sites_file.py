@@ -145,10 +145,33 @@ def read_sites(path: Path) -> Sites:
     Raises:
         SettingsError: it cannot be read, or a key or value cannot be used.
     """
+    return sites_from(read_source(path), path)
+
+
+def read_source(path: Path) -> bytes:
+    """The bytes of a SITES.yaml.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return path.read_bytes()
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def sites_from(source: bytes, path: Path) -> Sites:
+    """The federation that the bytes of a SITES.yaml describe.
+
+    Args:
+        source: UTF-8.
+        path: what errors call it.
+
+    Raises:
+        SettingsError: it is no YAML, or a key or value cannot be used.
+    """
+    try:
+        values = yaml.load(source.decode(), _Loader)
     except (UnicodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     try:

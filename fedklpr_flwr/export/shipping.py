@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.pruning import apply_mask
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import RunError, WeightsError
 from fedklpr_flwr.export.card import Shipped
@@ -46,7 +45,7 @@ class Pictures:
 
 
 def ship(model: PictureModel, kind: str, path: Path, pictures: Pictures) -> Shipped:
-    """Write a model, what nobody holds being zero, and make sure that it draws the same features.
+    """Write a model, and make sure that it draws the same features.
 
     Args:
         model: the opened model.
@@ -93,10 +92,9 @@ def ship(model: PictureModel, kind: str, path: Path, pictures: Pictures) -> Ship
 
 
 def _host_copy(model: PictureModel) -> ReidNetwork:
-    """The network on the host, in float32, zero where no mask keeps anything."""
+    """The network on the host, in float32."""
     network = deepcopy(model.network).cpu().eval()
     network.half_precision = False
-    apply_mask(float_state(network), dict(model.masks))
     return network
 
 

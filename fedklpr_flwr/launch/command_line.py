@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.launch.own_sites import OWN, own_sites
 
 PATH_KEYS = ("run.dir", "run.memory", "resume", "data.root", "data.cache", "model.weights")
 
@@ -15,12 +16,13 @@ _ESCAPED = re.compile(r"(\\*)('|\$\{|\Z)")
 def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The experiment and the other overrides of a command line `experiment=smoke seed=1 ...`.
 
-    Paths become absolute: the server and the clients run in other folders.
+    Paths become absolute: the server and the clients run in other folders. With experiment=own and
+    no data.clients, every folder of data.root is a site.
 
     Raises:
-        SettingsError: an argument that is not KEY=VALUE.
+        SettingsError: an argument that is not KEY=VALUE; sites that are not there.
     """
-    experiment, overrides = "drawn", []
+    experiment, overrides, root = "drawn", list[str](), None
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not key:
@@ -30,9 +32,13 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         if key == "experiment":
             experiment = value
         elif key in PATH_KEYS and value not in ("null", "none", "imagenet"):
-            overrides.append(override(key, _absolute(key, value)))
+            path = _absolute(key, value)
+            root = path if key == "data.root" else root
+            overrides.append(override(key, path))
         else:
             overrides.append(argument)
+    if experiment == OWN and root and not any(o.startswith("data.clients=") for o in overrides):
+        overrides.append(own_sites(root))
     return experiment, tuple(overrides)
 
 

@@ -28,6 +28,7 @@ from fedklpr_flwr.launch.processes import (
     undisturbed,
 )
 from fedklpr_flwr.launch.simulated_clients import federation_words
+from fedklpr_flwr.runs.record_reader import read_status
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
@@ -56,6 +57,7 @@ def launch(
     superlink: str | None,
     on_row: Callable[[Row], None],
     on_stop: Callable[[], None] = lambda: None,
+    on_wait: Callable[[str], None] = lambda said: None,
 ) -> Ending:
     """Run a prepared federation on Flower to its end.
 
@@ -65,6 +67,7 @@ def launch(
         superlink: a connection of the user's own Flower configuration to run on instead of a
             simulation.
         on_row: called with each finished round's own row.
+        on_wait: called with what the run waits for, whenever it says so.
         on_stop: called when a simulation is interrupted, before its processes are ended, which
             takes some seconds.
 
@@ -74,7 +77,7 @@ def launch(
     home = prepared.folder / FLOWER_HOME
     env = run_environment(os.environ, home if superlink is None else None)
     if superlink is not None:
-        return _follow(prepared, superlink, [], env, on_row)
+        return _follow(prepared, superlink, [], env, on_row, on_wait)
     port = free_port()
     home.mkdir(parents=True, exist_ok=True)
     text = f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{port}"\n'
@@ -84,7 +87,7 @@ def launch(
     server = _start_superlink(port, home, env)
     try:
         _wait_until_up(server, port, home)
-        return _follow(prepared, "own", federation, env, on_row)
+        return _follow(prepared, "own", federation, env, on_row, on_wait)
     except KeyboardInterrupt:
         on_stop()
         raise
@@ -164,6 +167,7 @@ def _follow(
     federation: list[str],
     env: dict[str, str],
     on_row: Callable[[Row], None],
+    on_wait: Callable[[str], None],
 ) -> Ending:
     """Submit the app, report rounds as they end, and ask how it went."""
     config = prepared.folder / ".run-config.toml"
@@ -190,8 +194,9 @@ def _follow(
             preexec_fn=end_with_parent,
         )
     try:
-        seen = 0
+        seen, waits = 0, ""
         while process.poll() is None:
+            waits = _report_waiting(prepared.folder, waits, on_wait)
             seen = _report_new(prepared.folder, seen, on_row)
             time.sleep(0.3)
         _report_new(prepared.folder, seen, on_row)
@@ -199,6 +204,14 @@ def _follow(
         if process.poll() is None:
             stop(process)
     return _ending(prepared.folder, superlink, env, log_file)
+
+
+def _report_waiting(folder: Path, before: str, on_wait: Callable[[str], None]) -> str:
+    """What the run waits for; it is reported where that is something else than before."""
+    status, message, _ = read_status(folder)
+    if status == "running" and message and message != before:
+        on_wait(message)
+    return message
 
 
 def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:

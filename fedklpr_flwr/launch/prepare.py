@@ -1,6 +1,5 @@
 """A command line becomes a run config that is known to be good, before anything is started."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -123,18 +122,3 @@ def _resumed(
     ]
     earlier = [item for item in shlex.split(began.overrides) if not item.startswith("resume=")]
     return began.experiment, (*earlier, *split_arguments(now)[1], override("resume", folder))
-
-
-def point_latest(folder: Path) -> None:
-    """Let runs/latest point at a run folder that lies in a folder called runs."""
-    if folder.parent.name != "runs":
-        return
-    link = folder.parent / "latest"
-    temporary = folder.parent / f".latest-{os.getpid()}"
-    try:
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(folder.name)
-        os.replace(temporary, link)
-    except OSError:
-        # A file system without links, or a folder called latest: only a convenience is lost.
-        temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import mean
@@ -27,6 +27,8 @@ from fedklpr_flwr.planning.probe import FORWARD_BATCH, Probed, probe_client
 from fedklpr_flwr.system.paths import user_cache
 
 _TOGETHER_SECONDS = 600.0
+_SMALL_SECONDS = 60.0
+"""A run so short is planned by one client's probe alone: a second would take as long as the run."""
 
 Say = Callable[[str], None]
 
@@ -42,7 +44,7 @@ class Planned:
         at_once: clients side by side.
         free_mb: memory that this machine has to give; None where it does not say.
         decoding: seconds that all pictures take to be decoded once, before the first run.
-        side_by_side: whether `at_once` probes really ran side by side.
+        fits: whether there is memory for as many probes side by side.
     """
 
     settings: Settings
@@ -51,7 +53,7 @@ class Planned:
     at_once: int
     free_mb: float | None
     decoding: float
-    side_by_side: bool
+    fits: bool
 
 
 def plan_run(arguments: Sequence[str], *, cores: int | None, say: Say) -> Planned:
@@ -89,7 +91,7 @@ def plan_run(arguments: Sequence[str], *, cores: int | None, say: Say) -> Planne
     free = free_memory_mb()
     fits = free is None or probes * alone.peak_mb < free
     beside = alone
-    if probes > 1 and fits:
+    if probes > 1 and fits and Forecast(settings, alone, loads, 1).seconds > _SMALL_SECONDS:
         say(f"the same, {probes} clients side by side")
         beside = _average(_probes(work, probes))
     count = sum(load.train + load.query + load.gallery for load in loads)
@@ -159,9 +161,11 @@ def _some_pictures(
 # ---------------------------------------------------------------------------- processes
 
 _BARRIERS: list[Barrier] = []
+_STARTED: list[float] = []
 
 
-def _begin(barrier: Barrier, threads: int) -> None:
+def _begin(barrier: Barrier, threads: int, asked: float) -> None:
+    _STARTED.append(time.perf_counter() - asked)
     torch.set_num_threads(threads)
     _BARRIERS.append(barrier)
 
@@ -170,13 +174,14 @@ def _probe(
     settings: Settings, pixels: torch.Tensor, cameras: torch.Tensor, clustered: int
 ) -> Probed:
     (barrier,) = _BARRIERS
-    return probe_client(
+    found = probe_client(
         settings,
         pixels,
         cameras,
         clustered=clustered,
         together=lambda: barrier.wait(_TOGETHER_SECONDS),
     )
+    return replace(found, start=_STARTED[0])
 
 
 def _probes(work: tuple[Settings, torch.Tensor, torch.Tensor, int], count: int) -> list[Probed]:
@@ -187,9 +192,8 @@ def _probes(work: tuple[Settings, torch.Tensor, torch.Tensor, int], count: int) 
     """
     world = multiprocessing.get_context("spawn")
     threads = work[0].training.threads
-    pool = ProcessPoolExecutor(
-        count, mp_context=world, initializer=_begin, initargs=(world.Barrier(count), threads)
-    )
+    begin_with = world.Barrier(count), threads, time.perf_counter()
+    pool = ProcessPoolExecutor(count, mp_context=world, initializer=_begin, initargs=begin_with)
     try:
         with pool:
             return [

@@ -33,6 +33,7 @@ from fedklpr_flwr.planning.probe_features import (
 )
 from fedklpr_flwr.protocol.change_steps import step_share, tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.update_codec import uses_delta
 from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode
@@ -58,13 +59,16 @@ class Probed:
         ranking: ranking, by pairs of query and gallery picture.
         encode: the model into a payload.
         decode: a payload into the model.
-        sizes: payload bytes by density, dense first: (density, down, up with a changed mask).
+        sizes: payload bytes by density, dense first: (density, down, up with a changed mask, up
+            with the mask it had). Up is told as the difference to what came down, after as few
+            steps as were timed: more steps make it longer, never longer than the model itself.
         dense_bytes: all parameters and buffers in float32.
         feature_dim: D.
         peak_mb: peak resident memory of the process after a round.
         clustering_mb: what clustering added to that, by a thousand pictures.
         gpu_mb: peak memory on the CUDA device; None without one.
         core: the share of a core that each of its threads had; 1 on a quiet machine.
+        start: seconds until a new process had imported what a client needs.
     """
 
     step: float
@@ -77,13 +81,14 @@ class Probed:
     ranking: float
     encode: float
     decode: float
-    sizes: tuple[tuple[float, int, int], ...]
+    sizes: tuple[tuple[float, int, int, int], ...]
     dense_bytes: int
     feature_dim: int
     peak_mb: float
     clustering_mb: float
     gpu_mb: float | None
     core: float = 1.0
+    start: float = 0.0
 
 
 def probe_client(
@@ -174,6 +179,7 @@ class _Round:
             for name, value in float_state(self.network).items()
             if name in {spec.name for spec in self._layout}
         }
+        self._trained = self._arrays
         self._masks = full_masks(self.network, settings)
         self._payload = encode(self._arrays, {}, layout=self._layout, known_masks={})
         first = max(settings.kl.from_round, settings.pruning.first_round)
@@ -200,8 +206,9 @@ class _Round:
         training = replace(self._settings.training, max_batches=batches)
         client = SiteClient(self.site, replace(self._settings, training=training), self._folder)
         started = time.perf_counter()
-        _, said = client.train(self._task, self._payload)
+        update, said = client.train(self._task, self._payload)
         seconds = time.perf_counter() - started
+        self._trained = self._after(update)
         return {name: said["seconds"].get(name, 0.0) for name in _PHASES}, seconds
 
     def evaluate(self) -> float:
@@ -209,7 +216,7 @@ class _Round:
         client = SiteClient(self.site, self._settings, self._folder)
         return seconds_of(lambda: client.evaluate(self._task, self._payload))
 
-    def wire(self) -> tuple[float, tuple[tuple[float, int, int], ...], float]:
+    def wire(self) -> tuple[float, tuple[tuple[float, int, int, int], ...], float]:
         """Seconds to decode, payload bytes by density, seconds to encode."""
         chosen, bits = self._settings.pruning, {n: m.numpy() for n, m in self._masks.items()}
         decoding = seconds_of(
@@ -225,24 +232,47 @@ class _Round:
             started = time.perf_counter()
             down = self._encoded(cut, known=cut, way=steps.down)
             encoding = encoding or time.perf_counter() - started
-            same = density == 1.0 and steps.up == steps.down
-            up = down if same else self._encoded(cut, known={}, way=steps.up)
-            sizes.append((density, down, up))
+            changed, kept = (
+                self._encoded(cut, known=known, way=steps.up, up=True) for known in ({}, cut)
+            )
+            sizes.append((density, down, changed, kept))
         return decoding, tuple(sizes), encoding
 
+    def _after(self, update: bytes) -> dict[str, np.ndarray]:
+        """The tensors of an update; what it pruned is as it was before."""
+        if tells_changes(self._settings):
+            return self._arrays
+        delta = uses_delta(self._settings)
+        arrays, masks = decode_dense(
+            update,
+            layout=self._layout,
+            known_masks={name: mask.numpy() for name, mask in self._masks.items()},
+            reference=self._arrays if delta else None,
+        )
+        return {
+            name: np.where(masks[name], value, self._arrays[name]) if name in masks else value
+            for name, value in arrays.items()
+        }
+
     def _encoded(
-        self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray], way: float
+        self,
+        masks: dict[str, np.ndarray],
+        known: dict[str, np.ndarray],
+        way: float,
+        *,
+        up: bool = False,
     ) -> int:
         wire = self._settings.wire
         if tells_changes(self._settings):
             return self._changed(masks, known, way)
         payload = encode(
-            self._arrays,
+            self._trained if up else self._arrays,
             masks,
             layout=self._layout,
             known_masks=known,
-            values=wire.whole,
+            values=wire.values if up else wire.whole,
             level=wire.level,
+            reference=self._arrays if up and uses_delta(self._settings) else None,
         )
         return len(payload)
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.comparison import Comparison, Group
 from fedklpr_flwr.report.comparison_text import accuracy_text
 from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
+from fedklpr_flwr.report.plot_frame import new_figure, plain_axes
 
 # Okabe and Ito without yellow, which is too pale on white.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -96,19 +96,6 @@ def write_plots(comparison: Comparison, folder: Path) -> tuple[list[Path], list[
     return files, sentences
 
 
-def _figure(width: float, height: float) -> Any:
-    """A figure that needs no screen.
-
-    Raises:
-        RunError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise RunError("plots need matplotlib: pip install 'fedklpr-flwr[report]'") from error
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
-
-
 def _draw_curves(comparison: Comparison, path: Path) -> bool:
     """Mean Rank-1 over cumulative MB, the best method first in the legend."""
     order = {label: n for n, label in enumerate(sorted(g.label for g in comparison.groups))}
@@ -116,7 +103,7 @@ def _draw_curves(comparison: Comparison, path: Path) -> bool:
     drawn = [(group, curve) for group, curve in curves if curve is not None]
     if not drawn:
         return False
-    figure = _figure(10.0, max(4.5, 1.2 + 0.3 * len(drawn)))
+    figure = new_figure(10.0, max(4.5, 1.2 + 0.3 * len(drawn)))
     axes = figure.subplots()
     for group, curve in drawn:
         # Many bands lie on one another; their sum must not hide the lines.
@@ -124,7 +111,7 @@ def _draw_curves(comparison: Comparison, path: Path) -> bool:
     axes.set_xlabel("sent so far by all clients, up and down [MB]")
     axes.set_ylabel("Rank-1, mean over clients")
     axes.set_xlim(left=0)
-    _plain_axes(axes)
+    plain_axes(axes)
     figure.legend(loc="outside right upper", frameon=False, handlelength=3.5)
     figure.savefig(path)
     return True
@@ -165,7 +152,7 @@ def _draw_gains(comparison: Comparison, alone: Group, path: Path) -> bool:
         return False
     rows.sort(key=lambda row: _mean_gain(row[1]))
     clients = sorted({client for _, found in rows for client in found})
-    figure = _figure(10.0, max(3.5, 1.2 + len(rows) * (0.2 + 0.07 * len(clients))))
+    figure = new_figure(10.0, max(3.5, 1.2 + len(rows) * (0.2 + 0.07 * len(clients))))
     axes = figure.subplots()
     for height, (_, found) in enumerate(rows):
         if height % 2:
@@ -182,7 +169,7 @@ def _draw_gains(comparison: Comparison, alone: Group, path: Path) -> bool:
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(-0.5, len(rows) - 0.5)
     axes.set_xlabel(f"Rank-1 above the client's own under {alone.label} [points]")
-    _plain_axes(axes)
+    plain_axes(axes)
     axes.grid(False, axis="y")
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path)
@@ -212,10 +199,3 @@ def _draw_client(
 
 def _mean_gain(found: dict[str, Paired]) -> float:
     return sum(gain.mean for gain in found.values()) / len(found)
-
-
-def _plain_axes(axes: Any) -> None:
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

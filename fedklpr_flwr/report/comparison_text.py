@@ -16,6 +16,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What begins a formula in a spreadsheet."""
 
 
+_BETWEEN = 3
+"""Letters between two columns on a terminal."""
+
+
 @dataclass(frozen=True)
 class TextTable:
     """A title, headings, and lines of text; the first column is words, the others numbers."""
@@ -23,6 +27,33 @@ class TextTable:
     title: str
     headings: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+
+    def within(self, width: int) -> list["TextTable"]:
+        """Fold the table into as many as are no wider than so many letters.
+
+        Args:
+            width: of the terminal. A column wider than that stays as it is.
+
+        Returns:
+            Tables with the same lines, the first column in each, the others in order.
+        """
+        sizes = [
+            max(map(len, column)) + 2 for column in zip(self.headings, *self.lines, strict=True)
+        ]
+        parts: list[list[int]] = [[]]
+        for number, size in enumerate(sizes[1:], 1):
+            there = sizes[0] + 1 + sum(sizes[column] for column in parts[-1])
+            if parts[-1] and there + size > width:
+                parts.append([])
+            parts[-1].append(number)
+        return [
+            TextTable(
+                self.title if n == 0 else "",
+                tuple(self.headings[column] for column in (0, *part)),
+                tuple(tuple(line[column] for column in (0, *part)) for line in self.lines),
+            )
+            for n, part in enumerate(parts)
+        ]
 
     def markdown(self) -> str:
         """A heading and a Markdown table."""
@@ -71,7 +102,7 @@ def paired_table(comparison: Comparison, reference: Group) -> TextTable:
         lines.append(
             (
                 other.label,
-                str(rank1.seeds),
+                _common_seeds(reference, other),
                 _points(rank1),
                 _points(comparison.paired(reference, other, "map")),
                 "no" if rank1.not_below else "yes",
@@ -219,6 +250,15 @@ def _plain_group(group: Group) -> dict[str, Any]:
 
 def _seeds(group: Group) -> str:
     return " ".join(map(str, group.seeds))
+
+
+def _common_seeds(ours: Group, theirs: Group) -> str:
+    """The seeds that both have a Rank-1 of."""
+    known = [
+        {seed for seed, value in group.by_seed("rank1").items() if value is not None}
+        for group in (ours, theirs)
+    ]
+    return " ".join(map(str, sorted(known[0] & known[1])))
 
 
 def _commits(group: Group) -> list[str]:

@@ -6,7 +6,11 @@ from fedklpr_flwr.runs.run_record import RunRecord
 
 
 class RunFigures(NamedTuple):
-    """What one run comes to; accuracies and shares are fractions, MB are 10^6 bytes."""
+    """What one run comes to; accuracies and shares are fractions, MB are 10^6 bytes.
+
+    `seconds` are those of the whole job, its start and end included; of runs of before they were
+    counted, those of the rounds.
+    """
 
     rank1: float | None
     map: float | None
@@ -41,5 +45,5 @@ def figures_of(run: RunRecord) -> RunFigures:
         1 - (up + down) / dense if dense else 0.0,
         1 - paper / dense if dense else 0.0,
         paper / 1e6,
-        sum(sum(row.seconds.values()) for row in rounds),
+        sum(sum(row.seconds.values()) for row in rounds) if run.seconds is None else run.seconds,
     )

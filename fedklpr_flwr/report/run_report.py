@@ -178,7 +178,9 @@ def _status(folder: Path, rows: tuple[Row, ...], rounds: int | None, remarks: li
         when = "before its first round was over" if last is None else f"after {done}{of}"
         remarks.insert(0, f"the run failed {when}" + (f": {message}" if message else ""))
     elif status == "running":
-        remarks.insert(0, f"the run is going on, or was cut off: it tells of {done}{of} so far")
+        now = f"; {message}" if message else ""
+        told = f"the run is going on, or was cut off: it tells of {done}{of} so far{now}"
+        remarks.insert(0, told)
     elif last is None or (rounds is not None and last < rounds):
         remarks.insert(0, f"it tells of {done}{of}; status.json says {status}")
     return status

@@ -1,14 +1,21 @@
 """The final table of a run: in the terminal, and as report.md in the run folder."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedklpr_flwr.runs.rows import Row, is_withheld, read_rows
+from fedklpr_flwr.runs.label_health import labels_line
+from fedklpr_flwr.runs.rows import Row, is_away, is_withheld, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import write_atomically
 
-HEADINGS = ("client", "Rank-1", "Rank-5", "mAP", "pruned", "MB up", "MB down", "status")
+HEADINGS = (
+    *("client", "Rank-1", "Rank-5", "mAP", "clusters"),
+    *("pruned", "MB up", "MB down", "status"),
+)
+SHOWN = (0, 1, 3, 4, 5, 8)
+"""Of them, those that fit a terminal of 80 columns."""
 
 
 class Totals(NamedTuple):
@@ -50,24 +57,41 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         of_client = [row for row in rows if row.client == name]
         first = next((row for row in of_client if row.round == 0), None)
         final = next((row for row in of_client if row.round == last), None)
-        missed = [row.round for row in of_client if row.failed]
         lines.append(
             [
                 name or "mean, total",
                 _change(first, final, "rank1"),
                 _change(first, final, "rank5"),
                 _change(first, final, "map"),
+                _clusters(final),
                 f"{final.pruned:.1%}" if final else "-",
                 f"{sum(row.bytes_up for row in of_client) / 1e6:.2f}",
                 f"{sum(row.bytes_down for row in of_client) / 1e6:.2f}",
-                _missed(len(missed)),
+                _troubles(of_client),
             ]
         )
     return lines
 
 
-def _missed(rounds: int) -> str:
-    return f"failed {rounds}x" if rounds else "ok"
+def _clusters(row: Row | None) -> str:
+    """Clusters of a round, and how many pictures they are of."""
+    if row is None or row.clusters is None or not row.round:
+        return "-"
+    if row.client is not None and row.status != "merged":
+        return "-"
+    if row.examples is None or row.outliers is None:
+        return str(row.clusters)
+    return f"{row.clusters} of {row.examples - row.outliers}"
+
+
+def _troubles(rows: Sequence[Row]) -> str:
+    """How many rounds failed or were missed; of the run's own rows, in how many anybody failed."""
+    count = Counter("failed" if row.failed else "away" for row in rows if _is_trouble(row))
+    return ", ".join(f"{word} {count[word]}x" for word in sorted(count)) or "ok"
+
+
+def _is_trouble(row: Row) -> bool:
+    return bool(row.failed) or (row.client is not None and is_away(row))
 
 
 def closing_lines(rows: Sequence[Row]) -> list[str]:
@@ -78,6 +102,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
+    lines += filter(None, [labels_line(rows)])
     lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
@@ -170,7 +195,10 @@ def write_report(folder: Path) -> None:
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:
-    return f"{_number(getattr(first, key, None))} -> {_number(getattr(final, key, None))}"
+    began, ended = getattr(first, key, None), getattr(final, key, None)
+    if began is None and ended is None:
+        return "-"
+    return f"{_number(began)} -> {_number(ended)}"
 
 
 def _number(value: float | None) -> str:

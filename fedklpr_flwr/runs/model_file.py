@@ -17,7 +17,6 @@ from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
 from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
-from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.wording import counted
@@ -33,7 +32,8 @@ class PictureModel:
         network: in evaluation mode, on its device.
         architecture: what it is, and the size of its pictures.
         settings: those it was trained with, or the defaults of its backbone.
-        masks: bool tensors by name, True = kept; empty where nothing is known to be pruned.
+        masks: bool tensors by name, True = kept, and the network is zero elsewhere; empty where
+            nothing is known to be pruned.
         name: what it is, in words.
         remark: what was not known of it and was taken as usual; empty = nothing.
     """
@@ -83,8 +83,8 @@ def open_model(
     """Open a model to look at pictures with.
 
     Args:
-        path: a run folder; or a file: what fedklpr export wrote as safetensors, a run's
-            global.safetensors, or weights (.safetensors, .pth) of one of our backbones.
+        path: a run folder, or the global.safetensors in it; or a file: what fedklpr export wrote as
+            safetensors, or weights (.safetensors, .pth) of one of our backbones.
         client: of a run folder, whose own model; None = the merged one.
         height: of weights that say nothing of their pictures, how high those are (256 of 256x128);
             their width is half of it. None = as their backbone's usual.
@@ -106,6 +106,8 @@ def open_model(
         raise RunError(f"{path}: expected a run folder or a file of weights, there is nothing")
     if client is not None:
         raise SettingsError(f"--client {client}: {path} is one model; name its run folder instead")
+    if path.name == run_files.MODEL and (path.parent / run_files.STATE).is_file():
+        return _of_run(open_run(path.parent, trust=trust), None)
     if is_sparse(path):
         architecture, network, masks = read_sparse(path)
         settings = _usual_settings(architecture)
@@ -125,24 +127,16 @@ def _of_run(run: TrainedRun, client: str | None) -> PictureModel:
 
 
 def _of_weights(path: Path, height: int | None) -> PictureModel:
-    beside = path.parent / run_files.CONFIG
-    tensors = read_tensors(path)
-    backbone = _backbone_of(tensors, path)
-    remark = ""
-    if path.name == run_files.MODEL and beside.is_file():
-        settings = read_run_settings(path.parent)
-        backbone = settings.model.backbone
-    else:
-        size = (f"model.height={height}", f"model.width={height // 2}") if height else ()
-        settings = compose_settings("drawn", (f"model={backbone}", *size))
-        model = settings.model
-        stem = f", a stem {'with' if model.stem_relu else 'without'} ReLU" * ("resnet" in backbone)
-        whence = "--height" if height else f"conf/model/{backbone}.yaml; --height says another"
-        remark = (
-            f"{path.name} says nothing of its pictures: taken as {model.height} x {model.width}"
-            f"{stem}, by {whence}; a run folder or fedklpr export would say"
-        )
+    backbone = _backbone_of(read_tensors(path), path)
+    size = (f"model.height={height}", f"model.width={height // 2}") if height else ()
+    settings = compose_settings("drawn", (f"model={backbone}", *size))
     model = settings.model
+    stem = f", a stem {'with' if model.stem_relu else 'without'} ReLU" * ("resnet" in backbone)
+    whence = "--height" if height else f"conf/model/{backbone}.yaml; --height says another"
+    remark = (
+        f"{path.name} says nothing of its pictures: taken as {model.height} x {model.width}"
+        f"{stem}, by {whence}; a run folder or fedklpr export would say"
+    )
     network = build_network(backbone, weights=None, generator_seed=0, stem_relu=model.stem_relu)
     if passed := load_backbone_weights(network, path):
         remark = f"{path.name}: {passed}" + f"; {remark}" * bool(remark)

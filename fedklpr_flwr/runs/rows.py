@@ -11,6 +11,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.protocol.figures import FIGURES, OverClients
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
+from fedklpr_flwr.wording import counted, named
 
 
 @dataclass
@@ -44,9 +45,14 @@ class Row:
             whose update was merged; the sum.
         seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
             the server's message to the update's arrival; the round's by the server's clock.
-        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged".
+        status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged", with
+            the names of those who were away, "7 merged, absent: yard".
         cosine_distance: how far local training moved the features of 32 of the client's pictures,
             mean 1 - cos: the feature drift, which needs no labels to be watched.
+        examples: training pictures; null in round 0, where nothing was merged, where it is withheld
+            and in runs of before it was kept; the sum.
+        degenerate: why the client's labels can teach little (`label_fault`), else null; on
+            the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
             usable. On the round's own line the names of those clients, "ash, birch", or false.
     """
@@ -79,9 +85,11 @@ class Row:
     cosine_distance: float | None = None
     loss: float | None = None
     kl_loss: float | None = None
+    examples: int | None = None
     clusters: int | None = 0
     outliers: int | None = 0
     idle: bool | None = False
+    degenerate: str | None = None
     cluster_precision: float | None = None
     cluster_recall: float | None = None
     camera_split: float | None = None
@@ -101,6 +109,12 @@ class Row:
     server_peak_mb: float | None = None
 
 
+_NEARLY_ALL = 0.8
+"""Share of a site's pictures without a label from which on it is worth a word."""
+
+_NO_SPAN = 0.02
+"""Share of clustered pictures in clusters of several cameras below which cameras are learnt."""
+
 MAY_BE_NULL = {item.name for item in fields(Row) if NoneType in get_args(item.type)}
 """Figures that are null where they are not known, or withheld."""
 
@@ -115,13 +129,17 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
         server_peak_mb: the server's peak resident memory so far, in MB.
         seconds: the server's wall seconds by phase.
     """
-    summary = Row(round=rows[0].round, client=None, status=f"{_count(rows, 'merged')} merged")
+    away = [row.client or "" for row in rows if is_away(row)]
+    status = f"{_count(rows, 'merged')} merged" + (f", absent: {named(away)}" if away else "")
+    summary = Row(round=rows[0].round, client=None, status=status)
     for name, figure in FIGURES.items():
         if figure.in_rows and figure.over_clients != "none":
             combined = _over_clients(figure.over_clients, [getattr(row, name) for row in rows])
             setattr(summary, name, combined)
     trained = [row for row in rows if row.round and row.status == "merged"]
     summary.crr = ", ".join(f"{word} {_count(trained, word, 'crr')}" for word in _words(trained))
+    faults = [f"{row.client}: {row.degenerate}" for row in rows if row.degenerate]
+    summary.degenerate = named(faults) or None
     summary.failed = ", ".join(row.client or "" for row in rows if row.failed) or False
     summary.server_peak_mb, summary.seconds = server_peak_mb, seconds
     return summary
@@ -140,6 +158,50 @@ def _over_clients(how: OverClients, values: Sequence[Any]) -> Any:
     if len(known) < len(values):  # withheld by one: a sum of the others would read as the whole
         return None
     return all(values) if how == "all" else sum(values)
+
+
+def is_away(row: Row) -> bool:
+    """Whether nothing was sent to a client in a round: it was not there, or is in quarantine.
+
+    Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same.
+    """
+    return row.status == "absent" and not row.bytes_message_down
+
+
+def away_at_the_end(rows: Sequence[Row]) -> str:
+    """Who was away in the last round, in words; empty where nobody was."""
+    last = max((row.round for row in rows), default=0)
+    away = sorted(row.client for row in rows if row.client and row.round == last and is_away(row))
+    return f"absent in round {last}: {named(away)}" if away else ""
+
+
+def label_fault(row: Row) -> str | None:
+    """Say what is wrong with the labels that a client trained on in a round.
+
+    Args:
+        row: the client's line.
+
+    Returns:
+        In words: no cluster, one cluster, nearly all outliers, or clusters of one camera alone
+        where it has several; None where nothing is, where nothing was trained, and where counts
+        are withheld or, as in older runs, not told.
+    """
+    if not row.round or row.status != "merged" or row.clusters is None or row.outliers is None:
+        return None
+    if row.idle or not row.clusters:
+        return "no cluster, nothing trained"
+    if row.examples is None:
+        return "all in one cluster" if row.clusters == 1 else None
+    labelled = row.examples - row.outliers
+    if row.outliers >= _NEARLY_ALL * row.examples:
+        return f"{row.outliers} of {counted(row.examples, 'picture')} outliers"
+    if row.clusters == 1:
+        return f"{counted(labelled, 'picture')} all in one cluster"
+    # A cluster a picture, as bottom-up merging begins with, is of one camera and yet no fault.
+    together = labelled >= 2 * row.clusters
+    if together and row.camera_span is not None and row.camera_span < _NO_SPAN:
+        return f"{counted(row.clusters, 'cluster')} of one camera each"
+    return None
 
 
 def withhold(row: Row) -> None:
@@ -243,11 +305,13 @@ def progress_line(row: Row, rounds: int) -> str:
     saved = f", {1 - moved / dense:.0%} less than dense" if dense else ""
     decided = f" ({row.crr})" if row.crr else ""
     seconds = row.seconds.get("train", 0.0) + row.seconds.get("evaluate", 0.0)
+    status = row.status if row.round else row.status.replace("merged", "evaluated")
     return (
         f"round {row.round:>2}/{rounds}  {_health(row)}  pruned {row.pruned:.0%}{decided}  "
-        f"{moved / 1e6:.1f} MB{saved}  {row.status}  {seconds:.1f} s"
+        f"{moved / 1e6:.1f} MB{saved}  {status}  {seconds:.1f} s"
         + ("" if row.epsilon is None else f"  epsilon {row.epsilon:.3g}")
         + (f"  failed: {row.failed}" if row.failed else "")
+        + (f"  labels: {row.degenerate}" if row.degenerate else "")
     )
 
 

@@ -1,6 +1,9 @@
 """run-config.json: what a run was begun with, kept so that it can go on, and by which commits."""
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,9 @@ from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.plain_text import parse_json, printable
+
+_LONGEST = 1e9
+"""Seconds: a run of thirty years."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,38 @@ def write_begun_with(folder: Path, begun: BegunWith, *, resumed: bool) -> None:
     known = (_read(folder / run_files.RUN_CONFIG).get("commits") if resumed else []) or (
         ["not recorded"] * resumed
     )
-    now = code_commit()
+    now, spent = code_commit(), seconds_of(folder) if resumed else None
     content: dict[str, Any] = {
         "experiment": begun.experiment,
         "overrides": begun.overrides,
         "commits": known if known[-1:] == [now] else [*known, now],
         **({"real_sites": True} if begun.real_sites else {}),
+        **({} if spent is None else {"seconds": spent}),
     }
     write_atomically(folder / run_files.RUN_CONFIG, json.dumps(content, indent=1).encode())
+
+
+@contextmanager
+def counted_seconds(folder: Path) -> Iterator[None]:
+    """Add the wall seconds of a block, however it ends, to those that the run took before."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        path = folder / run_files.RUN_CONFIG
+        spent = (seconds_of(folder) or 0.0) + time.perf_counter() - began
+        told = {**_read(path), "seconds": round(spent, 1)}
+        write_atomically(path, json.dumps(told, indent=1).encode())
+
+
+def seconds_of(folder: Path) -> float | None:
+    """Wall seconds of all the commands that made a run; None where nobody counted them."""
+    try:
+        spent = _read(folder / run_files.RUN_CONFIG).get("seconds")
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    known = isinstance(spent, int | float) and not isinstance(spent, bool) and 0 <= spent < _LONGEST
+    return float(spent) if known and spent is not None else None
 
 
 def commits_of(folder: Path) -> tuple[str, ...]:

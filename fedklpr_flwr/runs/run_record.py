@@ -10,7 +10,7 @@ from fedklpr_flwr.errors import FedKlprError, RunError
 from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
 from fedklpr_flwr.runs.rows import Row
-from fedklpr_flwr.runs.run_config_file import commits_of
+from fedklpr_flwr.runs.run_config_file import commits_of, seconds_of
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json, printable
 from fedklpr_flwr.wording import counted
@@ -35,6 +35,7 @@ class RunRecord:
         rows: the rows of its whole rounds.
         status: of status.json: running, finished or failed; unknown without that file.
         commits: the code's commit when it began, and each time that it went on with another.
+        seconds: wall seconds of the commands that made it; None where they were not counted.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class RunRecord:
     rows: tuple[Row, ...]
     status: str
     commits: tuple[str, ...] = ()
+    seconds: float | None = None
 
     @property
     def commit(self) -> str:
@@ -116,7 +118,7 @@ def read_run(folder: Path) -> RunRecord:
     if not rows:
         raise RunError(f"{folder}: no round is whole yet")
     settings, (status, _, _) = flat_settings(folder / run_files.CONFIG), read_status(folder)
-    record = RunRecord(folder, settings, rows, status, commits_of(folder))
+    record = RunRecord(folder, settings, rows, status, commits_of(folder), seconds_of(folder))
     try:
         _ = record.method, record.experiment, record.seed, record.rounds, record.sites
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:

@@ -1,6 +1,7 @@
 """The models of a run folder: the merged one, and each client's own as it was last scored.
 
-merged           global.safetensors, no mask: what a site that takes no part would be given
+merged           global.safetensors, zero where no client's mask keeps anything: what evaluate
+                 --global, search, export and its card mean by "the merged model"
 a client's own   what went down to it after the last merge, through its mask, with its personal
                  parts and batch norm as the settings say: what `rank1` in run.jsonl is of
 a client's final the same after its last long training: what `rank1_final` is of
@@ -46,7 +47,7 @@ class TrainedRun:
     state: ServerState
 
     def merged(self) -> ReidNetwork:
-        """The merged model itself, through no mask.
+        """The merged model itself, zero where no client's mask keeps anything (`held_masks`).
 
         Raises:
             RunError: parts of it stay at the clients, so that there is no whole merged model.
@@ -59,7 +60,7 @@ class TrainedRun:
                 f"clients (method.personal_parts={self.settings.method.personal_parts}), so there "
                 "is no merged model to search with: name a client, whose own model is whole"
             )
-        load_personal_model(network, _tensors(self.state.tensors), {}, {})
+        load_personal_model(network, _tensors(self.state.tensors), self.held_masks(), {})
         return self._placed(network)
 
     def personal(self, client: str, pictures: Site) -> ReidNetwork:
@@ -116,7 +117,8 @@ class TrainedRun:
     def held_masks(self) -> dict[str, torch.Tensor]:
         """What at least one client keeps, by name; all of it before anybody's update was merged.
 
-        The rest of the merged model is nobody's: values from before its last holder pruned them.
+        The rest of global.safetensors is nobody's: values from before its last holder pruned them,
+        which training needs no more and no client's model has.
         """
         if is_consensus(self.settings):
             return consensus_masks(self.state.sent, self.settings, self.state.round)

@@ -149,6 +149,12 @@ function made(tag, kind, text) {
   return one;
 }
 
+// A long name breaks behind what divides it, and elsewhere only where a part is too long.
+function breaking(one, name) {
+  for (const part of name.split(/(?<=[/_. -])/)) one.append(part, document.createElement("wbr"));
+  return one;
+}
+
 function rail(score) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
@@ -179,7 +185,7 @@ function card(one) {
   const said = made("figcaption");
   said.append(made("b", "", one.score.toFixed(3)), rail(one.score), made("span", "", camera));
   if (one.person) said.append(made("br"), made("span", "", "person " + one.person));
-  said.append(made("p", "said", one.picture));
+  said.append(breaking(made("p", "said"), one.picture));
   figure.append(made("span", "place", String(one.place)), said);
   const item = made("li");
   item.append(figure);
@@ -195,7 +201,8 @@ function tell(status, error) {
 function show(picture) {
   if (shown.src) URL.revokeObjectURL(shown.src);
   shown.src = URL.createObjectURL(picture);
-  at("name").textContent = picture.name || "a pasted picture";
+  at("name").textContent = "";
+  breaking(at("name"), picture.name || "a pasted picture");
 }
 
 function fail(why) {

@@ -17,10 +17,13 @@ from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
 from fedklpr_flwr.system.randomness import named_generator
-from fedklpr_flwr.wording import printable
+from fedklpr_flwr.wording import named, printable
 
 LATE = 1000
 """The error code of a reply that did not come in time; Flower's own codes are below it."""
+
+FIRST_TOLD = 30.0
+"""Seconds after which it is first said who has not answered."""
 
 _MOST_SILENT = 5
 
@@ -30,6 +33,7 @@ def exchange(
     messages: Iterable[Message],
     deadline_seconds: float,
     pull: Pull | None = None,
+    still_waiting: Callable[[list[int], float], None] = lambda nodes, seconds: None,
 ) -> Iterator[Message]:
     """Push every message, and yield its reply as soon as it is there: exactly one for each.
 
@@ -42,6 +46,8 @@ def exchange(
         messages: made as they are sent.
         deadline_seconds: after it, whoever has not answered has answered with the error `LATE`.
         pull: how replies are asked for; None = as suits the grid.
+        still_waiting: told which nodes have not answered, and for how many seconds since all were
+            asked: after half a minute, a whole one, two, four ...
     """
     pull = pull or pulling_from(grid)
     waiting: dict[str, int] = {}
@@ -53,13 +59,17 @@ def exchange(
         else:
             refused = Error(ErrorCode.UNKNOWN, "Flower did not take the message")
             yield _error_of(message.metadata.dst_node_id, refused)
-    end = time.monotonic() + deadline_seconds
+    began, told = time.monotonic(), FIRST_TOLD
     pause = 0.01
     while waiting:
         replies = pull(list(waiting))
         yield from _take(waiting, replies)
-        if not replies and time.monotonic() >= end:
+        waited = time.monotonic() - began
+        if not replies and waited >= deadline_seconds:
             break  # only after a look: what has come is taken, whatever the deadline
+        if waiting and waited >= told:
+            still_waiting(list(waiting.values()), waited)
+            told *= 2
         pause = 0.01 if replies else min(pause * 1.5, 0.25)
         if not replies and waiting:
             time.sleep(pause)
@@ -193,18 +203,30 @@ class Roster:
         explain: Callable[[int, int], str],
         *,
         fewest: int | None = None,
+        say: Callable[[int], None] = lambda found: None,
     ) -> None:
         """Wait until `count` clients are there; so many are enough at the end; None = all of them.
+
+        Args:
+            grid: Flower's grid.
+            count: clients to wait for.
+            wait_seconds: and for how long.
+            explain: says what is wrong at the end, by the clients found and the nodes there.
+            fewest: so many are enough at the end; None = `count`.
+            say: told how many are here, while that is too few, whenever it has changed.
 
         Raises:
             RunError: they were not in time; the message is `explain(found, nodes there)`, and why
                 each node that is there speaks for nobody.
         """
-        end = time.monotonic() + wait_seconds
+        end, said = time.monotonic() + wait_seconds, -1
         while True:
             self.refresh(grid, max(1.0, end - time.monotonic()))
             if len(self.nodes) >= count:
                 return
+            if len(self.nodes) != said:
+                said = len(self.nodes)
+                say(said)
             if time.monotonic() >= end and len(self.nodes) >= (fewest or count):
                 told = "%d of %d clients came: the run goes on without the others until they do"
                 log(WARNING, told, len(self.nodes), count)
@@ -213,6 +235,17 @@ class Roster:
                 there = len(list(grid.get_node_ids()))
                 raise RunError("\n".join([explain(len(self.nodes), there), *self._reasons()]))
             time.sleep(0.5)
+
+    def missing_of(self, known: Iterable[str]) -> str:
+        """Who of these is not here; where all are, who is here: the end of a sentence."""
+        missing, here = sorted(set(known) - self.nodes.keys()), sorted(self.nodes)
+        if missing:
+            return f", {named(missing)} missing"
+        return f": {named(here)}" if here else ""
+
+    def clients_of(self, nodes: Iterable[int]) -> str:
+        """The clients that some nodes speak for, in words."""
+        return named(sorted(self.asked.get(node) or f"node {node}" for node in nodes))
 
     def _reasons(self) -> list[str]:
         return [f"node {node} is there and not counted: {why}" for node, why in self.faults.items()]

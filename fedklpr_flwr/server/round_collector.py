@@ -22,7 +22,7 @@ from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.update_codec import (
     dense_bytes,
 )
-from fedklpr_flwr.runs.rows import Row, round_row, row_from, withhold
+from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.incoming_updates import Spool, spool_update
 from fedklpr_flwr.server.merge import (
@@ -320,6 +320,7 @@ class OpenRound:
             trained = self.number > 0 and row.status == "merged"
             if trained and is_private(self._settings):
                 withhold(row)
+            row.degenerate = label_fault(row)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 

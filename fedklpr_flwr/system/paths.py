@@ -51,3 +51,18 @@ def new_run_folder(base: Path, experiment: str, method: str) -> Path:
                 f"{folder} cannot be made: {error.strerror}; choose another place with run.dir="
             ) from error
     raise AssertionError("itertools.count ended")
+
+
+def point_latest(folder: Path) -> None:
+    """Let runs/latest point at a run folder that lies in a folder called runs."""
+    if folder.parent.name != "runs":
+        return
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest-{os.getpid()}"
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, link)
+    except OSError:
+        # A file system without links, or a folder called latest: only a convenience is lost.
+        temporary.unlink(missing_ok=True)

@@ -1,10 +1,12 @@
 """Claims about `fedklpr deploy`: what it writes, what it refuses, what it finds wrong."""
 
+import contextlib
 import multiprocessing
 import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -564,3 +566,48 @@ def test_a_folder_of_another_user_is_said_to_be_his(made):
 def test_a_folder_without_certificates_is_refused(tmp_path):
     with pytest.raises(FedKlprError, match="no certificate: expected a folder that"):
         deploy("check", tmp_path)
+
+
+# ---------------------------------------------------------------------------- on one machine
+
+
+def test_local_is_three_drawn_sites_with_places_and_ports_of_their_own(tmp_path):
+    said = deploy("init", "--local", "--out", tmp_path / "try").output
+    sites = yaml.safe_load((tmp_path / "try" / "SITES.yaml").read_text())
+    assert [site["data"] for site in sites["sites"]] == [
+        *("drawn:street", "drawn:yard", "drawn:airport")
+    ]
+    ports = [sites["server"]["port"], *(site["port"] for site in sites["sites"])]
+    assert len({*ports}) == 4
+    assert sites["server"]["listen"] == "127.0.0.1"
+    for part in (sites["server"], *sites["sites"]):
+        assert Path(part["place"], "start.sh").is_file(), "it lies where its service looks for it"
+        assert Path(part["work"]).is_relative_to(tmp_path / "try" / "work")
+        assert part["venv"] == sys.prefix
+    assert not [one for one in check_folder(tmp_path / "try") if one.kind is Kind.FAULT]
+    for words in ("office/register.sh", "fedklpr run --superlink local", "kill $(cat"):
+        assert words in said
+
+
+def test_a_port_that_is_taken_is_not_given_to_a_local_site(tmp_path):
+    taken = []
+    for port in (8443, 9094):
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            one.bind(("127.0.0.1", port))
+            one.listen()
+        taken.append(one)
+    deploy("init", "--local", "--out", tmp_path / "try")
+    text = (tmp_path / "try" / "SITES.yaml").read_text()
+    assert "port: 8443\n" not in text
+    assert "port: 9094 " not in text
+    for one in taken:
+        one.close()
+
+
+def test_local_needs_no_sites_file_and_takes_none(tmp_path):
+    (tmp_path / "SITES.yaml").write_text(TWO)
+    for words in ((), (tmp_path / "SITES.yaml", "--local")):
+        with pytest.raises(FedKlprError, match="or --local without one"):
+            deploy("init", *words)

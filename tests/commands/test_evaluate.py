@@ -18,6 +18,7 @@ from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import open_site
+from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.runs.trained_run import open_run
 
 # After training: before it, all clients prune the one model they received, and alike.
@@ -173,7 +174,20 @@ def test_one_client_is_searched_alone(pruned, scores, refusal):
     assert "ash, birch, cedar" in said
 
 
-def test_the_merged_model_is_searched_with_through_no_mask(pruned, scores, tiny_settings, tmp_path):
+def test_the_merged_model_is_zero_where_no_clients_mask_keeps_anything(pruned):
+    """One meaning for all who look at it: here the values, in test_export.py the exported file."""
+    run = open_run(pruned.folder)
+    state, held = float_state(run.merged()), run.held_masks()
+    nobodys = 0
+    for name, tensor in run.state.tensors.items():
+        whole = torch.from_numpy(tensor)
+        mask = held.get(name, torch.ones_like(whole, dtype=torch.bool))
+        assert torch.equal(state[name], torch.where(mask, whole, 0.0))
+        nobodys += int(whole[~mask].ne(0).sum())
+    assert nobodys, "this test could not fail"
+
+
+def test_the_merged_model_is_searched_with_at_every_site(pruned, scores, tiny_settings, tmp_path):
     found, network = scores(pruned.folder, "--global"), open_run(pruned.folder).merged()
     for identity in tiny_settings().data.clients:
         (told,) = evaluate_site(network, open_site(identity, tiny_settings(), tmp_path))

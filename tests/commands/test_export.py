@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_federation import PAIR, PRUNES
+from tiny_federation import PAIR, PRUNES, write_pictures
 
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.reid.network import float_state
@@ -47,6 +47,30 @@ def test_the_merged_model_is_zero_where_nobody_holds_it(run, export):
         assert torch.equal(state[name], torch.where(held, tensor, 0.0))
         nobodys += int(tensor[~held].ne(0).sum())
     assert nobodys, "this test could not fail"
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A set that took no part, in the layout of `folder`."""
+    write_pictures(tmp_path / "new" / "train", range(300, 304), 2, 1)
+    write_pictures(tmp_path / "new" / "query", range(350, 356), 1, 2)
+    write_pictures(tmp_path / "new" / "gallery", range(350, 356), 2, 3)
+    return tmp_path / "new"
+
+
+def test_run_file_and_export_are_one_model_for_evaluation_and_search(run, export, typed, elsewhere):
+    export(run, "--format", "safetensors")
+    models = (run, run / "global.safetensors", run / "export" / "merged.safetensors")
+    query = elsewhere / "query" / "p351" / "c0_0.png"
+    told: dict[str, list[str]] = {"evaluate": [], "search": []}
+    for model in models:
+        on = ("--data", "folder", "--root", elsewhere, "--json")
+        told["evaluate"].append(typed("evaluate", model, *on)[1])
+        words = ("--model", model, "--gallery", elsewhere, "--query", query, "--json")
+        told["search"].append(typed("search", *words)[1])
+    for said in told.values():
+        assert said[0].startswith("[")
+        assert said == [said[0]] * 3
 
 
 def test_a_clients_model_is_the_one_that_was_scored(run, export, tmp_path):

@@ -39,6 +39,12 @@ def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def sites_for(choice):
+    """What an experiment, or a choice of conf/data, leaves to whoever runs it."""
+    own = ("data.clients=[{name: gate, reader: folder, folder: gate}]",) if choice == "own" else ()
+    return ("data.root=/sets", *own)
+
+
 # ---------------------------------------------------------------------------- what it composes to
 
 
@@ -50,7 +56,7 @@ def test_there_are_experiments_and_methods_to_compose():
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_composes(experiment):
-    composed = compose_settings(experiment, ("data.root=/sets",))
+    composed = compose_settings(experiment, sites_for(experiment))
     assert composed.experiment == experiment
     assert composed.data.clients
 
@@ -65,7 +71,7 @@ def test_every_method_composes_and_is_called_as_its_file(method):
     [(g, c) for g in GROUPS if g not in ("experiment", "method") for c in choices(g)],
 )
 def test_every_choice_of_every_group_composes(group, choice):
-    assert compose_settings("drawn", (f"{group}={choice}", "data.root=/sets")).data.clients
+    assert compose_settings("drawn", (f"{group}={choice}", *sites_for(choice))).data.clients
 
 
 def test_the_default_is_the_drawn_experiment_with_fedklpr():

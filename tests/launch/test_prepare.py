@@ -11,11 +11,11 @@ from tiny_federation import tiny_overrides
 
 from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
-from fedklpr_flwr.launch.prepare import point_latest, prepare
+from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.git_commit import code_commit
-from fedklpr_flwr.system.paths import new_run_folder, user_cache
+from fedklpr_flwr.system.paths import new_run_folder, point_latest, user_cache
 
 
 def test_what_flower_carries_reads_back_to_the_checked_settings(tmp_path):
@@ -263,5 +263,5 @@ def test_a_crowd_is_drawn_before_its_clients_start(tmp_path, monkeypatch):
     prepared.release()
     assert len(list((tmp_path / "cache" / "drawn").rglob("*.png"))) == 4 * (4 + 2) * 4
     assert len(prepared.settings.data.clients) == 4
-    unseen = [note for note in prepared.notes if "nothing can be searched" in note]
+    unseen = [note for note in prepared.notes if "accuracies stay empty" in note]
     assert len(unseen) <= 1, "clients of one note share a sentence"

@@ -20,7 +20,7 @@ NOTHING = Probed(
         ("step", "picture", "prune", "train_message", "evaluate_message", "reestimate"), 0.0
     ),
     **dict.fromkeys(("clustering", "ranking", "encode", "decode", "clustering_mb"), 0.0),
-    sizes=((1.0, 100, 100), (0.9, 90, 95), (0.5, 50, 65)),
+    sizes=((1.0, 10000, 8500, 8000), (0.9, 9000, 7600, 7200), (0.5, 5000, 5000, 4000)),
     dense_bytes=120,
     feature_dim=4,
     peak_mb=700.0,
@@ -124,13 +124,17 @@ def test_the_server_codes_for_everybody_and_decodes_an_update_twice():
     assert forecast.round_seconds == pytest.approx(4 * 1 + 2 * 2 * 10)
 
 
-def test_bytes_follow_the_density_and_a_changed_mask_costs_more():
+def test_the_fewest_bytes_follow_the_density_and_a_changed_mask_costs_more():
     forecast = forecast_of(NOTHING, "pruning.rate=0.1", "pruning.target=0.1")
-    assert forecast.bytes_in_round(0) == (0, 100)  # nothing is trained in round 0
-    assert forecast.bytes_in_round(1) == (100, 100)
-    assert forecast.bytes_in_round(2) == (95, 90)
-    assert forecast.bytes_in_round(3) == (90, 90)  # the mask is known by now
-    assert forecast.bytes_in_round(3, pruned=False) == (100, 100)
+    assert forecast.bytes_in_round(0) == (0, 9800)  # nothing is trained in round 0
+    assert forecast.bytes_in_round(1) == (7840, 9800)
+    assert forecast.bytes_in_round(2) == (7448, 8820)
+    assert forecast.bytes_in_round(3) == (7056, 8820)  # the mask is known by now
+
+
+def test_the_most_are_a_model_that_nobody_prunes_told_whole():
+    forecast = forecast_of(NOTHING, "pruning.rate=0.1", "pruning.target=0.1")
+    assert forecast.bytes_in_round(3, pruned=False) == (10200, 10200)
 
 
 def test_blinded_numbers_take_two_bytes_each_whatever_they_are():
@@ -148,7 +152,7 @@ def test_bytes_in_all_count_who_trains_up_and_everybody_down():
     forecast = forecast_of(
         NOTHING, "method=fedavg", "federation.fraction=0.5", "federation.rounds=3", loads=loads
     )
-    assert forecast.bytes_in_all() == (3 * 2 * 100, 4 * 4 * 100)
+    assert forecast.bytes_in_all() == (3 * 2 * 7840, 4 * 4 * 9800)
     assert forecast.dense_bytes == 120 * (3 * 2 + 4 * 4)
 
 

@@ -36,23 +36,25 @@ def test_everything_that_is_done_takes_time(probe):
 
 def test_its_bytes_are_those_that_the_first_round_sends(probe, undisturbed, tiny_settings):
     found = probe(*PRUNES)
-    (density, down, up), *_ = found.sizes
+    (density, down, changed, kept), *_ = found.sizes
     assert density == 1.0
-    assert down == up == undisturbed.row(0, "ash").bytes_down
+    assert down == undisturbed.row(0, "ash").bytes_down
+    assert kept == changed, "a full mask costs nothing"
+    assert kept < down, "trained weights travel as a difference"
     network = initial_network(tiny_settings(), pretrained=False)
     assert found.dense_bytes == 4 * sum(value.numel() for value in float_state(network).values())
 
 
 def test_a_smaller_density_is_fewer_bytes_and_a_changed_mask_is_more(probe):
-    (_, dense, _), (first, less, up), (target, least, _) = probe(*PRUNES).sizes
+    (_, dense, *_), (first, less, changed, kept), (target, least, *_) = probe(*PRUNES).sizes
     assert (first, target) == (0.8, 0.5)
     assert dense > less > least
-    assert up > less
+    assert changed > kept
 
 
 def test_a_method_that_prunes_nothing_has_one_size_and_no_prune(probe):
     found = probe("method=fedavg")
-    assert [density for density, _, _ in found.sizes] == [1.0]
+    assert [density for density, *_ in found.sizes] == [1.0]
     assert found.prune < 0.05
 
 

@@ -64,7 +64,7 @@ def test_the_lists_made_from_the_table():
     assert {*SCORES, "queries"} == {item.name for item in fields(RankingScores)}
     assert {"cosine_distance", "camera_split", "rank1_final", "epsilon", "trust"} <= {*CURVES}
     assert {"alignment", "shortened", "map_final", "cluster_recall"} <= {*CURVES}
-    assert not {"crr", "idle", "seconds", "status", "failed", "examples"} & {*CURVES}
+    assert not {"crr", "idle", "seconds", "status", "failed", "degenerate"} & {*CURVES}
 
 
 def test_a_line_withholds_what_is_made_of_pictures_and_keeps_the_rest():

@@ -1,6 +1,7 @@
 """Claims about fedklpr_flwr.report.comparison: how runs are grouped, labelled and set in order."""
 
 import json
+import time
 
 import pytest
 from run_folders import scores, write_run
@@ -11,6 +12,7 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.report.comparison import compare_folders
 from fedklpr_flwr.report.comparison_text import comparison_csv
 from fedklpr_flwr.report.run_figures import figures_of
+from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.runs.run_record import read_run
 
 
@@ -29,6 +31,18 @@ def test_a_runs_figures_are_the_last_accuracies_and_all_bytes(tmp_path):
     assert (found.saved, found.saved_paper) == (0.5, 0.25)
     assert (found.pruned, found.seconds) == (0.25, 6.0)
     assert found.rank1_final is None
+
+
+def test_seconds_are_those_of_the_whole_job_where_they_were_counted(tmp_path):
+    folder = write_run(tmp_path / "run", commits=["abc1234"])
+    for _ in range(2):  # a run that was resumed
+        with counted_seconds(folder):
+            time.sleep(0.06)
+    assert figures_of(read_run(folder)).seconds == pytest.approx(0.2, abs=0.1)
+    begun = json.loads((folder / "run-config.json").read_text())
+    for damage in ("long", True, -1, None):
+        (folder / "run-config.json").write_text(json.dumps(begun | {"seconds": damage}))
+        assert figures_of(read_run(folder)).seconds == 6.0
 
 
 def test_runs_that_differ_only_in_the_seed_are_one_line(tmp_path):

@@ -53,14 +53,14 @@ def test_the_paired_table_holds_the_reference_against_the_others(comparison):
     table = paired_table(comparison, comparison.group("fedklpr"))
     found = line_of(table, "fedavg")
     # -2 and -4 points: mean -3, s = sqrt(2), standard error 1
-    assert (found["seeds"], found["Rank-1"]) == ("2", "-3.0 ± 1.0")
+    assert (found["seeds"], found["Rank-1"]) == ("0 1", "-3.0 ± 1.0")
     assert found["mAP"] == "-1.5 ± 0.5"
     assert found["below it"] == "yes"
     assert found["bytes"] == "25.0% less"
     assert found["paper's bytes"] == "0.0% less"
     assert found["ideal schedule"] == "0.0% less", "in one round the first prune is not due"
     alone = line_of(table, "local_only")
-    assert (alone["seeds"], alone["Rank-1"], alone["below it"]) == ("1", "+30.0", "no")
+    assert (alone["seeds"], alone["Rank-1"], alone["below it"]) == ("0", "+30.0", "no")
     assert alone["ideal schedule"] == "-", "who sends nothing is no dense method to be held against"
 
 
@@ -151,3 +151,13 @@ def test_the_commits_are_said_once_or_told_apart(tmp_path):
     said = "the commits differ: 1234abc (fedklpr, fedavg); 5678def (fedavg)"
     assert said in markdown(apart, apart.group(None))
     assert plain(apart, apart.group("fedavg"))["methods"][1]["commits"] == ["1234abc", "5678def"]
+
+
+def test_a_wide_table_is_folded_and_loses_no_column():
+    table = TextTable("all", ("method", "one", "two", "three"), (("fedavg", "1" * 9, "2", "3"),))
+    assert table.within(80) == [table]
+    parts = table.within(30)
+    assert [part.title for part in parts] == ["all", ""]
+    assert [part.headings for part in parts] == [("method", "one", "two"), ("method", "three")]
+    assert parts[1].lines == (("fedavg", "3"),)
+    assert [part.headings[1:] for part in table.within(5)] == [("one",), ("two",), ("three",)]

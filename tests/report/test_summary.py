@@ -14,6 +14,7 @@ from fedklpr_flwr.runs.rows import Row, append_rows
 
 
 def row(number, client, rank1=None, **more):
+    more = {"status": "merged", "clusters": 6} | more
     return Row(number, client, rank1=rank1, rank5=rank1, map=rank1, **more)
 
 
@@ -37,8 +38,32 @@ def test_the_table_sets_round_0_against_the_last_for_each_client_and_the_mean():
     assert lines[0][1] == "0.200 -> 0.500"
     assert lines[1][1] == "0.100 -> 0.400"
     assert lines[2][1] == "0.150 -> 0.450"
-    assert (lines[0][4], lines[0][5], lines[0][6]) == ("25.0%", "1.00", "1.00")
-    assert (lines[0][7], lines[1][7]) == ("ok", "failed 1x")
+    assert lines[0][4:8] == ["6", "25.0%", "1.00", "1.00"]
+    assert (lines[0][8], lines[1][8]) == ("ok", "failed 1x")
+
+
+def test_clusters_stand_in_the_table_with_the_pictures_they_are_of():
+    found = row(1, "a", 0.3, clusters=5, examples=30, outliers=4)
+    (line, _) = table([row(0, "a", 0.1), found])
+    assert line[4] == "5 of 26"
+    assert table([found, row(1, None, clusters=5, examples=30, outliers=4)])[-1][4] == "5 of 26"
+    assert table([row(1, "a", status="absent")])[0][4] == "-"
+    assert table([row(1, "a", clusters=None, outliers=None)])[0][4] == "-", "withheld"
+
+
+def test_who_was_away_is_not_called_ok():
+    here = row(1, "a", 0.3, bytes_message_down=9)
+    away = row(1, "b", status="absent")
+    rows = [here, away, row(2, "b", failed="no answer"), row(2, "a", bytes_message_down=9)]
+    assert [line[8] for line in table(rows)] == ["ok", "away 1x, failed 1x", "ok"]
+
+
+def test_labels_that_teach_little_are_named_with_the_cure():
+    one = row(2, "own", 0.2, status="merged", clusters=1, examples=30, outliers=0)
+    (said,) = [line for line in closing_lines([one]) if "labels" in line]
+    assert said.startswith("labels that teach little: own: 30 pictures all in one cluster. What")
+    assert "labels.k1" in said
+    assert not any("labels" in line for line in closing_lines(ROWS))
 
 
 def test_a_client_that_is_not_there_in_a_round_has_a_dash():

@@ -133,6 +133,21 @@ def test_the_progress_line_says_what_a_glance_asks():
     assert "Rank-1 -" in progress_line(Row(1, None), 10)
 
 
+def test_who_is_away_is_named_and_who_is_not_chosen_is_not():
+    asked = Row(1, "a", status="merged", bytes_message_down=5)
+    rested = Row(1, "b", status="absent", bytes_message_down=5)
+    rows = [asked, rested, Row(1, "yard", status="absent")]
+    summary = round_row(rows, 1.0, {})
+    assert summary.status == "1 merged, absent: yard"
+    assert "1 merged, absent: yard" in progress_line(summary, 3)
+
+
+def test_round_0_merges_nobody():
+    line = progress_line(round_row([Row(0, "a", status="merged", bytes_message_down=5)], 1, {}), 3)
+    assert "1 evaluated" in line
+    assert "merged" not in line
+
+
 def test_a_rounds_decisions_count_only_who_was_merged_in_it():
     rows = [
         Row(3, "a", crr="pruned", status="merged"),

@@ -11,6 +11,7 @@ from flwr.superlink.grid import HttpGrid
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.records import REPORT, report_record
+from fedklpr_flwr.server import node_registry
 from fedklpr_flwr.server.node_registry import LATE, Roster, exchange, why_failed
 from fedklpr_flwr.server.reply_polling import PullApart, pulling_from
 
@@ -396,3 +397,32 @@ def test_a_node_that_never_says_who_it_is_costs_five_deadlines_and_no_more():
     for grid.shown in ((), (2,)):
         roster.refresh(grid, 0.0)
     assert len(asked) == 6, "it went and came again"
+
+
+# ---------------------------------------------------------------------------- who is missing
+
+
+def test_who_has_not_answered_is_told_after_a_while_and_then_ever_more_rarely(monkeypatch):
+    monkeypatch.setattr(node_registry, "FIRST_TOLD", 0.1)
+    grid = grid_of("a", "b")
+    messages = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
+    told = []
+
+    def nothing(ids):
+        return []
+
+    list(exchange(grid, messages, 1.0, pull=nothing, still_waiting=lambda *said: told.append(said)))
+    assert [nodes for nodes, _ in told] == [[2, 3]] * len(told)
+    assert 2 <= len(told) <= 4, "after 0.1, 0.2, 0.4 and 0.8 s"
+
+
+def test_how_many_are_here_is_told_while_they_are_too_few():
+    roster, told = Roster.empty("run"), []
+    with pytest.raises(RunError, match="1 found"):
+        roster.wait_for(
+            grid_of("a"), 2, 0.1, lambda found, there: f"{found} found", say=told.append
+        )
+    assert told == [1], "once, not with every look"
+    assert roster.missing_of(["a", "yard"]) == ", yard missing"
+    assert roster.missing_of(["a"]) == ": a"
+    assert roster.clients_of([2, 9]) == "a, node 9"

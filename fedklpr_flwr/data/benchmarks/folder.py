@@ -1,7 +1,8 @@
 """A user's own pictures in folders: with persons known, or without.
 
 Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg.
-Layout without: ROOT/train/CAMERA/anything.jpg; every person is unknown (-1). Where a tracker has
+Layout without: ROOT/train/CAMERA/anything.jpg, or ROOT/CAMERA/anything.jpg, the folder that a
+search takes, all of which is then train; every person is unknown (-1). Where a tracker has
 told who is who within a camera: ROOT/train/CAMERA/TRACK/anything.jpg, a folder for each track.
 query and gallery, always with persons, may be missing: a site without them trains, and its ranks
 stay empty. train may be missing: such a site is searched in alone.
@@ -19,6 +20,7 @@ Person ids: 1, 2, ... in order of the folders' names over all three parts, so th
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,12 +40,13 @@ from fedklpr_flwr.wording import counted
 CARD = DatasetCard(
     title="folder",
     layout="folders train, query and gallery with PERSON/CAMERA_anything.jpg, or train with "
-    "CAMERA/anything.jpg",
+    "CAMERA/anything.jpg, or CAMERA/anything.jpg alone",
     words=__doc__ or "",
 )
 
 # Fewer persons may each have one camera by chance.
 _TOO_MANY_PAIRS = 3
+_PART_OF_A_SET = re.compile("train|test|query|gallery|valid", re.IGNORECASE)
 _EXAMPLE = "cam1_0001.jpg (CAMERA_anything)"
 
 
@@ -62,10 +65,10 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     """
     there = [part for part in ("train", "query", "gallery") if (tree.root / part).is_dir()]
     if not there:
-        raise tree.layout_error(CARD.layout)
+        return _of_cameras(tree)
     if ("query" in there) != ("gallery" in there):
         raise DataError(f"{tree.root}: expected both query and gallery, or neither; got {there}")
-    unnamed = "train" in there and not _has_persons(tree)
+    unnamed = "train" in there and not _has_persons(tree, tree.root / "train")
     for part in there:
         _note_strays(tree, tree.root / part, tracks=unnamed and part == "train")
     tested = tuple(part for part in there if part != "train")
@@ -87,7 +90,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
             )
         layout, who = "PERSON/CAMERA_anything.jpg", counted(len(persons), "person") + ", "
     else:
-        train = _dated(tree) if dated else _by_camera(tree)
+        train = _dated(tree) if dated else _by_camera(tree, tree.root / "train")
         rows = [*train, *_known(tree, tested)]
         cameras = {row.camera for row in train}
         layout, who = "DAY/CAMERA_anything.jpg" if dated else "CAMERA/anything.jpg", ""
@@ -96,6 +99,28 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     note = f"train read as train/{layout}: {who}{seen}{unknown}"
     if tracks := len({(row.camera, row.track) for row in train if row.track}):
         note += f"; {counted(tracks, 'track')} in folders of cameras"
+    return numbered_dataset("folder", rows, (note,))
+
+
+def _of_cameras(tree: PictureTree) -> ReidDataset:
+    """Read ROOT/CAMERA/anything.jpg, or tracks in folders of cameras, as pictures to train on.
+
+    Raises:
+        DataError: there is another layout: a plain picture, say, which no folder names a camera of,
+            or a folder that is called as a part of a set.
+    """
+    rows = _by_camera(tree, tree.root)
+    cameras = {row.camera for row in rows}
+    if not rows or tree.pictures(tree.root) or any(map(_PART_OF_A_SET.search, cameras)):
+        raise tree.layout_error(CARD.layout)
+    if _has_persons(tree, tree.root):
+        raise DataError(
+            f"{tree.root}: its folders look like persons, PERSON/CAMERA_anything.jpg; put those to "
+            "train on into a folder train, and others, if you want accuracies, into query and "
+            "gallery"
+        )
+    seen = counted(len(cameras), "camera")
+    note = f"read as CAMERA/anything.jpg, all of it to train on: {seen}, its persons are unknown"
     return numbered_dataset("folder", rows, (note,))
 
 
@@ -114,10 +139,10 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
     """
     part = next((name for name in ("gallery", "train") if (tree.root / name).is_dir()), None)
     if part is not None:
-        known = part == "gallery" or _has_persons(tree)
+        known = part == "gallery" or _has_persons(tree, tree.root / part)
         _note_strays(tree, tree.root / part, tracks=not known)
         if not known:
-            return _by_camera(tree)
+            return _by_camera(tree, tree.root / part)
         return _dated(tree) if part == "train" and _all_dates(tree, part) else _known(tree, (part,))
     rows = []
     for folder in tree.folders(tree.root):
@@ -150,10 +175,10 @@ def _alone(path: Path) -> PictureRow:
     return PictureRow(path, "", camera if is_camera(camera) else "", "gallery")
 
 
-def _by_camera(tree: PictureTree) -> list[PictureRow]:
-    """Read train laid out as CAMERA/anything.jpg, or CAMERA/TRACK/anything.jpg."""
+def _by_camera(tree: PictureTree, part: Path) -> list[PictureRow]:
+    """Read a folder laid out as CAMERA/anything.jpg, or CAMERA/TRACK/anything.jpg."""
     rows = []
-    for camera in tree.folders(tree.root / "train"):
+    for camera in tree.folders(part):
         rows += [PictureRow(path, "", camera.name, "train") for path in tree.pictures(camera)]
         for track in tree.folders(camera):
             rows += [
@@ -219,9 +244,9 @@ def _note_strays(tree: PictureTree, part: Path, *, tracks: bool = False) -> None
                 tree.note(below, f"expected pictures in track {path.name}, got a folder")
 
 
-def _has_persons(tree: PictureTree) -> bool:
-    """Tell whether train's folders are persons; see the module's rule."""
-    folders = tree.folders(tree.root / "train")
+def _has_persons(tree: PictureTree, part: Path) -> bool:
+    """Tell whether a part's folders are persons; see the module's rule."""
+    folders = tree.folders(part)
     if all(is_camera(folder.name) for folder in folders):
         return False
     # A second look at the same files must not note their faults twice.

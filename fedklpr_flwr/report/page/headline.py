@@ -4,6 +4,7 @@ from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
 from fedklpr_flwr.report.run_report import ToldRun
 from fedklpr_flwr.report.summary import largest_epsilon, totals
+from fedklpr_flwr.runs.label_health import labels_line
 from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
@@ -30,6 +31,12 @@ def partial_note(run: ToldRun) -> Markup | None:
         return None
     items = [element("li", remark) for remark in run.remarks]
     return element("div", element("strong", "This report is partial:"), _list(items), class_="note")
+
+
+def labels_note(run: ToldRun) -> Markup | None:
+    """Whose labels can teach little, and what helps; None where all are well."""
+    said = labels_line(run.rows)
+    return element("div", said[0].upper() + said[1:] + ".", class_="note") if said else None
 
 
 def _list(items: list[Markup]) -> Markup:

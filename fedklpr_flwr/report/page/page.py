@@ -1,6 +1,6 @@
 """The whole page: one file that asks for nothing outside of itself."""
 
-from fedklpr_flwr.report.page.headline import figures, partial_note, title_lines
+from fedklpr_flwr.report.page.headline import figures, labels_note, partial_note, title_lines
 from fedklpr_flwr.report.page.markup import Child, Markup, element
 from fedklpr_flwr.report.page.ranked_lists import density_section, ranked_section
 from fedklpr_flwr.report.page.sections import (
@@ -49,7 +49,8 @@ def whole_page(run: ToldRun, seen: Seen, *, moment: str = "", refresh: int | Non
 
 
 def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
-    head = [*title_lines(run, moment), _people_note(seen), partial_note(run), figures(run)]
+    notes = (_people_note(seen), partial_note(run), labels_note(run))
+    head = [*title_lines(run, moment), *notes, figures(run)]
     if not run.summaries:
         why = "No round is told of."
         if run.status == "running":

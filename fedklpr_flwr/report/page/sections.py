@@ -232,13 +232,20 @@ def failures_section(run: ToldRun) -> Markup:
 
 
 def _failures(name: str, rows: Sequence[Row]) -> list[Child]:
-    count = Counter(row.status for row in rows)
+    # In round 0 nobody trains, and who was evaluated was not merged.
+    count = Counter(row.status for row in rows if row.round or row.status != "merged")
     said = [f"round {row.round}: {row.failed}" for row in rows if isinstance(row.failed, str)]
     words = [count[word] for word in ("merged", "failed", "late", "absent")]
     return [name, *words, said[-1] if said else ABSENT]
 
 
-_COLUMN_NEEDS = {4: ("pruned",), 5: ("bytes_up",), 6: ("bytes_down",), 7: ("failed",)}
+_COLUMN_NEEDS = {
+    4: ("clusters", "outliers"),
+    5: ("pruned",),
+    6: ("bytes_up",),
+    7: ("bytes_down",),
+    8: ("failed",),
+}
 """Columns of the final table, and the keys without which they are unknown."""
 
 

@@ -54,6 +54,30 @@ def test_an_unlabelled_train_shares_its_cameras_with_a_labelled_query(plant, tmp
     assert facts(dataset.gallery) == [("cam1_1.jpg", 1, 0)]
 
 
+def test_a_folder_of_cameras_as_a_search_takes_it_is_all_to_train_on(plant, tmp_path):
+    names = ["gate/0001.jpg", "gate/frame_2.jpg", "yard/x.jpg"]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    assert [(image.person_id, image.camera_id) for image in dataset.train] == [
+        *((-1, 0), (-1, 0), (-1, 1))
+    ]
+    assert dataset.query == dataset.gallery == ()
+    assert dataset.notes[0].startswith("read as CAMERA/anything.jpg, all of it to train on")
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["anna/cam1_1.jpg", "anna/cam2_1.jpg", "ben/cam1_2.jpg"], "look like persons"),
+        (["cam1/1.jpg", "plain.jpg"], "or CAMERA/anything.jpg alone"),
+        (["bounding_box_test/0001_c1s1_1.jpg", "query/0001_c2s1_1.jpg"], "query and gallery"),
+        (["my_test/1.jpg", "other/2.jpg"], "or CAMERA/anything.jpg alone"),
+    ],
+)
+def test_what_is_no_folder_of_cameras_is_refused_and_not_guessed(plant, tmp_path, names, why):
+    with pytest.raises(DataError, match=why):
+        read_dataset("folder", plant(tmp_path, names))
+
+
 def test_one_camera_with_persons_is_labelled_if_it_is_called_like_one(plant, tmp_path):
     dataset = read_dataset("folder", plant(tmp_path, ["train/p/c1_1.jpg", "train/q/c1_2.jpg"]))
     assert [image.person_id for image in dataset.train] == [1, 2]
