@@ -186,6 +186,9 @@ def with_what_null_meant(values: Mapping[str, Any]) -> dict[str, Any]:
         values: as it was read; nothing else is changed, and nothing in a study's.
     """
     found = dict(values)
+    privacy = found.get("privacy")
+    if isinstance(privacy, Mapping) and privacy.get("kind") == "secure_aggregation":
+        return found  # no old run had it, and its null is one
     for group, numbers in _NULL_MEANT.items():
         said = found.get(group)
         if found.get("deployment") is True and isinstance(said, Mapping):
