@@ -1,6 +1,6 @@
 """Flower's first door: the ClientApp of one site.
 
-    query     hello: which client speaks here
+    query     hello: which client speaks here; query.secure: one stage of a secure sum
     evaluate  receive the merged model, keep it, score it on the site's own pictures
     train     unpack -> client.client -> pack
 
@@ -23,6 +23,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.logger import log
 
 from fedklpr_flwr.client.client import SiteClient
+from fedklpr_flwr.client.outgoing_update import answer_stage, with_task_front
 from fedklpr_flwr.client.site_policy import SitePolicy, site_settings
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.config.compose import load_settings
@@ -40,8 +41,7 @@ from fedklpr_flwr.protocol.records import (
     report_record,
 )
 from fedklpr_flwr.protocol.redacted_errors import told_of
-from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
-from fedklpr_flwr.protocol.update_front import with_front
+from fedklpr_flwr.protocol.task import NEEDS_SYNC, StageTask, Task
 from fedklpr_flwr.system.paths import memory_below, user_cache
 
 app = ClientApp()
@@ -61,7 +61,7 @@ class ReidClient(NumPyClient):
         """Train one round; returns the update's payload, the number of pictures, and scalars."""
         task = Task(**config)
         payload, said = self._site.train(task, parameters[0].data)
-        payload = payload and with_front(payload, task.run, task.round)
+        payload = with_task_front(payload, task)
         return [np.frombuffer(payload, np.uint8)], int(said.get("examples", 0)), said
 
     def evaluate(self, parameters: Arrays, config: Scalars) -> tuple[float, int, Scalars]:
@@ -205,6 +205,19 @@ def train(message: Message, context: Context) -> Message:
         told = "round %d: training is over, %d bytes to send"
         _tell(context, told, task["round"], arrays[0].size)
     return _reply(message, arrays, SitePolicy.of_node(context.node_config).limited(said))
+
+
+@app.query("secure")
+@_discreet
+def secure(message: Message, context: Context) -> Message:
+    """One stage of a secure sum, after the training."""
+    settings, task = settings_of(context), StageTask(**_task(message))
+    if (identity := identify(context, settings)) is None:
+        raise SettingsError("a task came to a node that speaks for no client")
+    root = _memory_root(context, settings)
+    answer = answer_stage(root, identity.name, task, read_payload(message.content), settings)
+    _tell(context, "round %d: %s of the secure sum", task.round, task.stage)
+    return _reply(message, [np.frombuffer(answer, np.uint8)], {"status": "ok"})
 
 
 @app.evaluate()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from logging import INFO, WARNING
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
@@ -19,16 +18,16 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
-from fedklpr_flwr.launch.start_commands import start_commands
+from fedklpr_flwr.launch.start_commands import too_few_came
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink
-from fedklpr_flwr.server.node_registry import Roster, exchange
+from fedklpr_flwr.server.node_registry import Roster, chosen_share, exchange
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import OpenRound
-from fedklpr_flwr.system.randomness import named_generator
+from fedklpr_flwr.server.secure_round import SecureRound, secure_round
 from fedklpr_flwr.wording import counted
 
 
@@ -63,6 +62,7 @@ class FedKlprStrategy(Strategy):
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
         self._book = OpenRound(state.round, settings, layout, folder, state.pending)
+        self._secure: SecureRound | None = None
 
     # ------------------------------------------------------------------ Flower's hooks
 
@@ -117,14 +117,15 @@ class FedKlprStrategy(Strategy):
             RunError: fewer than `federation.min_clients` are valid, or the disk is full.
         """
         book = self._book
-        use = book.update_taker(self.downlink.update_masks_of, self.state)
+        taker = self._secure.taker if self._secure else book.update_taker
+        use = taker(self.downlink.update_masks_of, self.state)
         with book.phase("train"):
             for reply in replies:
                 book.take(self._client_of(reply), reply, use)
         self._check_enough()
         self._say_held(self._quarantine.note_training(sorted(book.asked["train"]), book.arrivals))
         with book.phase("merge"):
-            book.merge(self.state)
+            book.merge(self.state, self._secure.merge if self._secure else None)
         return None, MetricRecord({"merged": len(book.arrivals)})
 
     def aggregate_evaluate(
@@ -214,6 +215,7 @@ class FedKlprStrategy(Strategy):
             layout = shared_layout(self.settings, server_round)
             before = self._book.spoilt
             self._book = OpenRound(server_round, self.settings, layout, self.folder, spoilt=before)
+            self._secure = secure_round(self._book, layout, self.settings)
             _, merged = self.aggregate_train(server_round, self._training_replies(grid))
             if merged is not None:
                 result.train_metrics_clientapp[server_round] = merged
@@ -243,22 +245,33 @@ class FedKlprStrategy(Strategy):
                 ", ".join(missing),
             )
             yield from self._replies(grid, "train", missing)
+        if self._secure and len(book.arrivals) >= needed:
+            yield from self._sum_replies(grid, self._secure, chosen)
+
+    def _sum_replies(self, grid: Grid, secure: SecureRound, chosen: list[str]) -> Iterator[Message]:
+        """The replies of a secure sum's stages; all train once more where it was not opened."""
+        yield from self._stage_replies(grid, secure)
+        if not self._book.arrivals:
+            log(WARNING, "round %d: the sum was not opened: all train once more", self._book.number)
+            secure.begin_again()
+            yield from self._replies(grid, "train", chosen)
+            yield from self._stage_replies(grid, secure)
+
+    def _stage_replies(self, grid: Grid, secure: SecureRound) -> Iterator[Message]:
+        for messages in secure.stages(self.roster.nodes):
+            yield from self._exchange(grid, messages, "take part in the sum")
 
     def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
         """Replies as they arrive; who lacks model or mask is sent both, once.
 
         Who then still asks for them cannot be helped, and has failed.
         """
-        book, chosen = self._book, self.settings.federation
-        seconds = self._timeout or chosen.round_seconds
-        if phase == "evaluate":
-            seconds = min(seconds, chosen.evaluate_seconds)
+        book = self._book
         configure = self.configure_train if phase == "train" else self.configure_evaluate
         for full in (False, True):
             self._due = clients, full
             messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
-            say = partial(self._say_waiting, phase)
-            yield from exchange(grid, messages, seconds, still_waiting=say)
+            yield from self._exchange(grid, messages, phase)
             self._due = None
             clients = book.take_unsynced()
             if not clients:
@@ -271,6 +284,15 @@ class FedKlprStrategy(Strategy):
                 "it asks for model and mask (needs_sync) though both were just sent whole: is its "
                 "memory's folder writable?",
             )
+
+    def _exchange(self, grid: Grid, messages: Iterable[Message], phase: str) -> Iterator[Message]:
+        """Replies for as long as a phase is waited for, which a long wait is said of."""
+        chosen = self.settings.federation
+        seconds = self._timeout or chosen.round_seconds
+        if phase != "train":
+            seconds = min(seconds, chosen.evaluate_seconds)
+        say = partial(self._say_waiting, phase)
+        return exchange(grid, messages, seconds, still_waiting=say)
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
@@ -307,26 +329,10 @@ class FedKlprStrategy(Strategy):
     def _gather(self, grid: Grid) -> None:
         chosen = self.settings.federation
         count = chosen.start_clients or len(self.settings.data.clients)
-        by_hand, by_launcher = start_commands(
-            self.settings, self._overrides, self.folder.path, count
-        )
 
         def explain(found: int, nodes: int) -> str:
-            came = (
-                f"{found} of {count} clients came within federation.wait_seconds="
-                f"{chosen.wait_seconds:g}, {counted(nodes, 'SuperNode')} there. "
-            )
-            if self.settings.deployment:
-                here = ", ".join(sorted(self.roster.nodes)) or "nobody"
-                return (
-                    f"{came}Here: {here}. Start the SuperNodes of the others, or wait for fewer by "
-                    "federation.start_clients, then go on with fedklpr run --superlink NAME "
-                    f"{resume_word(self.folder.path)}"
-                )
-            commands = f"\n  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
-            if nodes < count:
-                return f"{came}Start as many SuperNodes as there are sites:{commands}"
-            return f"{came}Give them longer: a larger federation.wait_seconds, with{commands}"
+            about = self.settings, self._overrides, self.folder.path
+            return too_few_came(*about, count, sorted(self.roster.nodes), found, nodes)
 
         # A real run goes on by itself after a crash, also where a box has been away since.
         resumed = self.settings.deployment and self.state.round > 0
@@ -357,14 +363,7 @@ class FedKlprStrategy(Strategy):
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
-        here = self._admitted()
-        fraction = self.settings.federation.fraction
-        if fraction >= 1.0:
-            return here
-        generator = named_generator(self.settings.seed, "choice", server_round)
-        wanted = max(self.settings.federation.min_clients, round(fraction * len(here)))
-        order = torch.randperm(len(here), generator=generator).tolist()
-        return sorted(here[index] for index in order[:wanted])
+        return chosen_share(self._admitted(), self.settings, server_round)
 
     def _admitted(self) -> list[str]:
         """The clients that are here and not in quarantine."""

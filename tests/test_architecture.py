@@ -193,6 +193,17 @@ def test_no_file_is_longer_than_a_reader_holds():
     assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
 
 
+def test_pictures_are_opened_in_one_place_and_by_the_lines_of_a_card():
+    """Whichever door they come in by: of the formats that are read alone, upright, in sRGB."""
+    opened = {
+        name_of(path)
+        for path in package_files()
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "Image.open"
+    }
+    assert opened == {"fedklpr_flwr.data.picture_file", "fedklpr_flwr.export.recipe"}
+
+
 def test_no_function_is_longer_than_a_page():
     wrong = {}
     for path in package_files():

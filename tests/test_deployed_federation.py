@@ -64,6 +64,25 @@ def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, ca
     assert rows[-1].pruned > 0
 
 
+def test_three_boxes_sum_in_secret_and_end_with_the_simulations_model(street, cache, tmp_path):
+    folder = street.base / "secret"
+    words = ("experiment=smoke", "training.device=cpu", "method=fedavg", ONE_ROUND)
+    words = (*words, "privacy=secure_aggregation")
+    running = street.launch(*words, WAIT, f"run.dir={folder}")
+    said, _ = running.communicate(timeout=500)
+    assert running.returncode == 0, said + street.said()
+    simulate = [*COMMAND, "simulate", *words, "deployment=true", f"run.dir={tmp_path}"]
+    env = {**os.environ, "FEDKLPR_CACHE": str(cache)}
+    subprocess.run(simulate, env=env, check=True, capture_output=True)
+    model = "global.safetensors"
+    assert sha256_of(folder / model) == sha256_of(tmp_path / model)
+    rows = [row for row in read_rows(folder / "run.jsonl") if row.round == 1]
+    assert [row.status for row in rows] == ["merged"] * 3 + ["3 merged"]
+    assert all(row.bytes_bound < row.bytes_up for row in rows if row.client)
+    left = [*(street.base / "work").rglob("secure.json"), *tmp_path.rglob("secure.json")]
+    assert not left
+
+
 def test_a_box_whose_key_is_not_registered_is_refused_and_told_what_to_do(street):
     stranger = street.folder / "sites" / "stranger"
     shutil.copytree(street.folder / "sites" / "yard", stranger)

@@ -127,6 +127,10 @@ NAMES = {
     "zeros in front": lambda part, p, c, n: (
         f"{part}/{p}/cam{c + 1:0{2 if part == 'query' else 1}d}_{n:04d}.png"
     ),
+    "a folder for each camera": lambda part, p, c, n: f"{part}/{p}/cam{c + 1}/{n:04d}.png",
+    "a folder for each camera, spelled otherwise": lambda part, p, c, n: (
+        f"{part}/anna{p}/Cam_{c + 1:02d}/cam9_{n:04d}.png"
+    ),
     "person again": lambda part, p, c, n: f"{part}/{p}/{p}_door{c + 1}_{n}.png",
 }
 
@@ -154,6 +158,10 @@ def test_the_layout_of_the_pytorch_baselines_has_a_reader_of_its_own(plain, tmp_
         return f"{folders[part]}/{int(p):05d}_c{c + 1}s1_{n:06d}_00.png"
 
     assert_same(measured(write_measuring_set(tmp_path / "b", name=box), "pytorch"), plain)
+    for root in (tmp_path / "a", tmp_path / "b"):
+        report = check_dataset("pytorch", root)
+        assert report.problems == ()
+        assert [(c.train, c.query, c.gallery) for c in report.cameras] == [(12, 6, 6)] * 3
     with pytest.raises(DataError, match=r"four digits.*the reader pytorch takes any"):
         read_dataset("market1501", tmp_path / "b")
 
@@ -202,6 +210,43 @@ def test_days_are_no_persons(tmp_path):
     assert "train/DAY/CAMERA_anything.jpg: 3 cameras, its persons are unknown" in dataset.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("2026010{c}_10{n}500", "expected a name such as cam1_0001.jpg"),
+        ("170000000{c}_{n}", "expected a name such as cam1_0001.jpg"),
+        ("IMG_{c}{n}", r"expected cameras that query and gallery have \(IMG\), got folders called"),
+        ("cam{c}-{n}", "expected a name such as cam1_0001.jpg"),
+        ("x{p}{c}{n}_1", "got 36 cameras for 36 pictures"),
+    ],
+)
+def test_names_that_tell_no_camera_are_a_problem_and_make_no_person_a_camera(name, told, tmp_path):
+    def named(part, p, c, n):
+        return f"{part}/{p}/{name.format(p=p, c=c + 1, n=n)}.png"
+
+    root = write_measuring_set(tmp_path, name=named)
+    with pytest.raises(DataError, match=told):
+        read_dataset("folder", root)
+    assert check_dataset("folder", root).problems
+
+
+def test_folders_of_pictures_that_nobody_reads_are_a_problem(tmp_path):
+    def name(part, p, c, n):
+        return plain_name("train" if part == "train" else "test", p, c, n)
+
+    report = check_dataset("folder", write_measuring_set(tmp_path, name=name))
+    assert any("its reader passes over: 36, beside 36" in one.why for one in report.problems)
+
+
+def test_folders_that_a_system_leaves_are_nobody(plain, tmp_path):
+    root = write_measuring_set(tmp_path)
+    for folder in ("train/__MACOSX", "train/0001/@eaDir", "gallery/lost+found", "#recycle"):
+        (root / folder).mkdir()
+        Image.fromarray(drawn(1, 0, 0)).save(root / folder / "cam1_7.png")
+    assert_same(measured(root), plain)
+    assert check_dataset("folder", root).problems == ()
+
+
 def test_the_cameras_that_were_found_are_printed_with_their_counts(tmp_path, capsys):
     root = write_measuring_set(tmp_path, name=NAMES["north_1"])
     check("folder", root)
@@ -236,6 +281,18 @@ def test_junk_is_nobody_for_the_reader_folder(plain, tmp_path):
     assert any("1 distractor (0000) in the gallery" in note for note in notes)
 
 
+def test_words_for_nobody_are_nobody(plain, tmp_path):
+    root = write_measuring_set(tmp_path)
+    for place, camera in (("train/Unknown", 1), ("gallery/junk", 2), ("gallery/distractors", 3)):
+        (root / place).mkdir()
+        Image.fromarray(drawn(7, camera - 1, 0)).save(root / place / f"cam{camera}_1.png")
+    found = measured(root)
+    assert found.persons[:2] == plain.persons[:2]
+    assert sorted(found.persons[2]) == [0, *sorted(plain.persons[2])]
+    rows = searched_rows(PictureTree(root))
+    assert {row.person for row in rows} == {"", *(f"{p:04d}" for p in range(7, 13))}
+
+
 def test_junk_is_nobody_for_the_reader_csv(plain, tmp_path):
     root = write_measuring_set(tmp_path)
     add_nobody(root)
@@ -246,6 +303,11 @@ def test_junk_is_nobody_for_the_reader_csv(plain, tmp_path):
             lines.append(f"{part}\\{person}\\{name};{person};{name[:4]};{part}")
     (root / "all.csv").write_text("\n".join(lines), encoding="utf-16")
     assert_same(measured(root, "csv"), plain)
+    report = check_dataset("csv", root)
+    assert report.problems == ()
+    assert "7 pictures of nobody (-1) dropped" in report.notes
+    told = [(c.name, c.train, c.query, c.gallery) for c in report.cameras]
+    assert told == [(f"cam{number}", 12, 6, 6) for number in (1, 2, 3)]
 
 
 def test_a_person_called_0000_who_is_searched_for_is_a_person(tmp_path, plain):

@@ -10,6 +10,7 @@ import torch
 
 from fedklpr_flwr.client.final_training import fine_tune
 from fedklpr_flwr.client.incoming_model import incoming_model
+from fedklpr_flwr.client.outgoing_update import outgoing_update
 from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
@@ -27,7 +28,6 @@ from fedklpr_flwr.model.shared_model import (
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.local_privacy import is_private, without_withheld
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, Task
-from fedklpr_flwr.protocol.update_codec import encode_update
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.system.clock import Clock
 
@@ -83,15 +83,9 @@ class SiteClient:
             shared=shared,
         )
         with clock.phase("encode"):
-            update, owed = encode_update(
-                result.update.tensors,
-                result.update.masks,
-                shared.consensus or memory.masks,
-                opened.received,
-                memory.residual,
-                shared_layout(self._settings, task.round),
-                self._settings,
-                task.round,
+            known = shared.consensus or memory.masks
+            update, owed = outgoing_update(
+                result.update, known, opened.received, memory, folder, task, self._settings
             )
             folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)

@@ -14,13 +14,16 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
-from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from cryptography.hazmat.primitives.ciphers import CipherContext
 
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.system.key_stream import open_stream
 
 _SMALLEST_VARIANCE = 1e-5
 """Noise may push a variance below zero; its square root must exist."""
+
+_LEAST_SHARE = 1 / 4
+"""Of the variance received: a layer's numbers are divided by its root, and grow twofold at most."""
 
 _AT_ONCE = 1 << 18
 """Numbers drawn at once: 2 MiB, which stay in a processor's cache."""
@@ -71,13 +74,10 @@ def add_noise(
             if name in masks:
                 noised.mul_(masks[name].cpu())
             if name.endswith("running_var"):
-                noised.clamp_(min=_SMALLEST_VARIANCE)
+                # Of what the server knows anyway: nothing is told by it.
+                least = received[name].double().cpu() * _LEAST_SHARE
+                noised = torch.maximum(noised, least).clamp_(min=_SMALLEST_VARIANCE)
             tensor.copy_(noised)
-
-
-def open_stream(key: bytes) -> CipherContext:
-    """Begin the stream of random bytes that a key of 256 bits stands for: ChaCha20 of RFC 8439."""
-    return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 
 
 def draw_normal(stream: CipherContext, count: int) -> torch.Tensor:

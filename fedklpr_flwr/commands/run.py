@@ -1,5 +1,6 @@
 """`fedklpr run`: a federation on Flower's own engine."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.deploy.reach import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
+from fedklpr_flwr.launch.environment import check_environment, notes_of_environment
 from fedklpr_flwr.launch.launch import launch
 from fedklpr_flwr.launch.machine_note import machine_note
 from fedklpr_flwr.launch.prepare import Prepared, prepare
@@ -45,6 +47,8 @@ def run(
         check_connection(superlink)
     if superlink is not None and not any(word.startswith("deployment=") for word in words):
         words.append("deployment=true")
+    if superlink is None:
+        check_environment(os.environ)
     prepared = prepare(words, simulated=superlink is None)
     _check_nodes(prepared.settings, nodes)
     rounds = prepared.settings.federation.rounds
@@ -82,7 +86,7 @@ def announce(prepared: Prepared) -> None:
     print(f"run folder {prepared.folder}")
     if not prepared.settings.deployment:
         print(machine_note(prepared.settings))
-    for note in prepared.notes:
+    for note in (*prepared.notes, *notes_of_environment(os.environ)):
         print(f"note: {note}")
 
 

@@ -186,6 +186,9 @@ def with_what_null_meant(values: Mapping[str, Any]) -> dict[str, Any]:
         values: as it was read; nothing else is changed, and nothing in a study's.
     """
     found = dict(values)
+    privacy = found.get("privacy")
+    if isinstance(privacy, Mapping) and privacy.get("kind") == "secure_aggregation":
+        return found  # no old run had it, and its null is one
     for group, numbers in _NULL_MEANT.items():
         said = found.get(group)
         if found.get("deployment") is True and isinstance(said, Mapping):
@@ -197,11 +200,17 @@ def with_what_null_meant(values: Mapping[str, Any]) -> dict[str, Any]:
 def _check_experiment(experiment: str) -> None:
     names = experiment_names()
     if experiment not in names:
-        close = difflib.get_close_matches(experiment, names, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
         raise SettingsError(
-            f"experiment={experiment} does not exist{hint}; there are: {', '.join(names)}"
+            f"experiment={experiment} does not exist{_hint(experiment, names)}; there are: "
+            f"{', '.join(names)}"
         )
+
+
+def _hint(word: str, names: Sequence[str]) -> str:
+    """Which name may be meant, whatever its case; empty where none is near."""
+    near = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(word.casefold(), near, n=1)
+    return f" (did you mean {near[close[0]]}?)" if close else ""
 
 
 def _names(group: str) -> tuple[str, ...]:
@@ -217,16 +226,24 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """
     text = " ".join(str(error).split())
     words = [(item, *item.lstrip("+~").partition("=")[::2]) for item in overrides]
-    for _, key, value in words:
+    for item, key, value in words:
         if key and (configuration_folder() / key).is_dir() and value not in _names(key):
-            return f"{key}={value} does not exist; there are: {', '.join(_names(key))}"
+            if all(one in _names(key) for one in value.split(",")):
+                return f"{item}: {_SWEEP} {item}"
+            known = _names(key)
+            return f"{item} does not exist{_hint(value, known)}; there are: {', '.join(known)}"
     if told := _several_values(words, text):
         return told
     for item, key, _ in words:
         if key and key.rsplit(".", 1)[-1] in text:
             own = not key.startswith("hydra")
+            if own and text.startswith("Error merging override"):  # Hydra says no more
+                text = "a value of another kind: expected a list, a group of keys or a single one"
             return f"{item}: {(own and _unknown_key(key)) or text}"
     return text
+
+
+_SWEEP = "one run takes one value; several are a sweep: python -m fedklpr_flwr.sweep -m"
 
 
 def _several_values(words: Sequence[tuple[str, str, str]], text: str) -> str | None:
@@ -236,10 +253,9 @@ def _several_values(words: Sequence[tuple[str, str, str]], text: str) -> str | N
     several = [item for item in words if "," in item[2] and not item[2].startswith(("[", "{", "'"))]
     for item, key, value in several or words[:1]:
         whole, _, part = value.partition(",")
-        told = f"{item}: one run takes one value"
-        if whole.lstrip("-").isdecimal() and part.isdecimal():
-            told += f"; a decimal number has a point, {key}={whole}.{part}"
-        return f"{told}; several are a sweep: python -m fedklpr_flwr.sweep -m {item}"
+        point = whole.lstrip("-").isdecimal() and part.isdecimal()
+        told = f"a decimal number has a point, {key}={whole}.{part}; " * point
+        return f"{item}: {told}{_SWEEP} {item}"
     return None
 
 
@@ -251,11 +267,8 @@ def _unknown_key(key: str) -> str | None:
             return f"{where} has no keys below it"
         names = [item.name for item in dataclasses.fields(known)]
         if part not in names:
-            close = difflib.get_close_matches(part, names, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            return f"there is no key {part!r} in {where or 'the settings'}{hint}; there are: " + (
-                ", ".join(names)
-            )
+            inside = f"{where or 'the settings'}{_hint(part, names)}"
+            return f"there is no key {part!r} in {inside}; there are: {', '.join(names)}"
         known = typing.get_type_hints(known)[part]
         where = f"{where}.{part}".lstrip(".")
     return None
@@ -315,6 +328,9 @@ def _value(kind: Any, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
 def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    choices = allowed.get("choices")
+    if choices and value not in choices:
+        raise SettingsError(f"{path}={value}: expected one of {', '.join(choices)}")
     if kind is str and (value is None or isinstance(value, bool | float)):
         # 1.10 has become 1.1, 1e3 1000.0 and no false: what was written is gone.
         raise SettingsError(
@@ -326,9 +342,6 @@ def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> An
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise SettingsError(f"{path}={value!r}: expected {names.get(kind, kind.__name__)}")
-    choices = allowed.get("choices")
-    if choices and value not in choices:
-        raise SettingsError(f"{path}={value}: expected one of {', '.join(choices)}")
     low, high = allowed.get("low"), allowed.get("high")
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"

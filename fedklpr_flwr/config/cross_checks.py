@@ -163,6 +163,8 @@ def _defence(settings: Settings) -> None:
         "defence.alignment": defence.alignment,
         "defence.quarantine": defence.quarantine,
     }
+    if _is_secure(settings):  # bounds of what nobody sees are refused, see _secure
+        del numbers["defence.norm_bound"], numbers["defence.alignment"]
     for key, number in numbers.items():
         if settings.deployment and number is None:
             raise SettingsError(
@@ -178,6 +180,57 @@ def _privacy(settings: Settings) -> None:
             f"method.aggregation_weights={weights} is made of figures that privacy=local_dp "
             "withholds: set it to uniform or praw"
         )
+    if settings.privacy.kind == "local_dp" and settings.method.name == "local_only":
+        raise SettingsError(
+            "method=local_only with privacy=local_dp: nothing leaves a site, so that there is "
+            "nothing to be noised: leave privacy out"
+        )
+
+
+def _is_secure(settings: Settings) -> bool:
+    return settings.privacy.kind == "secure_aggregation"
+
+
+def _secure(settings: Settings) -> None:
+    """Of a sum alone nothing can be had that asks for single updates."""
+    if not _is_secure(settings):
+        return
+    defence, method, wire = settings.defence, settings.method, settings.wire.values
+    own_masks = method.pruning != "none" and settings.pruning.masks != "consensus"
+    cannot = {
+        f"pruning.masks={settings.pruning.masks} and method.pruning={method.pruning}": (
+            own_masks and "a sum has one mask: set pruning.masks=consensus, or method.pruning=none"
+        ),
+        f"wire.values={wire}": (
+            wire in ("int8", "change")
+            and "blinded numbers have a form of their own: set wire.values=float32 or bfloat16, by "
+            "which the model goes down"
+        ),
+        f"method.merge={method.merge}": (
+            method.merge == "trimmed_mean"
+            and "it sorts single updates: set method.merge=masked_mean"
+        ),
+        f"defence.norm_bound={defence.norm_bound}": (
+            defence.norm_bound is not None
+            and "the length of an update is not seen: set defence.norm_bound=null"
+        ),
+        f"defence.alignment={defence.alignment}": (
+            bool(defence.alignment)
+            and "the direction of an update is not seen: set defence.alignment=null"
+        ),
+        f"klaw.direction={settings.klaw.direction}": (
+            settings.klaw.direction == "agreement"
+            and "the direction of an update is not seen: set klaw.direction=gain, alignment or "
+            "bounded"
+        ),
+        f"federation.min_clients={settings.federation.min_clients}": (
+            settings.federation.min_clients < 2
+            and "the sum of one is its update: set federation.min_clients=2 or more"
+        ),
+    }
+    for told, why in cannot.items():
+        if why:
+            raise SettingsError(f"privacy=secure_aggregation with {told}: {why}")
 
 
 def _klaw(settings: Settings) -> None:
@@ -304,6 +357,7 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _scenario,
     _defence,
     _privacy,
+    _secure,
     _klaw,
     _changes,
     _schedule,

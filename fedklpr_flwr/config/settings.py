@@ -258,8 +258,8 @@ class Run:
 class Privacy:
     """What is done to an update before it leaves its site."""
 
-    kind: str = one_of("none", "local_dp", default="none")
-    clip: float = between(1e-6, default=1.0)
+    kind: str = one_of("none", "local_dp", "secure_aggregation", default="none")
+    clip: float = between(1e-6, default=0.01)
     noise: float = between(1e-3, default=1.0)
     delta: float = between(1e-15, 0.1, default=1e-5)
     randomness: str = one_of("system", "seed", default="system")

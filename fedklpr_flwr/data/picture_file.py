@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced
+from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced, visible
 from fedklpr_flwr.errors import UnreadablePicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """What is read, by Pillow's names; nothing else of Pillow's is ever tried."""
 
-DECODING = 2
+DECODING = 3
 """Changes whenever the same file gives other pixels: nothing decoded before it may be used on."""
 
 # A picture of one person has some thousand pixels, a phone's photograph 12 to 50 million. What has
@@ -98,6 +98,31 @@ def decode_bytes(data: bytes, path: Path, *, height: int, width: int) -> NDArray
     picture = shown_picture(data, path, height=height, width=width)
     resized = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """Tell how large a picture stands upright, by its header.
+
+    Args:
+        path: The picture file.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        UnreadablePicture: As `decode_picture`, as far as a header tells.
+    """
+    data = read_bytes(path)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = picture.size
+        if width * height > LARGEST_PICTURE:
+            raise _unreadable(path, _too_large(width, height))
+        return (height, width) if _orientation(picture) in _ON_ITS_SIDE else (width, height)
+    except UnreadablePicture:
+        raise
+    except Exception as error:  # as in shown_picture
+        raise _unreadable(path, _what_it_is(data)) from error
 
 
 def picture_bytes(path: Path) -> bytes:
@@ -196,14 +221,14 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
     # Damaged bytes make Pillow's decoders raise nearly anything: OSError, SyntaxError, KeyError ...
     except Exception as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
-    raise _unreadable(path, f"{size[0]} x {size[1]} pixels, more than {LARGEST_PICTURE:,}")
+    raise _unreadable(path, _too_large(*size))
 
 
 def _upright(picture: Image.Image, least: tuple[int, int]) -> Image.Image:
     """Decode an opened picture, as it is shown and as it stands; `least` is before it is turned."""
     picture.load()  # a TIFF stands upright from here on
     turn = _orientation(picture)
-    picture = in_eight_bits(picture)
+    picture = in_eight_bits(visible(picture))
     large = picture.width * picture.height > _REDUCED_FROM
     # Eight times the size asked for is left for the antialiased resize, which it cannot tell.
     factor = min(picture.width // (8 * least[0]), picture.height // (8 * least[1])) if large else 1
@@ -218,6 +243,10 @@ def _orientation(picture: Image.Image) -> int:
     except Exception:  # a viewer shows a picture with damaged EXIF, too
         return 1
     return turn if turn in range(1, 9) else 1
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"{width} x {height} pixels, more than {LARGEST_PICTURE:,}"
 
 
 def _what_it_is(data: bytes) -> str:

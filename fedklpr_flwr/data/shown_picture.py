@@ -37,6 +37,30 @@ def as_shown(picture: Image.Image) -> Image.Image:
     return Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
 
 
+def visible(picture: Image.Image) -> Image.Image:
+    """Make sure that there is something to see where a picture has transparency.
+
+    A BMP of 32 bits often has an alpha of 0 everywhere, which nobody wrote; viewers pass it over.
+
+    Args:
+        picture: a whole picture.
+
+    Returns:
+        The picture; without that alpha.
+
+    Raises:
+        ValueError: it is transparent everywhere.
+    """
+    if not picture.has_transparency_data:
+        return picture
+    whole = picture if "A" in picture.getbands() else picture.convert("RGBA")
+    if whole.getchannel("A").getbbox() is not None:
+        return picture
+    if picture.format == "BMP":
+        return picture.convert("RGB")
+    raise ValueError("transparent everywhere, so that nothing of it is seen")
+
+
 def in_eight_bits(picture: Image.Image) -> Image.Image:
     """Bring a grey picture of more than 8 bits to 8, from black to white as its format has them.
 

@@ -16,6 +16,7 @@ from fedklpr_flwr.data.benchmarks import READERS
 from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
 from fedklpr_flwr.deploy.certificates import is_address
 from fedklpr_flwr.errors import DataError, SettingsError
+from fedklpr_flwr.system.plain_text import check_plain_yaml
 
 _FEDERATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
@@ -171,8 +172,10 @@ def sites_from(source: bytes, path: Path) -> Sites:
         SettingsError: it is no YAML, or a key or value cannot be used.
     """
     try:
-        values = yaml.load(source.decode(), _Loader)
-    except (UnicodeError, yaml.YAMLError) as error:
+        text = source.decode()
+        check_plain_yaml(text, aliases=True)
+        values = yaml.load(text, _Loader)
+    except (ValueError, yaml.YAMLError) as error:  # a number of 5,000 digits, for one
         raise SettingsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     try:
         sites = build(Sites, values, "")

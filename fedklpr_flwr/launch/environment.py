@@ -1,12 +1,16 @@
 """What of a user's environment reaches a run's processes: other people's machines have more."""
 
+import importlib.util
 import os
+import pwd
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system.paths import user_cache
 
 OFF = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -16,10 +20,26 @@ OFF = {
 }
 """No downloads, no telemetry, no update checks."""
 
+PROGRAMS = ("flwr", "flower-superlink")
+"""What is started of Flower's."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
 # Another cluster's address, job or temporary folder; Flower's own inner settings.
 _OTHERS = ("RAY_", "FLWR_")
+# What would put colours into the tables that are read here, end a child at its first warning or
+# before its program, or bind the threads of all clients to one and the same core.
+_HARMFUL = (
+    *("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "PYTHONWARNINGS"),
+    *("PYTHONINSPECT", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"),
+)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "grpc_proxy")
+_OTHER_NUMBERS = (
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+)
 # A socket's path has at most 107 bytes; Ray's own part of it takes some 65 of them.
 _LONGEST_TEMPORARY = 40
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
@@ -34,13 +54,21 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
             said of Flower stays.
 
     Returns:
-        The same, with this Python's programs first and loopback past every proxy. Of a simulation
-        also: without what others said of Ray and Flower, a HOME, and a place for Ray's sockets.
+        The same, with this Python's programs first, text in UTF-8 and loopback past every proxy. Of
+        a simulation also: without what others said of Ray and Flower, with a HOME, a user's name, a
+        place for Ray's sockets, the command's own cache folder wherever a process works, and a Ray
+        of its own, also where one was started on this machine.
 
     Raises:
-        RunError: no temporary folder can be written whose path is short enough.
+        RunError: no temporary folder can be written whose path is short enough, or nobody knows
+            where the cache is.
     """
-    env = {**given, **OFF}
+    env = {
+        key: value
+        for key, value in given.items()
+        if key not in _HARMFUL and not _unusable_proxy(key, value)
+    }
+    env |= {**OFF, "PYTHONUTF8": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     for key in _NO_PROXY:
         passed = [word for word in env.get(key, "").split(",") if word]
@@ -51,10 +79,47 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
     env = {key: value for key, value in env.items() if key in OFF or not key.startswith(_OTHERS)}
     env["FLWR_HOME"] = str(home)
     env["RAY_TMPDIR"] = short_temporary_folder(given)
+    env["RAY_ADDRESS"] = "local"
+    env["FEDKLPR_CACHE"] = str(user_cache())
     if not _has_home(env):
         env["HOME"] = str(home)
-        env.setdefault("USER", "fedklpr")
+    if not _has_name(env):
+        env["USER"] = "fedklpr"
     return env
+
+
+def check_environment(given: Mapping[str, str]) -> None:
+    """Refuse an environment in which no simulation can run, before anything is written.
+
+    Args:
+        given: the command's own environment.
+
+    Raises:
+        RunError: see `run_environment`; or Flower's programs are not beside this Python.
+    """
+    env = run_environment(given, Path("/"))
+    for program in PROGRAMS:
+        if shutil.which(program, path=env["PATH"]) is None:
+            raise RunError(
+                f"the program {program} is neither beside this Python ({sys.executable}) nor on "
+                "PATH: install fedklpr-flwr into an environment (venv, conda) and use its python"
+            )
+
+
+def notes_of_environment(given: Mapping[str, str]) -> list[str]:
+    """What of an environment changes numbers behind the settings' back, a sentence each."""
+    return [
+        f"{key}={given[key]} is set: it changes the precision of arithmetic, whatever "
+        "training.precision says; unset it for results that others can repeat"
+        for key in _OTHER_NUMBERS
+        if given.get(key)
+    ]
+
+
+def _unusable_proxy(key: str, value: str) -> bool:
+    """Whether it names a SOCKS proxy, at which Flower's client ends without a package for it."""
+    socks = key.casefold() in _PROXIES and value.casefold().startswith("socks")
+    return socks and importlib.util.find_spec("socksio") is None
 
 
 def short_temporary_folder(given: Mapping[str, str]) -> str:
@@ -80,6 +145,16 @@ def short_temporary_folder(given: Mapping[str, str]) -> str:
 def _has_home(env: Mapping[str, str]) -> bool:
     """Whether programs will know where their user is at home."""
     return bool(env.get("HOME")) or os.path.expanduser("~") != "~"
+
+
+def _has_name(env: Mapping[str, str]) -> bool:
+    """Whether programs will know what their user is called."""
+    if any(env.get(key) for key in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return True
+    try:
+        return bool(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:
+        return False
 
 
 def last_words(log: Path, lines: int = 3) -> str:

@@ -12,6 +12,7 @@ from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.protocol.local_privacy import privacy_notes
+from fedklpr_flwr.protocol.secure.stages import sum_notes
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.system.paths import user_cache
 
@@ -50,10 +51,11 @@ def check_places(settings: Settings, *, simulated: bool) -> list[str]:
 
 
 def notes_of_trust(settings: Settings) -> list[str]:
-    """What a user should know of what local_dp leaks, and of what no bound holds back."""
+    """What a user should know of what privacy leaves open, and of what no bound holds back."""
     expected = settings.federation.start_clients or len(settings.data.clients)
     unbounded = unbounded_note(settings, expected)
-    return [*privacy_notes(settings), *([] if unbounded is None else [unbounded])]
+    notes = [*privacy_notes(settings), *sum_notes(settings, expected)]
+    return notes if unbounded is None else [*notes, unbounded]
 
 
 def check_named_places(settings: Settings, *, simulated: bool) -> None:

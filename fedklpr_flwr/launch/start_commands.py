@@ -2,11 +2,13 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.launch.command_line import override
+from fedklpr_flwr.launch.command_line import override, resume_word
 from fedklpr_flwr.launch.simulated_clients import federation_words
+from fedklpr_flwr.wording import counted
 
 
 def start_commands(settings: Settings, overrides: str, folder: Path, count: int) -> tuple[str, str]:
@@ -33,6 +35,44 @@ def start_commands(settings: Settings, overrides: str, folder: Path, count: int)
     by_hand = ["flwr", "run", ".", "--stream", "--federation-config", nodes, "-c", config]
     by_launcher = ["fedklpr", "run", f"experiment={settings.experiment}", *words]
     return shlex.join(by_hand), shlex.join(by_launcher)
+
+
+def too_few_came(
+    settings: Settings,
+    overrides: str,
+    folder: Path,
+    count: int,
+    here: Sequence[str],
+    found: int,
+    nodes: int,
+) -> str:
+    """Say that a run cannot start for want of clients, and what to type.
+
+    Args:
+        settings: the run's settings.
+        overrides: see `start_commands`; folder likewise.
+        folder: its run folder.
+        count: clients that were waited for.
+        here: the names of those that came.
+        found: how many those are.
+        nodes: SuperNodes that are there, with or without a client.
+    """
+    waited = settings.federation.wait_seconds
+    came = (
+        f"{found} of {count} clients came within federation.wait_seconds="
+        f"{waited:g}, {counted(nodes, 'SuperNode')} there. "
+    )
+    if settings.deployment:
+        return (
+            f"{came}Here: {', '.join(here) or 'nobody'}. Start the SuperNodes of the others, or "
+            "wait for fewer by federation.start_clients, then go on with fedklpr run --superlink "
+            f"NAME {resume_word(folder)}"
+        )
+    by_hand, by_launcher = start_commands(settings, overrides, folder, count)
+    commands = f"\n  {by_hand}\nor let the launcher do it:\n  {by_launcher}"
+    if nodes < count:
+        return f"{came}Start as many SuperNodes as there are sites:{commands}"
+    return f"{came}Give them longer: a larger federation.wait_seconds, with{commands}"
 
 
 def _toml(text: str) -> str:

@@ -18,9 +18,11 @@ import numpy as np
 
 from fedklpr_flwr.client.labels import copies_of
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 from fedklpr_flwr.planning.probe import Probed
 from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.secure.stages import is_secure
 
 _SLACK = 0.02
 """How far a payload's length after many steps may lie from that after a few, beside the difference
@@ -150,6 +152,10 @@ class Forecast:
         down, changed, kept = (float(np.interp(density, known, size)) for size in sizes)
         if number == 0 and tells_changes(self._settings):
             return 0, 0  # the initial model goes by its name
+        if number and is_secure(self._settings):
+            layout = shared_layout(self._settings, number)
+            numbers = sum(spec.size * (density if spec.prunable else 1) for spec in layout)
+            return 2 * round(numbers), int(down)
         slack = 1 - _SLACK if pruned else 1 + _SLACK
         up = changed if pruned and number > 0 and density < densities[number - 1] else kept
         if not pruned and not tells_changes(self._settings):

@@ -5,6 +5,7 @@ withheld; where a setting lets something through, there is no epsilon.
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,11 +106,25 @@ def privacy_notes(settings: Settings) -> list[str]:
     """
     if not is_private(settings):
         return []
+    rounds, clients = settings.federation.rounds, len(settings.data.clients)
     if found := leaks(settings):
-        return [f"privacy=local_dp: no epsilon is told, since {'; '.join(found)}"]
-    rounds = settings.federation.rounds
-    return [
-        f"privacy=local_dp: after {counted(rounds, 'round')} every site has epsilon="
-        f"{epsilon(rounds, settings):.3g} at delta={settings.privacy.delta:g}, if no round is "
-        "tried twice"
+        worth = f"no epsilon is told, since {'; '.join(found)}"
+    else:
+        worth = (
+            f"after {counted(rounds, 'round')} every site has epsilon="
+            f"{epsilon(rounds, settings):.3g} at delta={settings.privacy.delta:g}, if no round is "
+            "tried twice"
+        )
+    left = 2 * settings.privacy.clip * settings.privacy.noise * math.sqrt(rounds / clients)
+    notes = [
+        f"privacy=local_dp: {worth}",
+        f"privacy=local_dp: noise of deviation {left:.2g} will be in every number of the merged "
+        f"model (2 privacy.clip privacy.noise sqrt({rounds}/{clients})), and weights are some "
+        "hundredths: see docs/privacy.md",
     ]
+    if settings.method.personal_parts == "none":
+        notes.append(
+            "privacy=local_dp: batch-norm statistics move far more than weights do and take most "
+            "of privacy.clip; method.personal_parts=batchnorm keeps them at home"
+        )
+    return notes

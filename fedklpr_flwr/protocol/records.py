@@ -4,6 +4,7 @@
                        message type evaluate   task: Task, payload: the client's part of the merged
                        model message type train      task: Task, payload: empty where the client
                        holds the model
+                       message type query.secure   task: StageTask, payload: what it asks by
     client -> server   report: scalars (listed in docs/privacy.md), payload: the update or empty
 
 A ConfigRecord cannot hold None, so absent means None.
@@ -20,14 +21,19 @@ from numpy.lib import format as npy
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.flower_internals import travelling_parts
-from fedklpr_flwr.protocol.task import Task
+from fedklpr_flwr.protocol.task import StageTask, Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
 
 
-def task_content(task: Task, payload: bytes) -> RecordDict:
+def task_content(task: Task | StageTask, payload: bytes) -> RecordDict:
     """A task and its payload as a message's content."""
     return RecordDict({TASK: ConfigRecord(asdict(task)), PAYLOAD: payload_record(payload)})
+
+
+def stage_content(run: str, round_number: int, stage: str, payload: bytes) -> RecordDict:
+    """One stage of a secure sum as a message's content."""
+    return task_content(StageTask(run, round_number, stage), payload)
 
 
 def payload_record(payload: bytes | memoryview) -> ArrayRecord:

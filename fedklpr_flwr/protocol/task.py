@@ -37,6 +37,21 @@ class Task:
     pairs_compared: int = 0
 
 
+@dataclass(frozen=True)
+class StageTask:
+    """What the server asks of one client in a secure sum; the payload says more.
+
+    Attributes:
+        run: the run's key.
+        round: 1..R.
+        stage: share, values or open, see secure/stages.py.
+    """
+
+    run: str
+    round: int
+    stage: str
+
+
 def payload_name(payload: bytes | memoryview) -> str:
     """The first 32 hex digits of a payload's SHA-256: how both sides speak of a model."""
     return hashlib.sha256(payload).hexdigest()[:32]

@@ -1,6 +1,7 @@
 """Initial weights: from a file, or torchvision's ImageNet weights."""
 
 import hashlib
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -60,11 +61,12 @@ def load_backbone_weights(network: nn.Module, path: Path) -> str:
             the network is then unchanged.
     """
     tensors = read_tensors(path)
-    prefix = backbone_prefix(network.get_submodule("backbone"), tensors)
+    backbone = network.get_submodule("backbone")
+    prefix = backbone_prefix(backbone, tensors)
     outer = prefix.removesuffix("backbone.")
     own = {f"{outer}{name}" for name, value in network.state_dict().items() if _is_float(value)}
     whole = prefix.endswith("backbone.") and own <= tensors.keys()
-    target = network if whole else network.get_submodule("backbone")
+    target = network if whole else backbone
     before = outer if whole else prefix
     tops = {name.partition(".")[0] for name in target.state_dict()}
     found = {
@@ -76,6 +78,9 @@ def load_backbone_weights(network: nn.Module, path: Path) -> str:
     target.load_state_dict(found, strict=False)  # strict but for the counters, checked above
     passed = sorted({_head(name, before) for name in tensors if not _taken(name, before, found)})
     said = [f"the prefix {before} taken off"] if before else []
+    for other in _prefixes(backbone, tensors):
+        if other != prefix and _fitting(backbone, tensors, other) == len(backbone.state_dict()):
+            said.append(f"what is behind {other or 'no prefix'} fits as well and is passed over")
     said += [f"passed over: {', '.join(passed[:_LISTED])}"] if passed else []
     return "; ".join(said)
 
@@ -88,18 +93,25 @@ def backbone_prefix(backbone: nn.Module, names: Mapping[str, Tensor]) -> str:
         names: the file's tensors by name.
 
     Returns:
-        The prefix under which most of the backbone's names are there, with its point; empty where
-        they stand alone, or none is there.
+        The prefix under which most of the backbone's names are there, with its point, the first in
+        the file where several are alike (MoCo's encoder_q before encoder_k); empty where they stand
+        alone, or none is there.
     """
-    wanted = list(backbone.state_dict())
-    first = wanted[0]
-    found = {name.removesuffix(first) for name in names if name.endswith(first)}
-    candidates = sorted(one for one in found if not one or one.endswith("."))
+    return max(
+        _prefixes(backbone, names), key=lambda one: _fitting(backbone, names, one), default=""
+    )
 
-    def there(prefix: str) -> int:
-        return sum(f"{prefix}{name}" in names for name in wanted)
 
-    return max(candidates, key=there, default="")
+def _prefixes(backbone: nn.Module, names: Mapping[str, Tensor]) -> list[str]:
+    """What may stand before a backbone's names in a file, in the file's order."""
+    first = next(iter(backbone.state_dict()))
+    found = dict.fromkeys(name.removesuffix(first) for name in names if name.endswith(first))
+    return [one for one in found if not one or one.endswith(".")]
+
+
+def _fitting(backbone: nn.Module, names: Mapping[str, Tensor], prefix: str) -> int:
+    """How many of a backbone's names a file has behind a prefix."""
+    return sum(f"{prefix}{name}" in names for name in backbone.state_dict())
 
 
 def _taken(name: str, before: str, found: Mapping[str, Tensor]) -> bool:
@@ -196,7 +208,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} {_what_it_is(path, said)}; nothing in it was run") from error
     tensors = _unwrapped(content)
     if tensors is None:
-        keys = f" with {', '.join(map(str, content))[:200]}" if isinstance(content, dict) else ""
+        names = ", ".join(map(str, content))[:200] if isinstance(content, dict) else ""
+        keys = f" with {names}" * bool(names)
         raise WeightsError(
             f"{path} holds a {type(content).__name__}{keys}, not a plain dict of name -> tensor, "
             f"alone or as {', '.join(_WRAPPERS)}; save the model's state_dict()"
@@ -251,6 +264,18 @@ def _what_it_is(path: Path, said: str) -> str:
         return f"is ONNX, which other programs run: {expected}; {_SPARSE}"
     if _is_torchscript(path):
         return f"is TorchScript, which torch.jit.load opens: {expected}; {_SPARSE}"
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file: fetch that (git lfs pull)"
+    if start.startswith(b"<"):
+        return "is a web page, not the file: a download that asked something first; fetch it anew"
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return f"is damaged or cut off ({size:,} bytes): copy it anew"
+    if program := _GLOBAL.search(said):
+        return (
+            f"holds an object of a program ({program[1]}) beside or around its tensors: {expected}"
+        )
     if path.suffix == ".safetensors":
         return f"is damaged or cut off ({size:,} bytes; {said:.120}): copy or export it anew"
     return f"is not a readable file of weights: {expected}"
@@ -261,6 +286,7 @@ _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 ]
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
 _SPARSE = "of our runs fedklpr export RUN --format safetensors writes such a file"
 
 

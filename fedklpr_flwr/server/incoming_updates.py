@@ -1,5 +1,6 @@
 """An update on its way in: on disk, checked whole, its mask and its direction beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class SpooledUpdate:
     payload: Path
     found: Inspection
     change: Change | None
+
+
+Spool = Callable[..., SpooledUpdate]
+"""`spool_update`, or what takes its place."""
 
 
 def spool_update(

@@ -159,11 +159,16 @@ def _check_distance(apart: float, own: float) -> None:
         )
 
 
-def _check_size(values: np.ndarray, spec: TensorSpec, sent: np.ndarray) -> None:
-    """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
+def largest_honest(spec: TensorSpec, sent: np.ndarray) -> float:
+    """Say beyond what no number of a tensor is after a round of training from what was sent."""
     is_weight = len(spec.shape) >= 2
     growth, most = (_GROWTH_WEIGHT, LARGEST_WEIGHT) if is_weight else (_GROWTH_OTHER, LARGEST_OTHER)
-    largest = min(most, growth * max(1.0, float(np.abs(sent).max(initial=0.0))))
+    return min(most, growth * max(1.0, float(np.abs(sent).max(initial=0.0))))
+
+
+def _check_size(values: np.ndarray, spec: TensorSpec, sent: np.ndarray) -> None:
+    """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
+    largest = largest_honest(spec, sent)
     found = float(np.abs(values).max(initial=0.0))
     if found > largest:
         raise WireError(

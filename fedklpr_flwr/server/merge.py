@@ -54,6 +54,10 @@ class Arrival:
     change: Change | None = None
 
 
+Merge = Callable[..., tuple[dict[str, np.ndarray], MergeNotes]]
+"""`run_merge_round`, or what takes its place."""
+
+
 def run_merge_round(
     previous: Arrays,
     sent: Arrays,

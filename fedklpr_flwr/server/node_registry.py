@@ -1,19 +1,22 @@
 """Who is there, by name; and messages sent to them, with the replies as they arrive."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 
+import torch
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.protocol.records import TASK, read_report
 from fedklpr_flwr.server.reply_polling import Pull, pulling_from
+from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import named, printable
 
 LATE = 1000
@@ -98,6 +101,23 @@ def _last_line(reason: str) -> str:
     """The line of a traceback that says what happened."""
     lines = [line.strip() for line in reason.strip().splitlines() if line.strip()]
     return printable(lines[-1][:500]) if lines else "unknown error"
+
+
+def chosen_share(here: Sequence[str], settings: Settings, round_number: int) -> list[str]:
+    """Choose who trains in a round: a seeded share of those that are here, by name.
+
+    Args:
+        here: names in order.
+        settings: `federation.fraction` of them, `federation.min_clients` at least.
+        round_number: 1..R; another round, another choice.
+    """
+    fraction = settings.federation.fraction
+    if fraction >= 1.0:
+        return list(here)
+    generator = named_generator(settings.seed, "choice", round_number)
+    wanted = max(settings.federation.min_clients, round(fraction * len(here)))
+    order = torch.randperm(len(here), generator=generator).tolist()
+    return sorted(here[index] for index in order[:wanted])
 
 
 @dataclass

@@ -24,9 +24,10 @@ from fedklpr_flwr.protocol.update_codec import (
 )
 from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
 from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
-from fedklpr_flwr.server.incoming_updates import spool_update
+from fedklpr_flwr.server.incoming_updates import Spool, spool_update
 from fedklpr_flwr.server.merge import (
     Arrival,
+    Merge,
     consensus_cut,
     hand_down,
     merge_base,
@@ -166,7 +167,9 @@ class OpenRound:
         """Why each of these clients failed in this round, in one line."""
         return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
 
-    def update_taker(self, masks_of: Callable[[str], Masks], state: ServerState) -> Use:
+    def update_taker(
+        self, masks_of: Callable[[str], Masks], state: ServerState, spool: Spool = spool_update
+    ) -> Use:
         """A `use` for `take`: spool one update, and check all of it before it may be merged."""
 
         def take_update(client: str, reply: Message, said: dict[str, Any]) -> None:
@@ -175,7 +178,7 @@ class OpenRound:
             report = TrainingReport.from_dict(said)
             releases = read_count(said, "releases", self._most_releases)
             known = masks_of(client)
-            spooled = spool_update(
+            spooled = spool(
                 payload,
                 self._folder,
                 self.number,
@@ -238,15 +241,19 @@ class OpenRound:
 
     # ------------------------------------------------------------------ closing
 
-    def merge(self, state: ServerState) -> None:
-        """Merge the arrivals into the state and commit it."""
+    def merge(self, state: ServerState, merge: Merge | None = None) -> None:
+        """Merge the arrivals into the state and commit it.
+
+        Args:
+            state: the federation; changed.
+            merge: what makes the model; None = `run_merge_round`.
+        """
         arrivals = list(self.arrivals.values())
         cut = consensus_cut(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         base = merge_base(state, self._settings)
-        merged, notes = run_merge_round(
-            base, state.sent, arrivals, self._layout, self._settings, before
-        )
+        make = merge or run_merge_round
+        merged, notes = make(base, state.sent, arrivals, self._layout, self._settings, before)
         del base  # a model, which nobody needs any more
         cut(merged)
         for arrival in arrivals:

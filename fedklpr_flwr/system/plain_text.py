@@ -21,15 +21,19 @@ def parse_json(text: str | bytes, **how: Any) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def check_plain_yaml(text: str) -> None:
+def check_plain_yaml(text: str, *, aliases: bool = False) -> None:
     """Refuse YAML whose few bytes would stand for very many: aliases, and endless nesting.
+
+    Args:
+        text: the YAML.
+        aliases: let aliases pass, of files that a user writes.
 
     Raises:
         yaml.YAMLError: there is an alias, or more than 40 groups in one another, or it is no YAML.
     """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.AliasEvent) and not aliases:
             raise yaml.YAMLError(f"it has an alias (*{event.anchor}), which no run folder needs")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

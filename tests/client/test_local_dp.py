@@ -7,8 +7,9 @@ import struct
 import pytest
 import torch
 
-from fedklpr_flwr.client.local_dp import add_noise, draw_normal, open_stream
+from fedklpr_flwr.client.local_dp import add_noise, draw_normal
 from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.system.key_stream import open_stream
 
 PRIVATE = ("privacy=local_dp", "pruning.first_round=1")
 
@@ -51,6 +52,15 @@ def test_pruned_weights_stay_zero_and_variances_positive():
     assert kept[0] != 0
     variances = noised(torch.full((1000,), -5.0), "privacy.noise=9", name="bn.running_var") + 5.0
     assert variances.min() > 0
+
+
+def test_noise_makes_no_variance_smaller_than_a_quarter_so_that_features_at_most_double():
+    """A batch norm divides by its root: 1e-5 in place of .01 would be a factor of 30."""
+    strong = ("privacy.clip=0.5", "privacy.noise=1")
+    variances = noised(torch.zeros(1000), *strong, name="bn.running_var", received=0.01) + 0.01
+    assert variances.min() == pytest.approx(0.0025)
+    assert variances.max() > 1
+    assert 300 < int((variances > 0.01).sum()) < 700, "those above are as the noise made them"
 
 
 @pytest.mark.parametrize("astray", [math.nan, math.inf])

@@ -123,6 +123,9 @@ def test_a_file_that_says_nothing_is_scored_as_usual_and_that_is_said(
     assert status == 0, err
     assert "taken as 64 x 32" in err
     assert "Rank-1  Rank-5 Rank-10     mAP    mINP" in out
+    status, _, err = typed("evaluate", tmp_path / "bare.pth", *on(elsewhere), "--height", 128)
+    assert status == 0, err
+    assert "taken as 128 x 64, by --height" in err
 
 
 @pytest.mark.parametrize(

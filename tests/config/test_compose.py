@@ -406,6 +406,10 @@ def test_settings_cannot_be_changed_and_can_be_keys():
     ("word", "said"),
     [
         ("seed=0,1", "python -m fedklpr_flwr.sweep -m seed=0,1"),
+        ("method=fedavg,fedklpr", "python -m fedklpr_flwr.sweep -m method=fedavg,fedklpr"),
+        ("method=FedKLPR", "method=FedKLPR does not exist (did you mean fedklpr?)"),
+        ("report.wandb=false", "report.wandb=False: expected one of off, offline, online"),
+        ("data.clients={name: a}", "expected a list, a group of keys or a single one"),
         ("pruning.rate=0,2", "a decimal number has a point, pruning.rate=0.2"),
         ("run.dir=1.10", "put it in quotes"),
         ("run.dir=1e3", "put it in quotes"),

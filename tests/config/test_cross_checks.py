@@ -2,6 +2,7 @@
 
 import pytest
 
+from fedklpr_flwr.client.site_policy import SitePolicy, site_settings
 from fedklpr_flwr.errors import SettingsError
 
 REFUSED = {
@@ -54,6 +55,20 @@ REFUSED = {
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     ("defence.norm_bound=null", "deployment=true"): ["norm_bound=null", "conf/defence/deployed"],
     ("defence=study", "deployment=true"): ["klpwa.cap=null with deployment=true"],
+    ("privacy=secure_aggregation", "method.pruning=always"): ["masks=client", "masks=consensus"],
+    ("privacy=secure_aggregation", "method=fedavg", "wire.values=int8"): ["wire.values=int8"],
+    ("privacy=secure_aggregation", "method=fedavg", "wire.values=change"): ["values=change"],
+    ("privacy=secure_aggregation", "method=fedavg", "method.merge=trimmed_mean"): [
+        "secure_aggregation with method.merge=trimmed_mean",
+        "masked_mean",
+    ],
+    ("privacy=secure_aggregation", "method=fedavg", "defence.norm_bound=3"): ["norm_bound=3.0"],
+    ("privacy=secure_aggregation", "method=fedavg", "defence.alignment=0.3"): ["alignment=0.3"],
+    ("privacy=secure_aggregation", "method=fedavg", "klaw.direction=agreement"): ["agreement"],
+    ("privacy=secure_aggregation", "method=fedavg", "federation.min_clients=1"): [
+        "min_clients=1",
+        "the sum of one",
+    ],
     # A choice that does not exist, with all that do.
     ("method.local_loss=triplet",): ["camera_proxies", "clusters_patches", "repelled"],
     ("method.pruning=random",): ["recovery", "always", "lottery", "sub_fedavg", "none"],
@@ -88,3 +103,14 @@ def test_it_is_refused_in_one_sentence_that_says_what_exists(overrides, tiny_set
 )
 def test_what_only_looks_like_a_contradiction_is_not_refused(overrides, tiny_settings):
     assert tiny_settings(*overrides)
+
+
+def test_a_deployment_may_sum_in_secret_and_a_site_obeys_the_same_settings(
+    tiny_settings,
+):
+    words = ("privacy=secure_aggregation", "method=fedavg", "deployment=true")
+    settings = tiny_settings(*words)
+    assert (settings.defence.norm_bound, settings.defence.alignment) == (None, None)
+    assert (settings.defence.quarantine, settings.klpwa.cap) == (5, 0.5)
+    again = site_settings(settings, SitePolicy())
+    assert again.defence == settings.defence

@@ -21,7 +21,8 @@ def smooth_jpeg(path: Path, size=(256, 512)) -> Path:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
 def test_every_kind_of_picture_becomes_three_channels(tmp_path, mode):
     suffix = ".tif" if mode in ("CMYK", "I;16") else ".png"
-    Image.new(mode, (10, 20)).save(tmp_path / f"picture{suffix}")
+    nothing_hidden = {"RGBA": (0, 0, 0, 255), "LA": (0, 255)}
+    Image.new(mode, (10, 20), nothing_hidden.get(mode, 0)).save(tmp_path / f"picture{suffix}")
     pixels = decode_picture(tmp_path / f"picture{suffix}", height=8, width=4)
     assert pixels.shape == (3, 8, 4)
     assert pixels.dtype == np.uint8

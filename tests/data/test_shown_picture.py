@@ -145,6 +145,25 @@ def test_what_cannot_be_seen_is_white_and_not_what_lies_hidden_in_it(tmp_path, p
     assert np.array_equal(seen(tmp_path / "cut.png"), as_plain(shown))
 
 
+def test_a_bitmap_whose_alpha_nobody_wrote_is_opaque(tmp_path, plain):
+    """32 bits, an alpha mask, and 0 in all of it: viewers show the colours."""
+    height, width = plain.shape[:2]
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    body = np.zeros((height, width, 4), np.uint8)
+    body[..., :3] = plain[::-1, :, ::-1]
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, body.size, 1, 1, 0, 0)
+    start = b"BM" + struct.pack("<IHHI", 122 + body.size, 0, 0, 122)
+    (tmp_path / "x.bmp").write_bytes(start + head + masks + bytes(52) + body.tobytes())
+    assert (seen(tmp_path / "x.bmp") == as_plain(plain)).all()
+
+
+def test_a_picture_of_which_nothing_is_seen_is_refused(tmp_path, plain):
+    hidden = Image.fromarray(plain).convert("RGBA")
+    hidden.putalpha(0)
+    hidden.save(tmp_path / "x.png")
+    assert "transparent everywhere" in why_unreadable(tmp_path / "x.png")
+
+
 def test_a_palette_is_its_colours_also_where_one_of_them_is_transparent(tmp_path, grey):
     few = Image.fromarray(grey).convert("P")
     few.save(tmp_path / "palette.png")

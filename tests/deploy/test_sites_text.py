@@ -25,3 +25,11 @@ def test_a_name_that_yaml_takes_for_nothing_asks_for_quotes(tmp_path):
     with pytest.raises(SettingsError, match="quotes"):
         read_sites(written(tmp_path, "{name: null, root: /x}"))
     assert read_sites(written(tmp_path, '{name: "null", root: /x}')).sites[0].name == "null"
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "1" + "0" * 5000, '{"a":' * 3000])
+def test_text_that_python_cannot_hold_is_a_sentence(tmp_path, value):
+    path = tmp_path / "SITES.yaml"
+    path.write_text(f"federation: shops\nserver:\n  hosts: [a]\n  port: {value}\nsites: []\n")
+    with pytest.raises(SettingsError, match=r"SITES\.yaml"):
+        read_sites(path)

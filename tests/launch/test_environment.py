@@ -1,11 +1,18 @@
 """What other people's machines bring does not reach a run."""
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.launch.environment import last_words, run_environment, short_temporary_folder
+from fedklpr_flwr.launch.environment import (
+    check_environment,
+    last_words,
+    notes_of_environment,
+    run_environment,
+    short_temporary_folder,
+)
 from fedklpr_flwr.launch.launch import what_the_server_says
 from fedklpr_flwr.system.paths import user_cache
 
@@ -20,13 +27,87 @@ def test_loopback_passes_every_proxy_which_others_still_use(tmp_path):
     assert run_environment({"no_grpc_proxy": "a"}, tmp_path)["no_grpc_proxy"].startswith("a,127.")
 
 
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="a SOCKS proxy can be used")
+def test_a_proxy_that_flower_cannot_use_is_left_behind(tmp_path):
+    given = {"all_proxy": "socks5://p:1080", "HTTPS_PROXY": "SOCKS5h://p:1", "HOME": "/home/x"}
+    for home in (tmp_path, None):
+        env = run_environment({**given, "http_proxy": "http://p:3128"}, home)
+        assert given.keys() & env.keys() <= {"HOME"}
+        assert env["http_proxy"] == "http://p:3128"
+
+
 def test_what_others_said_of_ray_and_flower_is_left_behind_in_a_simulation_alone(tmp_path):
     given = {"RAY_ADDRESS": "cluster:6379", "FLWR_HOME": "/else", "FLWR_X": "1", "HOME": "/home/x"}
     env = run_environment(given, tmp_path)
-    assert {"RAY_ADDRESS", "FLWR_X"} & env.keys() == set()
+    assert "FLWR_X" not in env
+    assert env["RAY_ADDRESS"] == "local", "a Ray that was started on this machine is not joined"
     assert env["FLWR_HOME"] == str(tmp_path)
     assert env["FLWR_TELEMETRY_ENABLED"] == "0"
     assert run_environment(given, None)["FLWR_HOME"] == "/else"
+
+
+CLUSTER = {
+    "FORCE_COLOR": "1",
+    "CLICOLOR_FORCE": "1",
+    "COLUMNS": "20",
+    "PYTHONWARNINGS": "error",
+    "PYTHONINSPECT": "1",
+    "OMP_PROC_BIND": "true",
+    "OMP_PLACES": "cores",
+    "GOMP_CPU_AFFINITY": "0",
+    "KMP_AFFINITY": "compact",
+}
+
+
+def test_what_spoils_tables_that_are_read_or_binds_all_clients_to_a_core_is_left_behind(tmp_path):
+    for home in (tmp_path, None):
+        env = run_environment({**CLUSTER, "HOME": "/home/x", "OMP_NUM_THREADS": "4,2"}, home)
+        assert CLUSTER.keys() & env.keys() == set()
+        assert env["PYTHONUTF8"] == "1"
+        assert env["OMP_NUM_THREADS"] == "4,2", "a client's threads are training.threads anyhow"
+
+
+@pytest.mark.parametrize("key", ["FEDKLPR_CACHE", "XDG_CACHE_HOME"])
+def test_all_processes_have_the_commands_cache_wherever_they_work(key, tmp_path, monkeypatch):
+    monkeypatch.delenv("FEDKLPR_CACHE", raising=False)
+    monkeypatch.setenv(key, "kept here")
+    monkeypatch.chdir(tmp_path)
+    expected = user_cache()
+    env = run_environment(dict(os.environ), tmp_path / "home")
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("FEDKLPR_CACHE", env["FEDKLPR_CACHE"])
+    assert user_cache() == expected
+    assert expected.is_relative_to(tmp_path)
+
+
+def test_a_user_without_a_name_has_one_in_a_simulation(tmp_path, monkeypatch):
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert run_environment({"HOME": "/home/x"}, tmp_path)["USER"] == "fedklpr"
+    assert "USER" not in run_environment({"HOME": "/home/x", "LOGNAME": "eve"}, tmp_path)
+
+
+def test_precision_that_the_environment_changes_is_told():
+    (note,) = notes_of_environment({"NVIDIA_TF32_OVERRIDE": "1", "HOME": "/home/x"})
+    assert "NVIDIA_TF32_OVERRIDE=1 is set" in note
+    assert notes_of_environment({"OMP_NUM_THREADS": "3"}) == []
+
+
+def test_flowers_programs_that_are_missing_are_told_before_a_run_folder_is_made(
+    tmp_path, monkeypatch
+):
+    from fedklpr_flwr.commands.run import run
+
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RunError, match="the program flwr is neither beside this Python"):
+        check_environment(os.environ)
+    folder = tmp_path / "run"
+    with pytest.raises(RunError, match="the program flwr"):
+        run(["experiment=smoke", f"run.dir={folder}"])
+    assert not folder.exists()
 
 
 def test_sockets_lie_where_their_path_is_short_enough(tmp_path):
@@ -41,6 +122,8 @@ def test_no_place_for_sockets_is_told_before_anything_starts(tmp_path, monkeypat
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(RunError, match="set TMPDIR"):
         short_temporary_folder({})
+    with pytest.raises(RunError, match="set TMPDIR"):
+        check_environment(os.environ)
 
 
 def test_a_server_that_never_ran_says_what_flowers_log_says(tmp_path):

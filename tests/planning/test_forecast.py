@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.forecast import (
     Forecast,
     Load,
@@ -134,6 +135,16 @@ def test_the_fewest_bytes_follow_the_density_and_a_changed_mask_costs_more():
 def test_the_most_are_a_model_that_nobody_prunes_told_whole():
     forecast = forecast_of(NOTHING, "pruning.rate=0.1", "pruning.target=0.1")
     assert forecast.bytes_in_round(3, pruned=False) == (10200, 10200)
+
+
+def test_blinded_numbers_take_two_bytes_each_whatever_they_are():
+    words = ("privacy=secure_aggregation", "method.pruning=always", "pruning.masks=consensus")
+    forecast = forecast_of(NOTHING, *words, "pruning.rate=0.2", "pruning.target=0.2")
+    layout = shared_layout(forecast._settings)
+    whole = sum(spec.size for spec in layout)
+    pruned = sum(round(0.2 * spec.size) for spec in layout if spec.prunable)
+    assert [forecast.bytes_in_round(n)[0] for n in (0, 1)] == [0, 2 * whole]
+    assert forecast.bytes_in_round(3)[0] == pytest.approx(2 * (whole - pruned), rel=1e-3)
 
 
 def test_bytes_in_all_count_who_trains_up_and_everybody_down():

@@ -31,7 +31,7 @@ def private(*overrides):
 
 def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
     """Batch norm's statistics, means and variances of the pictures, least of all."""
-    small = ("privacy.clip=1e-6", "privacy.noise=0.001")
+    small = ("privacy.clip=1e-6", "privacy.noise=0.001", "method.personal_parts=none")
     run = federate(*PRIVATE, *small, names=PAIR)
     assert run.row(2, PAIR[0]).pruned > 0
     merged = load_file(run.folder / "global.safetensors")
@@ -40,6 +40,20 @@ def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
     for name, array in statistics.items():
         start = 1.0 if name.endswith("running_var") else 0.0
         assert abs(array - start).max() < 1e-4, name
+
+
+def test_statistics_stay_at_home_unless_asked_for(federate):
+    run = federate(*PRIVATE, names=PAIR)
+    merged = load_file(run.folder / "global.safetensors")
+    assert merged
+    assert [name for name in merged if ".running_" in name or ".bn" in name] == []
+
+
+@pytest.mark.parametrize("clip", [(), ("privacy.clip=1",)])
+def test_a_run_goes_through_whatever_its_clip(clip, federate):
+    """Before batch norm stayed at home, features overflowed after the first merge."""
+    run = federate("privacy=local_dp", "pruning.first_round=1", *clip, names=PAIR)
+    assert [run.row(2, name).status for name in PAIR] == ["merged", "merged"]
 
 
 def test_epsilon_is_renyis_bound_of_a_gaussian():
@@ -70,6 +84,21 @@ def test_a_setting_that_lets_something_out_around_the_noise_has_no_epsilon(overr
     assert epsilon(3, settings) is None
     assert said in privacy_notes(settings)[0]
     assert leaks(private()) == []
+
+
+def test_what_the_noise_leaves_of_a_model_is_told_before_a_run():
+    """Three sites and twelve rounds: 2 * .01 * 3 * sqrt(12 / 3) = .12."""
+    words = ("privacy=local_dp", "privacy.clip=0.01", "privacy.noise=3", "federation.rounds=12")
+    at_home = privacy_notes(compose_settings("smoke", words))
+    notes = privacy_notes(compose_settings("smoke", (*words, "method.personal_parts=none")))
+    assert "noise of deviation 0.12 will be in every number of the merged model" in notes[1]
+    assert "method.personal_parts=batchnorm keeps them at home" in notes[2]
+    assert at_home == notes[:2]
+
+
+def test_where_nothing_leaves_a_site_there_is_nothing_to_noise():
+    with pytest.raises(SettingsError, match="nothing leaves a site"):
+        private("method=local_only", "method.pruning=none")
 
 
 def test_weights_made_of_withheld_figures_are_refused():

@@ -81,6 +81,9 @@ def test_the_first_misfit_is_named_and_nothing_is_loaded(
         ("w.pth", b"not weights", "is not a readable file of weights: expected .safetensors, or"),
         ("w.safetensors", b"not weights", "is damaged or cut off (11 bytes"),
         ("w.safetensors", b"", "is empty: expected .safetensors"),
+        ("w.pth", b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        ("w.pth", b"\n<!DOCTYPE html><html>", "is a web page, not the file"),
+        ("w.pth", b"PK\x03\x04" + bytes(90), "is damaged or cut off (94 bytes)"),
         ("w.onnx", b"\x08\x0a\x12", "is ONNX, .*: expected .safetensors"),
     ],
 )
@@ -88,7 +91,7 @@ def test_a_broken_file_is_a_weights_error(
     network: ReidNetwork, tmp_path: Path, name: str, content: bytes, said: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(WeightsError, match=said.replace("(", r"\(")):
+    with pytest.raises(WeightsError, match=said.replace("(", r"\(").replace(")", r"\)")):
         load_backbone_weights(network, tmp_path / name)
 
 
@@ -219,3 +222,24 @@ def test_weights_load_as_other_toolkits_save_them(how: str, network: ReidNetwork
     assert torch.equal(network.backbone.conv1.weight, state["conv1.weight"])
     assert "taken off" in said
     assert ("passed over" in said) == (how in ("torchreid", "fast-reid"))
+
+
+def test_a_file_that_holds_a_programs_object_names_it(network: ReidNetwork, tmp_path: Path) -> None:
+    torch.save({"state_dict": network.state_dict(), "args": Path("x")}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"holds an object of a program \(pathlib"):
+        load_backbone_weights(network, tmp_path / "w.pth")
+
+
+def test_of_two_branches_the_first_is_taken_and_the_other_named(
+    network: ReidNetwork, tmp_path: Path
+) -> None:
+    """As MoCo keeps a query encoder, which is trained, and a key encoder, which follows it."""
+    own = network.state_dict()
+    both = {f"module.encoder_q.{name}": value for name, value in own.items()}
+    both |= {f"module.encoder_k.{name}": value * 0 for name, value in own.items()}
+    torch.save(both, tmp_path / "w.pth")
+    fresh = build_network("small", weights=None, generator_seed=9)
+    said = load_backbone_weights(fresh, tmp_path / "w.pth")
+    assert "the prefix module.encoder_q. taken off" in said
+    assert "behind module.encoder_k.backbone. fits as well and is passed over" in said
+    assert all(torch.equal(value, own[name]) for name, value in fresh.state_dict().items())

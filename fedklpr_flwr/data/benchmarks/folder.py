@@ -1,37 +1,45 @@
 """A user's own pictures in folders: with persons known, or without.
 
-Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg.
+Layout with persons: ROOT/{train,query,gallery}/PERSON/CAMERA_anything.jpg, or with a folder for
+each camera, if it is called after one (cam1, c2): PERSON/CAMERA/anything.jpg.
 Layout without: ROOT/train/CAMERA/anything.jpg, or ROOT/CAMERA/anything.jpg, the folder that a
 search takes, all of which is then train; every person is unknown (-1). Where a tracker has
 told who is who within a camera: ROOT/train/CAMERA/TRACK/anything.jpg, a folder for each track.
 query and gallery, always with persons, may be missing: a site without them trains, and its ranks
 stay empty. train may be missing: such a site is searched in alone.
-train is read as without persons if most of its pictures lie in folders of folders (tracks), if half
-of its pictures or more have names without CAMERA_ in front, if all its folders are called after
-cameras (cam1, camera_b, c3), or if all its pictures are called after one and the same word
-(frame_0001.jpg). Folders that are days (2026-01-31) are no
-persons: train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read
-with persons, a picture without CAMERA_ is a problem, and so are persons who have a camera each.
+train is read as without persons if most of its pictures lie in folders of folders (tracks) that are
+not called after cameras, if half of its pictures or more have names without CAMERA_ in front, if
+all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called
+after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31) are no persons:
+train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read with
+persons, a picture without CAMERA_ is a problem, and so are persons who have a camera each, and
+cameras that took a picture each. So it is where train, read without persons, has none of the
+cameras of query and gallery. Other folders of pictures (test, val) are passed over, and told.
 CAMERA is told as a benchmark's name tells it (0013_c1s1_000451_03.jpg, also PERSON_c1_...), by a
 camera's own word (cam_1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg), or
-by the first word. Cam_01, cam1 and c1 are one camera, Anna and anna one person.
--1 is junk and dropped; 0000 in a gallery, where no query is called so, is a distractor.
+by the first word; a day or a moment (20260131_101500.jpg) is none. Cam_01, cam1 and c1 are one
+camera, Anna and anna one person.
+-1 (junk, unknown) is junk and dropped; 0000 (distractors) in a gallery, where no query is called
+so, is a distractor.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.spoken_names import (
+    camera_key,
     cameras_in_names,
     is_camera,
     is_date,
     market_name,
+    person_called,
 )
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
@@ -44,8 +52,9 @@ CARD = DatasetCard(
     words=__doc__ or "",
 )
 
-# Fewer persons may each have one camera by chance.
+# Fewer persons may each have one camera by chance, and fewer cameras one picture.
 _TOO_MANY_PAIRS = 3
+_TOO_MANY_CAMERAS = 8
 _PART_OF_A_SET = re.compile("train|test|query|gallery|valid", re.IGNORECASE)
 _EXAMPLE = "cam1_0001.jpg (CAMERA_anything)"
 
@@ -68,6 +77,9 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         return _of_cameras(tree)
     if ("query" in there) != ("gallery" in there):
         raise DataError(f"{tree.root}: expected both query and gallery, or neither; got {there}")
+    for folder in tree.folders(tree.root):
+        if folder.name not in there:
+            tree.pass_over(folder)
     unnamed = "train" in there and not _has_persons(tree, tree.root / "train")
     for part in there:
         _note_strays(tree, tree.root / part, tracks=unnamed and part == "train")
@@ -89,10 +101,13 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
                 "CAMERA_anything.jpg?",
             )
         layout, who = "PERSON/CAMERA_anything.jpg", counted(len(persons), "person") + ", "
+        _note_moments(tree, cameras, len(train))
     else:
         train = _dated(tree) if dated else _by_camera(tree, tree.root / "train")
-        rows = [*train, *_known(tree, tested)]
+        searched = _known(tree, tested)
+        rows = [*train, *searched]
         cameras = {row.camera for row in train}
+        _note_strangers(tree, cameras, {row.camera for row in searched})
         layout, who = "DAY/CAMERA_anything.jpg" if dated else "CAMERA/anything.jpg", ""
     seen = counted(len(cameras), "camera")
     unknown = "" if who else ", its persons are unknown"
@@ -100,6 +115,31 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     if tracks := len({(row.camera, row.track) for row in train if row.track}):
         note += f"; {counted(tracks, 'track')} in folders of cameras"
     return numbered_dataset("folder", rows, (note,))
+
+
+def _note_moments(tree: PictureTree, cameras: Collection[str], pictures: int) -> None:
+    """Note cameras that took a picture each: their names tell moments, or the pictures' numbers."""
+    if len(cameras) >= _TOO_MANY_CAMERAS and 2 * len(cameras) > pictures:
+        some = ", ".join(sorted(cameras)[:3])
+        tree.note(
+            tree.root / "train",
+            f"expected cameras with several pictures each, got {len(cameras)} cameras for "
+            f"{pictures} pictures ({some}, ...): are its names others than CAMERA_anything.jpg?",
+        )
+
+
+def _note_strangers(tree: PictureTree, trained: Collection[str], searched: Collection[str]) -> None:
+    """Note folders of train that are no camera's of query and gallery: they may be persons'."""
+    there = {camera_key(camera) for camera in searched}
+    if not trained or not there or there & {camera_key(camera) for camera in trained}:
+        return
+    some, others = (", ".join(sorted(names)[:3]) for names in (trained, searched))
+    tree.note(
+        tree.root / "train",
+        f"expected cameras that query and gallery have ({others}), got folders called {some}, and "
+        "names that tell no camera: if they are persons, call their pictures CAMERA_anything.jpg; "
+        "if they are cameras, call them the same everywhere",
+    )
 
 
 def _of_cameras(tree: PictureTree) -> ReidDataset:
@@ -143,13 +183,34 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
         _note_strays(tree, tree.root / part, tracks=not known)
         if not known:
             return _by_camera(tree, tree.root / part)
-        return _dated(tree) if part == "train" and _all_dates(tree, part) else _known(tree, (part,))
+        dated = part == "train" and _all_dates(tree, part)
+        return _named(_dated(tree) if dated else _known(tree, (part,)))
     rows = []
     for folder in tree.folders(tree.root):
+        inner = _camera_folders(tree, folder)
         for path in tree.folders(folder):
-            tree.note(path, f"expected pictures in {folder.name}, got a folder")
+            if path not in inner:
+                tree.note(path, f"expected pictures in {folder.name}, got a folder")
         rows += _in_folder(tree.pictures(folder), folder.name)
-    return [*rows, *(_alone(path) for path in tree.pictures(tree.root))]
+        rows += [
+            PictureRow(path, folder.name, camera.name, "gallery")
+            for camera in inner
+            for path in tree.pictures(camera)
+        ]
+    return _named([*rows, *(_alone(path) for path in tree.pictures(tree.root))])
+
+
+def _named(rows: Sequence[PictureRow]) -> list[PictureRow]:
+    """Rows to search in: nobody has no name."""
+    nobody = ("-1", "0000")
+    return [replace(row, person="") if person_called(row.person) in nobody else row for row in rows]
+
+
+def _camera_folders(tree: PictureTree, person: Path) -> list[Path]:
+    """The folders of a person's folder that are called after cameras."""
+    if is_camera(person.name):
+        return []
+    return [folder for folder in tree.folders(person) if is_camera(folder.name)]
 
 
 def _in_folder(pictures: Sequence[Path], folder: str) -> list[PictureRow]:
@@ -189,7 +250,7 @@ def _by_camera(tree: PictureTree, part: Path) -> list[PictureRow]:
 
 
 def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
-    """Read parts laid out as PERSON/CAMERA_anything.jpg."""
+    """Read parts laid out as PERSON/CAMERA_anything.jpg or PERSON/CAMERA/anything.jpg."""
     pictures = [
         (part, person.name, path)
         for part in parts
@@ -206,7 +267,13 @@ def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
             tree.note(path, f"expected a person's folder in {part}, got the day {person}")
         else:
             rows.append(PictureRow(path, person, camera, part))
-    return rows
+    return rows + [
+        PictureRow(path, person.name, camera.name, part)
+        for part in parts
+        for person in tree.folders(tree.root / part)
+        for camera in _camera_folders(tree, person)
+        for path in tree.pictures(camera)
+    ]
 
 
 def _all_dates(tree: PictureTree, part: str) -> bool:
@@ -236,7 +303,12 @@ def _note_strays(tree: PictureTree, part: Path, *, tracks: bool = False) -> None
     for path in tree.pictures(part):
         tree.note(path, f"expected folders of pictures in {part.name}, got a picture")
     for folder in tree.folders(part):
+        inner = [] if tracks else _camera_folders(tree, folder)
         for path in tree.folders(folder):
+            if path in inner:
+                for below in tree.folders(path):
+                    tree.note(below, f"expected pictures of camera {path.name}, got a folder")
+                continue
             if not tracks:
                 tree.note(path, f"expected pictures in {part.name}/{folder.name}, got a folder")
                 continue
@@ -252,9 +324,9 @@ def _has_persons(tree: PictureTree, part: Path) -> bool:
     # A second look at the same files must not note their faults twice.
     look = PictureTree(tree.root)
     names = [(folder.name, path.name) for folder in folders for path in look.pictures(folder)]
-    followed = (look.pictures(track) for folder in folders for track in look.folders(folder))
-    if sum(len(pictures) for pictures in followed) > len(names):
-        return False
+    inner = [track for folder in folders for track in look.folders(folder)]
+    if sum(len(look.pictures(track)) for track in inner) > len(names):
+        return all(track in _camera_folders(look, track.parent) for track in inner)
     cameras = cameras_in_names(names)
     if names and 2 * len(cameras) <= len(names):
         return False

@@ -4,7 +4,8 @@ Layout: for each camera a text file ROOT/CAMERA.txt with its frames in ROOT/CAME
 Challenge has it, ROOT/CAMERA/gt/gt.txt with the frames in ROOT/CAMERA/img1/. A frame's name ends in
 its number (000001.jpg).
 A line: frame, track, left, top, width, height, and where there is more, a confidence; 0 means that
-the line does not count. Frames, tracks and the corner's coordinates count from 1, in pixels.
+the line does not count. Frames, tracks and the corner's coordinates count from 1, in pixels of
+the frame as it is shown: upright by EXIF.
 Every box is cut out of its frame when pictures are decoded; persons are unknown (-1), all of it is
 to train on. Of a track at most ten pictures are taken, evenly apart. Boxes that are tiny (under 16
 x 32 pixels) or reach over the frame's border are left out and counted; lines that cannot be right
@@ -12,17 +13,17 @@ are problems.
 Cameras: 0, 1, ... in order of their names.
 """
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.tracks import evenly_apart
 from fedklpr_flwr.data.person_image import Box, ReidDataset
+from fedklpr_flwr.data.picture_file import shown_size
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.wording import counted
 
@@ -122,7 +123,7 @@ def _numbered(tree: PictureTree, folder: Path) -> dict[int, Path]:
 
 def _rows(tree: PictureTree, camera: _Camera, left_out: Counter[str]) -> list[PictureRow]:
     """Read a camera's boxes, and take some of each track."""
-    size = _size_of(next(iter(camera.frames.values())))
+    size = _size_of(camera)
     tracks: dict[int, list[_Line]] = defaultdict(list)
     latest: dict[int, int] = {}
     for number, text in _texts(camera.file):
@@ -160,6 +161,8 @@ def _parsed(text: str) -> _Line | str:
     try:
         numbers = [float(cell) for cell in cells[:7]]
     except ValueError:
+        numbers = []
+    if not all(map(math.isfinite, numbers)):
         numbers = []
     whole = [number for number in numbers[:2] if number == int(number) and number >= 1]
     if len(numbers) < 6 or len(whole) < 2:
@@ -206,10 +209,15 @@ def _unused(line: _Line, size: tuple[int, int]) -> str:
     return ""
 
 
-def _size_of(frame: Path) -> tuple[int, int]:
-    """Width and height of a camera's frames, by the first one's header."""
-    try:
-        with Image.open(frame) as picture:
-            return picture.size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{frame}: expected a frame that can be read, got: {error}") from error
+def _size_of(camera: _Camera) -> tuple[int, int]:
+    """Width and height of a camera's frames as they are shown, by the first that can be read."""
+    faults = []
+    for frame in camera.frames.values():
+        try:
+            return shown_size(frame)
+        except DataError as error:
+            faults.append(error)
+    raise DataError(
+        f"{camera.file}: expected frames of camera {camera.name} that can be read, got none of "
+        f"{len(faults)}; the first: {faults[0]}"
+    )

@@ -1,10 +1,10 @@
 """Persons and cameras that a user calls by names become numbers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedklpr_flwr.data.benchmarks.spoken_names import camera_key, person_key
+from fedklpr_flwr.data.benchmarks.spoken_names import camera_key, person_called, person_key
 from fedklpr_flwr.data.person_image import Box, PersonImage, ReidDataset
 from fedklpr_flwr.wording import counted
 
@@ -35,9 +35,9 @@ class PictureRow:
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
     """Number persons (from 1) and cameras (from 0) in order of their names, over all parts.
 
-    Junk (a person called -1, as in Market-1501) is dropped everywhere. A person called 0000 of whom
-    there is no query is nobody who is searched for: a distractor in the gallery (0), dropped
-    elsewhere.
+    Junk (a person called -1, as in Market-1501, junk, unknown or unidentified) is dropped
+    everywhere. A person called 0000, or distractors, of whom there is no query is nobody who is
+    searched for: a distractor in the gallery (0), dropped elsewhere.
 
     Args:
         name: The set's name.
@@ -103,7 +103,11 @@ def _nobody(rows: Sequence[PictureRow]) -> tuple[str, ...]:
 
 
 def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[str]]:
-    """Drop junk, and distractors outside of the gallery; say how many."""
+    """Drop junk, and distractors outside of the gallery; say how many, and what they are called."""
+    names = {word: person_called(word) for word in {row.person for row in rows}}
+    spoken = ", ".join(word for word in sorted(names) if names[word] != word)
+    called = f", called {spoken}" * bool(spoken)
+    rows = [replace(row, person=names[row.person]) for row in rows]
     nobody = _nobody(rows)
     kept = [
         row
@@ -113,10 +117,10 @@ def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[
     notes = []
     if len(kept) < len(rows):
         count = counted(len(rows) - len(kept), "picture")
-        notes.append(f"{count} of nobody ({' or '.join(nobody)}) dropped")
+        notes.append(f"{count} of nobody ({' or '.join(nobody)}{called}) dropped")
     distractors = sum(row.person == _DISTRACTOR for row in kept) * (_DISTRACTOR in nobody)
     if distractors:
-        notes.append(f"{counted(distractors, 'distractor')} (0000) in the gallery")
+        notes.append(f"{counted(distractors, 'distractor')} (0000{called}) in the gallery")
     return kept, notes
 
 

@@ -1,11 +1,11 @@
 r"""A user's own pictures in a table: a .csv file with the columns path, person, camera, split.
 
 path is relative to the file's folder and may not lead out of it, with / or \ between its parts;
-person may be empty (unknown), -1 is junk (dropped), 0000 in a gallery a distractor where no query
-is called so; camera is any name; split is train, query or gallery. Two more columns may tell what a
-tracker knows: track, any name within a camera (empty = none), and frame, a whole number by the
-camera's clock, so that tracks that are there at the same time are not taken for one person. Other
-columns are passed over.
+person may be empty, nan or None (unknown), -1 or junk is junk (dropped), 0000 in a gallery a
+distractor where no query is called so; camera is any name; split is train, query or gallery; 12.0
+is 12. Two more columns may tell what a tracker knows: track, any name within a camera (empty =
+none), and frame, a whole number by the camera's clock, so that tracks that are there at the same
+time are not taken for one person. Other columns are passed over.
 UTF-8 or UTF-16; comma, semicolon or tab between the columns. The columns may also be called as
 others call them: file, filename, image; pid, person_id, identity; camid, camera_id, cam; set, part,
 subset. The root is the file, or a folder with one .csv file in it.
@@ -20,6 +20,7 @@ from pathlib import Path
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
+from fedklpr_flwr.data.benchmarks.spoken_names import told_name
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
 
@@ -58,12 +59,12 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     inside = PictureTree(file.parent, tree.problems)
     rows: list[PictureRow] = []
     seen: set[tuple[str, str, str, int]] = set()
-    for number, line in enumerate(_lines(file), 2):
+    for number, line in _lines(file):
         row = PictureRow(
             file.parent / line["path"],
             line["person"],
             line["camera"],
-            line["split"],
+            line["split"].casefold(),
             line["track"],
             int(line["frame"]) if line["frame"].isdecimal() else -1,
         )
@@ -106,9 +107,11 @@ def _table(root: Path) -> Path:
     return tables[0]
 
 
-def _lines(file: Path) -> list[dict[str, str]]:
-    """Read the table's lines as column to text, without blanks around."""
-    text = _text(file)
+def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the table's lines, with their numbers, as column to text; empty ones are passed over."""
+    text, above = _text(file), 0
+    if text.startswith("sep="):  # a spreadsheet's own first line
+        text, above = text.partition("\n")[2], 1
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     try:
@@ -118,17 +121,21 @@ def _lines(file: Path) -> list[dict[str, str]]:
         missing = [column for column, name in names.items() if name is None]
         if missing:
             raise DataError(
-                f"{file}: expected the columns {', '.join(_COLUMNS)}, got "
-                f"{', '.join(found) or 'none'}; add {missing[0]}"
+                f"{file}: expected a first line with the columns {', '.join(_COLUMNS)}, got "
+                f"{', '.join(found) or 'none'}; {_what_to_do(missing[0], found)}"
             )
         names |= {column: column for column in _TOLD_BY_TRACKERS}
         lines = [
-            {column: (line.get(str(name)) or "").strip() for column, name in names.items()}
+            (
+                above + table.line_num,
+                {column: told_name(line.get(str(name)) or "") for column, name in names.items()},
+            )
             for line in table
+            if any(isinstance(cell, str) and cell.strip() for cell in line.values())
         ]
     except csv.Error as error:
         raise DataError(f"{file}: expected a .csv file, got: {error}") from error
-    for line in lines:
+    for _, line in lines:
         line["path"] = line["path"].replace("\\", "/")
     return lines
 
@@ -150,5 +157,16 @@ def _header(column: str, found: Sequence[str]) -> str | None:
     """The name under which a table has a column; None where it has none, or two."""
     if column in found:
         return column
-    alike = [name for name in found if name.strip().casefold() in (column, *_ALSO_CALLED[column])]
+    alike = _called(column, found)
     return alike[0] if len(alike) == 1 else None
+
+
+def _called(column: str, found: Sequence[str]) -> list[str]:
+    """The names of a table's columns that may be meant."""
+    return [name for name in found if name.strip().casefold() in (column, *_ALSO_CALLED[column])]
+
+
+def _what_to_do(column: str, found: Sequence[str]) -> str:
+    """How to mend a table that lacks a column, or has two for it."""
+    alike = _called(column, found)
+    return f"rename one of {', '.join(alike)} to {column}" if alike else f"add {column}"

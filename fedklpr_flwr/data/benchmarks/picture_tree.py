@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,11 @@ PICTURE_SUFFIXES = frozenset(
 )
 UNREAD_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl", ".raw"})
 """Pictures that are not read, and must not be missing in silence."""
+
+_SYSTEMS_OWN = frozenset(
+    ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found")
+)
+"""Folders that archives, network drives and systems leave beside people's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,8 @@ class PictureTree:
             folder: A folder under the root.
 
         Returns:
-            The folders, without hidden ones and links out of the root (noted as problems).
+            The folders, without hidden ones, those that a system leaves anywhere (__MACOSX,
+            @eaDir, ...), and links out of the root (noted as problems).
         """
         for path in self._entries(folder):
             if path.suffix.lower() not in PICTURE_SUFFIXES and not path.name.startswith("."):
@@ -100,7 +107,10 @@ class PictureTree:
         return [
             path
             for path in self._entries(folder)
-            if path.is_dir() and not path.name.startswith(".") and self._stays_inside(path)
+            if path.is_dir()
+            and not path.name.startswith(".")
+            and path.name.casefold() not in _SYSTEMS_OWN
+            and self._stays_inside(path)
         ]
 
     def named_pictures(
@@ -153,9 +163,25 @@ class PictureTree:
         if not self._stays_inside(path) or self._leads_nowhere(path):
             return False
         if not path.is_file():
-            self.note(path, "expected a picture, as the data set's list names it, got nothing")
+            alike = self._alike(path)
+            there = (
+                f"; there is {alike}: letters and their accents must be the same" if alike else ""
+            )
+            self.note(
+                path, f"expected a picture, as the data set's list names it, got nothing{there}"
+            )
             return False
         return True
+
+    def _alike(self, path: Path) -> str:
+        """The one file of a folder whose name differs in case or in how accents are stored."""
+        wanted = unicodedata.normalize("NFKC", path.name).casefold()
+        found = [
+            other.name
+            for other in (self._entries(path.parent) if path.parent.is_dir() else ())
+            if unicodedata.normalize("NFKC", other.name).casefold() == wanted
+        ]
+        return found[0] if len(found) == 1 else ""
 
     def pass_over(self, path: Path) -> None:
         """Remember a folder or file that is not of the set's layout, and is not looked into.

@@ -16,6 +16,14 @@ _MARKET = re.compile(r"(-1|\d{4,})_(c\d+)s\d+_.+", re.IGNORECASE)
 _CAMERA_FIRST = re.compile(rf"({_CAMERA})(?:s\d+)?_.+", re.IGNORECASE)
 _WORD = re.compile(r"([^_]+)_.+")
 _TWO_WORDS = re.compile(r"([^_]+)_([A-Za-z]|\d{1,2})_.+")
+# A file's moment (seconds or milliseconds since 1970) is no camera, and neither is its day.
+_MOMENT = re.compile(r"1\d{9}|1\d{12}")
+_NUMBER = re.compile(r"(-?\d+)\.0+")
+_NOBODY = {
+    **dict.fromkeys(("junk", "unknown", "unidentified"), "-1"),
+    **dict.fromkeys(("distractor", "distractors"), "0000"),
+}
+_NOTHING = frozenset(("nan", "none", "null", "na", "n/a", "<na>", "nat", "-"))
 _DATE = re.compile(r"(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})")
 
 
@@ -47,6 +55,23 @@ def person_key(word: str) -> str:
     return _plain(word)
 
 
+def person_called(word: str) -> str:
+    """What a person's name means: words for nobody are Market-1501's, -1 and 0000."""
+    return _NOBODY.get(_plain(word), word)
+
+
+def told_name(cell: str) -> str:
+    """A name as a table tells it: nan and None are none, 12.0 is 12, as programs write them."""
+    cell = cell.strip()
+    number = _NUMBER.fullmatch(cell)
+    return number[1] if number else "" if _plain(cell) in _NOTHING else cell
+
+
+def _is_camera_word(word: str) -> bool:
+    """Whether a first word may be a camera's: a moment or a day is none."""
+    return not is_date(word) and _MOMENT.fullmatch(word) is None
+
+
 def _plain(word: str) -> str:
     return unicodedata.normalize("NFKC", word).strip().casefold()
 
@@ -68,7 +93,8 @@ def cameras_in_names(files: Iterable[tuple[str, str]]) -> dict[tuple[str, str], 
         files: (folder, file name) of pictures whose folders are persons.
 
     Returns:
-        The camera of each, as written; what has no word in front is left out.
+        The camera of each, as written; what has no word in front is left out, and so is what has
+        a day or a moment there.
     """
     found: dict[tuple[str, str], str] = {}
     open_names: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
@@ -85,7 +111,7 @@ def cameras_in_names(files: Iterable[tuple[str, str]]) -> dict[tuple[str, str], 
             rest = name[len(folder) + 1 :]
         if camera := _CAMERA_FIRST.fullmatch(rest):
             found[folder, name] = camera[1]
-        elif word := _WORD.fullmatch(rest):
+        elif (word := _WORD.fullmatch(rest)) and _is_camera_word(word[1]):
             open_names[_plain(word[1])].append((folder, name, rest))
     for alike in open_names.values():
         matches = [_TWO_WORDS.fullmatch(rest) for _, _, rest in alike]

@@ -90,6 +90,8 @@ def test_boxes_that_show_nobody_whole_are_left_out_and_counted(tmp_path):
         ("7,cam,13,21,20,40", "line 2: expected frame, track"),
         ("2.5,7,13,21,20,40", "line 2: expected frame, track"),
         ("2,7,13,21", "line 2: expected frame, track"),
+        ("nan,7,13,21,20,40", "line 2: expected frame, track"),
+        ("2,7,13,inf,20,40", "line 2: expected frame, track"),
         (
             "2,7,13,21,-20,40",
             "line 2: expected a box of a width and a height above 0, got -20 x 40",
@@ -128,3 +130,34 @@ def test_a_camera_without_frames_and_a_folder_without_text_are_named(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match=r"CAMERA\.txt"):
         read_dataset("mot", tmp_path)
+
+
+def test_a_box_lies_in_the_frame_as_a_viewer_shows_it(tmp_path):
+    """A phone's film stored on its side: its tracker saw it upright."""
+    camera(tmp_path, "gate", ["1,7,11,61,20,35"], frames=[1])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    camera(tmp_path, "yard", ["1,7,11,61,20,35"], frames=[1])
+    upright = Image.fromarray(frame_at(1)).transpose(Image.Transpose.ROTATE_90)
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "gate/000001.png", exif=exif)
+    upright.save(tmp_path / "yard/000001.png")
+    images = read_dataset("mot", tmp_path).train
+    assert len(images) == 2, "35 pixels below the 60th are inside of an upright frame alone"
+    pixels, _ = load_pictures(images, height=35, width=20, cache=None)
+    assert torch.equal(pixels[0], pixels[1])
+
+
+def test_a_damaged_first_frame_is_one_picture_less_and_no_more(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40", "2,7,11,21,20,40"])
+    (tmp_path / "gate" / "000001.png").write_bytes(b"")
+    images = read_dataset("mot", tmp_path).train
+    assert load_pictures(images, height=8, width=4, cache=None, skip_unreadable=True)[1] == (1,)
+    assert "000001.png" in check_dataset("mot", tmp_path).problems[0].path.name
+
+
+def test_a_frame_smaller_than_its_cameras_is_no_black_picture(tmp_path):
+    camera(tmp_path, "gate", ["1,7,11,21,20,40", "2,7,11,21,20,40"])
+    Image.fromarray(frame_at(2)[:50]).save(tmp_path / "gate" / "000002.png")
+    images = read_dataset("mot", tmp_path).train
+    with pytest.raises(DataError, match=r"100 x 50 pixels, in which the box \(10, 20, 30, 60\)"):
+        load_pictures(images, height=8, width=4, cache=None)

@@ -116,7 +116,7 @@ def test_persons_in_train_and_query_are_told(plant, tmp_path):
 
 
 def test_how_train_was_read_is_told_with_numbers(plant, tmp_path):
-    names = ["train/north/2026-01-01_0001.jpg", "train/south/2026-01-02_0001.jpg"]
+    names = ["train/north/gate1_0001.jpg", "train/south/gate2_0001.jpg"]
     (note,) = read_dataset("folder", plant(tmp_path, names)).notes[:1]
     assert "train/PERSON/CAMERA_anything.jpg: 2 persons, 2 cameras" in note
 
@@ -300,3 +300,42 @@ def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):
     (root / "train/b/c2_2").write_bytes((root / "train/a/c1_1.jpg").read_bytes())
     with pytest.raises(DataError, match=r"c2_2: expected a name that ends in \.jpg"):
         read_dataset("folder", root)
+
+
+def test_a_table_as_programs_write_it(plant, tmp_path):
+    """Floats for whole numbers, nan for nothing, capitals, an index, empty lines, a first line."""
+    plant(tmp_path, [f"{number}.jpg" for number in range(6)])
+    lines = [
+        "sep=,",
+        ",path,person,camera,split,frame",
+        "0,0.jpg,12.0,1.0,Train,5.0",
+        ",,,,,",
+        "1,1.jpg,12,1,TRAIN,",
+        "",
+        "2,2.jpg,nan,2,train,nan",
+        "3,3.jpg,-1.0,2.0,train,",
+        "4,4.jpg,7.0,1,Query,",
+        "5,5.jpg,7,2,gallery,",
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    dataset = read_dataset("csv", tmp_path)
+    assert facts(dataset.train) == [("0.jpg", 2, 0), ("1.jpg", 2, 0), ("2.jpg", -1, 1)]
+    assert [one.frame for one in dataset.train] == [5, -1, -1]
+    assert facts(dataset.query) == [("4.jpg", 1, 0)]
+    (tmp_path / "t.csv").write_text("\n".join([*lines, "6,6.jpg,7,nan,gallery,"]))
+    with pytest.raises(DataError, match="line 11: expected a camera, got none"):
+        read_dataset("csv", tmp_path)
+
+
+def test_two_columns_for_one_thing_are_named(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    table(tmp_path, "1.jpg,a,b,door,train", header="path,pid,label,camera,split")
+    with pytest.raises(DataError, match="rename one of pid, label to person"):
+        read_dataset("csv", tmp_path)
+
+
+@pytest.mark.parametrize(("there", "listed"), [("a.jpg", "A.JPG"), ("\u00e9.jpg", "e\u0301.jpg")])
+def test_a_file_whose_name_differs_in_case_or_accents_is_named(plant, tmp_path, there, listed):
+    plant(tmp_path, [there])
+    with pytest.raises(DataError, match=f"got nothing; there is {there}"):
+        read_dataset("csv", table(tmp_path, f"{listed},anna,door,train"))
