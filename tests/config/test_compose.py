@@ -41,8 +41,8 @@ def choices(group):
 
 def sites_for(choice):
     """What an experiment, or a choice of conf/data, leaves to whoever runs it."""
-    own = ("data.clients=[{name: gate, reader: folder, folder: gate}]",) if choice == "own" else ()
-    return ("data.root=/sets", *own)
+    two = ",".join(f"{{name: {n}, reader: folder, folder: {n}}}" for n in ("gate", "yard"))
+    return ("data.root=/sets", *([f"data.clients=[{two}]"] if choice == "own" else []))
 
 
 # ---------------------------------------------------------------------------- what it composes to
@@ -345,9 +345,8 @@ def test_the_last_word_is_the_command_lines():
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_written_settings_read_back_equal(experiment, tmp_path):
-    settings = compose_settings(
-        experiment, (override("data.root", "/it's ${here}: ü"), "pruning.mask_distance=1e-05")
-    )
+    odd = (override("data.root", "/it's ${here}: ü"), "pruning.mask_distance=1e-05")
+    settings = compose_settings(experiment, (*sites_for(experiment), *odd))
     file = tmp_path / "config.yaml"
     write_settings(settings, file)
     assert read_settings(file) == settings
