@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fedklpr_flwr import read_rows, simulate
-from fedklpr_flwr.server.weights import AGGREGATION_WEIGHTS, Asked
+from fedklpr_flwr.server.update_weights import AGGREGATION_WEIGHTS, Asked
 
 
 def square_roots(asked: Asked) -> np.ndarray:

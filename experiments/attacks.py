@@ -26,7 +26,7 @@ import torch
 from flwr.app import Context, Message
 
 from fedklpr_flwr import client_app
-from fedklpr_flwr.client import client as site_client
+from fedklpr_flwr.client import outgoing_update as site_update
 from fedklpr_flwr.commands.simulate import simulate_prepared
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.launch.prepare import prepare
@@ -78,7 +78,7 @@ def run_one(name: str, seed: int, folder: Path, words: Sequence[str]) -> None:
     if kind is None:
         words.append(without_hostile())
     prepared = prepare(words)
-    honest_encoding, attacking, drawn = site_client.encode_update, [False], [0]
+    honest_encoding, attacking, drawn = site_update.encode_update, [False], [0]
 
     def encode(tensors: Tensors, masks: Any, known: Any, received: Any, *rest: Any) -> Any:
         if attacking[0]:
@@ -97,7 +97,7 @@ def run_one(name: str, seed: int, folder: Path, words: Sequence[str]) -> None:
             reply.content["report"]["divergence"] = 1e9
         return reply
 
-    site_client.encode_update = encode
+    site_update.encode_update = encode
     simulate_prepared(prepared, app)
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fedklpr_flwr.launch.launch import OFF, free_port
-from fedklpr_flwr.launch.processes import end_processes_of, end_with_parent, processes_of
+from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent, processes_of
+from fedklpr_flwr.launch.own_superlink import OFF, free_port
 
 _RESTART_SECONDS = 2.0
 _DYING_SECONDS = 5.0

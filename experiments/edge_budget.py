@@ -22,7 +22,7 @@ from pathlib import Path
 from experiments.deployment import Deployment, Unit, deployed
 from experiments.few_pictures import write_few_pictures
 from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
-from fedklpr_flwr.launch.processes import processes_of
+from fedklpr_flwr.launch.end_processes import processes_of
 from fedklpr_flwr.runs.rows import read_rows
 
 _COMMON = (*ONE_BOX, "federation.rounds=2")

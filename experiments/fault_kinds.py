@@ -18,7 +18,7 @@ from pathlib import Path
 from experiments.deployment import Deployment, Unit
 from experiments.slow_link import SlowLink
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.launch.processes import processes_of
+from fedklpr_flwr.launch.end_processes import processes_of
 from fedklpr_flwr.runs.rows import Row, read_rows
 
 SITES = ("airport", "street", "yard")

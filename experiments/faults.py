@@ -32,8 +32,8 @@ from experiments.slow_link import SlowLink
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.runs.rows import Row
-from fedklpr_flwr.runs.run_folder import RunFolder
 
 STATUSES = ("merged", "failed", "late", "absent")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.client.labels import label_site
+from fedklpr_flwr.client.label_source import label_site
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.benchmarks import read_dataset

@@ -32,7 +32,7 @@ from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.model.site import Site, open_site
-from fedklpr_flwr.protocol.records import (
+from fedklpr_flwr.protocol.flower_messages import (
     PAYLOAD,
     REPORT,
     TASK,

@@ -18,10 +18,10 @@ from fedklpr_flwr.protocol.update_codec import quantise_downlink
 from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
-from fedklpr_flwr.runs.own_runs import write_own_settings
+from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
 from fedklpr_flwr.runs.resume import check_resumed
 from fedklpr_flwr.runs.rows import away_at_the_end, keep_finished_rounds, read_rows
-from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
+from fedklpr_flwr.runs.trusted_runs import write_own_settings
 from fedklpr_flwr.strategy import FedKlprStrategy
 from fedklpr_flwr.system.paths import new_run_folder, point_latest
 

@@ -20,13 +20,13 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.start_commands import too_few_came
 from fedklpr_flwr.model.shared_model import shared_layout
+from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
-from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.broadcast import Downlink
-from fedklpr_flwr.server.node_registry import Roster, chosen_share, exchange
+from fedklpr_flwr.server.node_registry import NodeRegistry, chosen_share, exchange
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
-from fedklpr_flwr.server.round_collector import OpenRound
+from fedklpr_flwr.server.round_collector import RoundCollector
 from fedklpr_flwr.server.secure_round import SecureRound, secure_round
 from fedklpr_flwr.wording import counted
 
@@ -53,7 +53,7 @@ class FedKlprStrategy(Strategy):
         overrides: str = "",
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
-        self.roster = Roster.empty(state.run)
+        self.registry = NodeRegistry.empty(state.run)
         self.downlink = Downlink(state, folder, settings)
         self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
@@ -61,7 +61,7 @@ class FedKlprStrategy(Strategy):
         self._timeout: float | None = None
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
-        self._book = OpenRound(state.round, settings, layout, folder, state.pending)
+        self._collector = RoundCollector(state.round, settings, layout, folder, state.pending)
         self._secure: SecureRound | None = None
 
     # ------------------------------------------------------------------ Flower's hooks
@@ -116,17 +116,19 @@ class FedKlprStrategy(Strategy):
         Raises:
             RunError: fewer than `federation.min_clients` are valid, or the disk is full.
         """
-        book = self._book
-        taker = self._secure.taker if self._secure else book.update_taker
+        collector = self._collector
+        taker = self._secure.taker if self._secure else collector.update_taker
         use = taker(self.downlink.update_masks_of, self.state)
-        with book.phase("train"):
+        with collector.phase("train"):
             for reply in replies:
-                book.take(self._client_of(reply), reply, use)
+                collector.take(self._client_of(reply), reply, use)
         self._check_enough()
-        self._say_held(self._quarantine.note_training(sorted(book.asked["train"]), book.arrivals))
-        with book.phase("merge"):
-            book.merge(self.state, self._secure.merge if self._secure else None)
-        return None, MetricRecord({"merged": len(book.arrivals)})
+        self._say_held(
+            self._quarantine.note_training(sorted(collector.asked["train"]), collector.arrivals)
+        )
+        with collector.phase("merge"):
+            collector.merge(self.state, self._secure.merge if self._secure else None)
+        return None, MetricRecord({"merged": len(collector.arrivals)})
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -139,13 +141,15 @@ class FedKlprStrategy(Strategy):
         Raises:
             RunError: nobody could evaluate the initial model, or the disk is full.
         """
-        book = self._book
-        with book.phase("evaluate"):
+        collector = self._collector
+        with collector.phase("evaluate"):
             for reply in replies:
-                book.take(self._client_of(reply), reply, book.take_scores)
-        self._say_held(self._quarantine.note_evaluation(book.asked["evaluate"], book.scored))
+                collector.take(self._client_of(reply), reply, collector.take_scores)
+        self._say_held(
+            self._quarantine.note_evaluation(collector.asked["evaluate"], collector.scored)
+        )
         self._check_scored()
-        counts = zip((0, 0, 0), *book.pairs, strict=True)
+        counts = zip((0, 0, 0), *collector.pairs, strict=True)
         worse, better, compared = (sum(of_clients) for of_clients in counts)
         self.state.pairs = (worse, better, compared)
         summary = self._write_rows()
@@ -156,10 +160,12 @@ class FedKlprStrategy(Strategy):
     def _messages(self, phase: str, first: Callable[[], list[str]]) -> Iterable[Message]:
         """To whom `_replies` says is due; to all of `first` where it has not been asked."""
         clients, full = self._due or (first(), False)
-        return self.downlink.messages(phase, self._book, self.roster.nodes, clients, full=full)
+        return self.downlink.messages(
+            phase, self._collector, self.registry.nodes, clients, full=full
+        )
 
     def _client_of(self, reply: Message) -> str:
-        return self.roster.asked[reply.metadata.src_node_id]
+        return self.registry.asked[reply.metadata.src_node_id]
 
     # ------------------------------------------------------------------ the loop
 
@@ -211,11 +217,13 @@ class FedKlprStrategy(Strategy):
         if self._rounds_written < self.state.round:
             self._evaluate(grid, result)
         for server_round in range(self.state.round + 1, rounds + 1):
-            self.roster.refresh(grid, self.settings.federation.wait_seconds)
+            self.registry.refresh(grid, self.settings.federation.wait_seconds)
             layout = shared_layout(self.settings, server_round)
-            before = self._book.spoilt
-            self._book = OpenRound(server_round, self.settings, layout, self.folder, spoilt=before)
-            self._secure = secure_round(self._book, layout, self.settings)
+            before = self._collector.spoilt
+            self._collector = RoundCollector(
+                server_round, self.settings, layout, self.folder, spoilt=before
+            )
+            self._secure = secure_round(self._collector, layout, self.settings)
             _, merged = self.aggregate_train(server_round, self._training_replies(grid))
             if merged is not None:
                 result.train_metrics_clientapp[server_round] = merged
@@ -223,7 +231,7 @@ class FedKlprStrategy(Strategy):
         return result
 
     def _evaluate(self, grid: Grid, result: Result) -> None:
-        number = self._book.number
+        number = self._collector.number
         replies = self._replies(grid, "evaluate", self._admitted())
         scores = self.aggregate_evaluate(number, replies)
         if scores is not None:
@@ -231,34 +239,38 @@ class FedKlprStrategy(Strategy):
 
     def _training_replies(self, grid: Grid) -> Iterator[Message]:
         """Every chosen client's reply, with a second try where the round is too thin."""
-        book, needed = self._book, self.settings.federation.min_clients
-        chosen = self._choose(book.number)
+        collector, needed = self._collector, self.settings.federation.min_clients
+        chosen = self._choose(collector.number)
         yield from self._replies(grid, "train", chosen)
-        if len(book.arrivals) < needed:
-            missing = [client for client in chosen if client not in book.arrivals]
+        if len(collector.arrivals) < needed:
+            missing = [client for client in chosen if client not in collector.arrivals]
             log(
                 WARNING,
                 "round %d: %s, %d needed: asking %s once more",
-                book.number,
-                counted(len(book.arrivals), "valid reply", some="valid replies"),
+                collector.number,
+                counted(len(collector.arrivals), "valid reply", some="valid replies"),
                 needed,
                 ", ".join(missing),
             )
             yield from self._replies(grid, "train", missing)
-        if self._secure and len(book.arrivals) >= needed:
+        if self._secure and len(collector.arrivals) >= needed:
             yield from self._sum_replies(grid, self._secure, chosen)
 
     def _sum_replies(self, grid: Grid, secure: SecureRound, chosen: list[str]) -> Iterator[Message]:
         """The replies of a secure sum's stages; all train once more where it was not opened."""
         yield from self._stage_replies(grid, secure)
-        if not self._book.arrivals:
-            log(WARNING, "round %d: the sum was not opened: all train once more", self._book.number)
+        if not self._collector.arrivals:
+            log(
+                WARNING,
+                "round %d: the sum was not opened: all train once more",
+                self._collector.number,
+            )
             secure.begin_again()
             yield from self._replies(grid, "train", chosen)
             yield from self._stage_replies(grid, secure)
 
     def _stage_replies(self, grid: Grid, secure: SecureRound) -> Iterator[Message]:
-        for messages in secure.stages(self.roster.nodes):
+        for messages in secure.stages(self.registry.nodes):
             yield from self._exchange(grid, messages, "take part in the sum")
 
     def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
@@ -266,20 +278,25 @@ class FedKlprStrategy(Strategy):
 
         Who then still asks for them cannot be helped, and has failed.
         """
-        book = self._book
+        collector = self._collector
         configure = self.configure_train if phase == "train" else self.configure_evaluate
         for full in (False, True):
             self._due = clients, full
-            messages = configure(book.number, ArrayRecord(), ConfigRecord(), grid)
+            messages = configure(collector.number, ArrayRecord(), ConfigRecord(), grid)
             yield from self._exchange(grid, messages, phase)
             self._due = None
-            clients = book.take_unsynced()
+            clients = collector.take_unsynced()
             if not clients:
                 return
             if not full:
-                log(INFO, "round %d: the whole model goes to %s", book.number, ", ".join(clients))
+                log(
+                    INFO,
+                    "round %d: the whole model goes to %s",
+                    collector.number,
+                    ", ".join(clients),
+                )
         for client in clients:
-            book.fail(
+            collector.fail(
                 client,
                 "it asks for model and mask (needs_sync) though both were just sent whole: is its "
                 "memory's folder writable?",
@@ -296,12 +313,14 @@ class FedKlprStrategy(Strategy):
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
-        book, needed = self._book, self.settings.federation.min_clients
-        if len(book.arrivals) < needed:
-            failures = book.failures(sorted(book.asked["train"] - book.arrivals.keys()))
-            valid = counted(len(book.arrivals), "valid reply", some="valid replies")
+        collector, needed = self._collector, self.settings.federation.min_clients
+        if len(collector.arrivals) < needed:
+            failures = collector.failures(
+                sorted(collector.asked["train"] - collector.arrivals.keys())
+            )
+            valid = counted(len(collector.arrivals), "valid reply", some="valid replies")
             raise RunError(
-                f"round {book.number} has {valid} after a second try, "
+                f"round {collector.number} has {valid} after a second try, "
                 f"federation.min_clients={needed} are needed ({failures}). "
                 f"Round {self.state.round} is kept; go on from it with "
                 f"{resume_word(self.folder.path)}"
@@ -309,11 +328,13 @@ class FedKlprStrategy(Strategy):
 
     def _check_scored(self) -> None:
         """Say where nobody could be evaluated; raise RunError where it is the initial model."""
-        book = self._book
-        if book.scored:
+        collector = self._collector
+        if collector.scored:
             return
-        failures = f"({book.failures(sorted(book.asked['evaluate'])) or 'nobody is there'})"
-        if book.number == 0:
+        failures = (
+            f"({collector.failures(sorted(collector.asked['evaluate'])) or 'nobody is there'})"
+        )
+        if collector.number == 0:
             raise RunError(
                 f"round 0: no client could evaluate the initial model {failures}. Mend the "
                 f"clients, then go on with {resume_word(self.folder.path)}"
@@ -322,7 +343,7 @@ class FedKlprStrategy(Strategy):
             WARNING,
             "round %d: no client could be evaluated %s; the merged model stands, and the run "
             "goes on",
-            book.number,
+            collector.number,
             failures,
         )
 
@@ -332,7 +353,7 @@ class FedKlprStrategy(Strategy):
 
         def explain(found: int, nodes: int) -> str:
             about = self.settings, self._overrides, self.folder.path
-            return too_few_came(*about, count, sorted(self.roster.nodes), found, nodes)
+            return too_few_came(*about, count, sorted(self.registry.nodes), found, nodes)
 
         # A real run goes on by itself after a crash, also where a box has been away since.
         resumed = self.settings.deployment and self.state.round > 0
@@ -340,14 +361,14 @@ class FedKlprStrategy(Strategy):
 
         def say(found: int) -> None:
             told = f"waiting for clients: {found} of {count} are here"
-            self._say(told + self.roster.missing_of(self._known()))
+            self._say(told + self.registry.missing_of(self._known()))
 
-        self.roster.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest, say=say)
-        if (note := unbounded_note(self.settings, len(self.roster.nodes))) is not None:
+        self.registry.wait_for(grid, count, chosen.wait_seconds, explain, fewest=fewest, say=say)
+        if (note := unbounded_note(self.settings, len(self.registry.nodes))) is not None:
             log(WARNING, "%s", note)
 
     def _say_waiting(self, phase: str, nodes: list[int], seconds: float) -> None:
-        who, number = self.roster.clients_of(nodes), self._book.number
+        who, number = self.registry.clients_of(nodes), self._collector.number
         self._say(f"round {number}: waiting for {who} to {phase}, {seconds:.0f} s")
 
     def _say(self, text: str) -> None:
@@ -359,7 +380,9 @@ class FedKlprStrategy(Strategy):
         for client in clients:
             rounds = counted(self._quarantine.rounds or 0, "round")
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
-            log(WARNING, told, self._book.number, client, rounds, resume_word(self.folder.path))
+            log(
+                WARNING, told, self._collector.number, client, rounds, resume_word(self.folder.path)
+            )
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
@@ -367,7 +390,7 @@ class FedKlprStrategy(Strategy):
 
     def _admitted(self) -> list[str]:
         """The clients that are here and not in quarantine."""
-        return sorted(c for c in self.roster.nodes if not self._quarantine.holds(c))
+        return sorted(c for c in self.registry.nodes if not self._quarantine.holds(c))
 
     def _known(self) -> dict[str, ClientState]:
         """Who has a line in every round: all that ever came, and all that a simulation expects."""
@@ -375,10 +398,12 @@ class FedKlprStrategy(Strategy):
         return {**{client.name: ClientState(0, "") for client in expected}, **self.state.clients}
 
     def _write_rows(self) -> Row:
-        for client in filter(self._quarantine.holds, self.roster.nodes):
-            if self._book.row(client).status == "absent":
-                self._book.row(client).failed = "in quarantine: it failed too many rounds in a row"
-        rows = self._book.close(self._known())
+        for client in filter(self._quarantine.holds, self.registry.nodes):
+            if self._collector.row(client).status == "absent":
+                self._collector.row(
+                    client
+                ).failed = "in quarantine: it failed too many rounds in a row"
+        rows = self._collector.close(self._known())
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)

@@ -29,7 +29,7 @@ from fedklpr_flwr.config.compose import configuration_folder, explain
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.launch.command_line import override
 from fedklpr_flwr.launch.sweep_job import BOOK, JobLine, job_name, read_book, run_job
-from fedklpr_flwr.report.page.wording import duration
+from fedklpr_flwr.report.page.figure_words import duration
 
 TRANSPORTS = ("run", "simulate")
 FLAGS = ("-m", "--multirun")

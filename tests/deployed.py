@@ -10,8 +10,8 @@ from types import TracebackType
 
 import yaml
 
-from fedklpr_flwr.launch.launch import free_port
-from fedklpr_flwr.launch.processes import end_processes_of, end_with_parent, stop
+from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent, stop
+from fedklpr_flwr.launch.own_superlink import free_port
 
 COMMAND = (sys.executable, "-m", "fedklpr_flwr.commands")
 _SECONDS = 120.0

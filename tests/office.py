@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fedklpr_flwr.launch.launch import OFF, free_port
-from fedklpr_flwr.launch.processes import end_processes_of, end_with_parent
+from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent
+from fedklpr_flwr.launch.own_superlink import OFF, free_port
 
 ALONE = ("unshare", "--user", "--map-root-user", "--net")
 _UP_SECONDS = 90.0

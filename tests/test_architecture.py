@@ -253,7 +253,7 @@ def test_nothing_is_timed_by_a_clock_that_can_jump():
         "fedklpr_flwr.system.paths",
         "fedklpr_flwr.deploy.certificates",
         "fedklpr_flwr.deploy.check",
-        "fedklpr_flwr.deploy.memories",
+        "fedklpr_flwr.deploy.clean_memories",
         "fedklpr_flwr.search.gallery",
     }
 

@@ -10,7 +10,7 @@ from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.mask_file import MaskFile
-from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.flower_messages import read_payload
 from fedklpr_flwr.wire.payload import is_change
 
 pytest.importorskip("numba")

@@ -17,7 +17,13 @@ from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.shared_model import full_masks, initial_network, shared_layout
-from fedklpr_flwr.protocol.records import PAYLOAD, TASK, payload_record, read_payload, read_report
+from fedklpr_flwr.protocol.flower_messages import (
+    PAYLOAD,
+    TASK,
+    payload_record,
+    read_payload,
+    read_report,
+)
 from fedklpr_flwr.protocol.task import payload_name
 from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import encode

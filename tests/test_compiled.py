@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedklpr_flwr.compiled import WORTH_COMPILING
+from fedklpr_flwr.compiled_loops import WORTH_COMPILING
 from fedklpr_flwr.wire.layout import TensorSpec
 from fedklpr_flwr.wire.masks import SHRUNK, restore_mask
 

@@ -15,7 +15,7 @@ from tiny_federation import (
 
 from fedklpr_flwr.algorithm.consensus import density_after
 from fedklpr_flwr.model.mask_file import MaskFile
-from fedklpr_flwr.runs.trained_run import open_run
+from fedklpr_flwr.runs.trained_models import open_run
 
 SHARED = (*PRUNES, "pruning.masks=consensus")
 DENSITIES = [density_after(number, 0.2, 0.5, 1) for number in range(5)]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from tiny_federation import Finished, client_name, interfering
 
-from fedklpr_flwr.client import client as site_client
+from fedklpr_flwr.client import outgoing_update as site_update
 from fedklpr_flwr.server.robust.direction_trust import Agreement, trust
 
 ASKED = ("defence.alignment=0.3", "method.pruning=none")
 WAYS = {"ash": 1, "birch": 1, "cedar": 2}
-honest_encoding = site_client.encode_update
+honest_encoding = site_update.encode_update
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def going_ways(monkeypatch):
         seed[0] = WAYS[client_name(context)]
         return app(message, context)
 
-    monkeypatch.setattr(site_client, "encode_update", encode)
+    monkeypatch.setattr(site_update, "encode_update", encode)
     return interfering(what)
 
 

@@ -17,8 +17,8 @@ from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, sha256_of, ti
 
 from fedklpr_flwr.deploy.certificates import make_node_key, sign_server
 from fedklpr_flwr.deploy.folder import read_secrets
-from fedklpr_flwr.launch.launch import free_port
-from fedklpr_flwr.launch.processes import processes_of, stop
+from fedklpr_flwr.launch.end_processes import processes_of, stop
+from fedklpr_flwr.launch.own_superlink import free_port
 from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = pytest.mark.slow

@@ -24,9 +24,15 @@ from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import MemoryStateError, RunError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.records import PAYLOAD, REPORT, TASK, payload_record, read_payload
+from fedklpr_flwr.protocol.flower_messages import (
+    PAYLOAD,
+    REPORT,
+    TASK,
+    payload_record,
+    read_payload,
+)
 from fedklpr_flwr.protocol.update_front import FRONT, with_front
-from fedklpr_flwr.server import incoming_updates as spool
+from fedklpr_flwr.server import stored_updates as spool
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.codec import encode
 from fedklpr_flwr.wire.entropy import RAW

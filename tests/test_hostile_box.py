@@ -16,9 +16,9 @@ from fedklpr_flwr import client_app
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.run_config import resolved_text
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.protocol.records import PAYLOAD, REPORT, TASK
+from fedklpr_flwr.protocol.flower_messages import PAYLOAD, REPORT, TASK
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.runs.rows import read_rows
-from fedklpr_flwr.runs.run_folder import RunFolder
 from fedklpr_flwr.server_app import run_federation
 
 

@@ -3,7 +3,7 @@
 import pytest
 from tiny_federation import NAMES, PAIR, interfering
 
-from fedklpr_flwr.protocol.records import read_report
+from fedklpr_flwr.protocol.flower_messages import read_report
 
 POOLED = (
     "crr.test=paired",

@@ -15,7 +15,7 @@ from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED
-from fedklpr_flwr.protocol.records import message_bytes, payload_record, read_payload
+from fedklpr_flwr.protocol.flower_messages import message_bytes, payload_record, read_payload
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.update_front import FRONT
 from fedklpr_flwr.wire.payload import carries

@@ -16,7 +16,7 @@ from tiny_federation import (
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.model.shared_model import initial_network, shared_layout
-from fedklpr_flwr.protocol.records import TASK, read_payload
+from fedklpr_flwr.protocol.flower_messages import TASK, read_payload
 from fedklpr_flwr.protocol.secure.quantise import step_of
 from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, ValuesTask, unpack
 from fedklpr_flwr.protocol.update_front import FRONT

@@ -13,7 +13,7 @@ from tiny_federation import (
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.flower_messages import read_payload
 
 
 @pytest.fixture

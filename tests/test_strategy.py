@@ -8,8 +8,8 @@ from flwr.serverapp.strategy import Strategy
 
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.protocol.records import TASK, read_payload
-from fedklpr_flwr.runs.run_folder import RunFolder
+from fedklpr_flwr.protocol.flower_messages import TASK, read_payload
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.server_app import open_state
 from fedklpr_flwr.strategy import FedKlprStrategy
 
@@ -19,7 +19,7 @@ NAME_OF = {node: name for name, node in EIGHT.items()}
 
 @pytest.fixture
 def strategy_of(tiny_settings, tmp_path):
-    """`strategy_of("federation.fraction=0.5")`: a strategy with eight clients on its roster."""
+    """`strategy_of("federation.fraction=0.5")`: a strategy with eight clients on its registry."""
     opened = []
 
     def make(*overrides):
@@ -28,7 +28,7 @@ def strategy_of(tiny_settings, tmp_path):
         opened.append(folder)
         InProcessGrid(None, {}, [])
         strategy = FedKlprStrategy(settings, folder, open_state(settings, folder), -1)
-        strategy.roster.nodes = dict(EIGHT)
+        strategy.registry.nodes = dict(EIGHT)
         return strategy
 
     yield make
@@ -80,7 +80,7 @@ def test_a_fraction_never_chooses_fewer_than_a_round_needs(strategy_of):
 def test_the_choice_depends_on_who_is_there_and_not_on_the_order_they_came(strategy_of):
     half = strategy_of("federation.fraction=0.5")
     before = chosen(half, 1)
-    half.roster.nodes = dict(reversed(EIGHT.items()))
+    half.registry.nodes = dict(reversed(EIGHT.items()))
     assert chosen(half, 1) == before
 
 

@@ -23,7 +23,7 @@ from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import initial_network, shared_layout
-from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.flower_messages import read_payload
 from fedklpr_flwr.protocol.update_front import FRONT
 from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import decode_dense

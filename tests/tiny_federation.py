@@ -21,8 +21,8 @@ from fedklpr_flwr.config.compose import compose_settings, load_settings
 from fedklpr_flwr.launch.command_line import override
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
 from fedklpr_flwr.runs.rows import Row, read_rows
-from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
 from fedklpr_flwr.server_app import run_federation
 
 NAMES = ("ash", "birch", "cedar")

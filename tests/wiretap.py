@@ -5,7 +5,7 @@ from pathlib import Path
 from tiny_federation import Finished, client_name, interfering
 
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
-from fedklpr_flwr.protocol.records import read_payload
+from fedklpr_flwr.protocol.flower_messages import read_payload
 from fedklpr_flwr.protocol.update_front import FRONT
 
 TRIO = ("ash", "birch", "cedar")

@@ -26,8 +26,8 @@ from fedklpr_flwr.algorithm.merge.accumulate import Contributor, merge_model
 from fedklpr_flwr.algorithm.merge.contribution import Contribution
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.server.inspection import Inspection, inspect_update
-from fedklpr_flwr.server.merge import Arrival, run_merge_round
+from fedklpr_flwr.server.merge_round import Arrival, run_merge_round
+from fedklpr_flwr.server.update_checks import Inspection, inspect_update
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
 Given = tuple[float, np.ndarray | None, np.ndarray]

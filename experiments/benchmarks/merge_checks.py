@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.benchmarks.round_files import Arrays, Update
-from fedklpr_flwr.server.inspection import Inspection
+from fedklpr_flwr.server.update_checks import Inspection
 
 ROUNDING = 1e-6  # largest difference to the plain formula, of the coordinates' mean magnitude
 

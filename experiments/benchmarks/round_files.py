@@ -11,11 +11,11 @@ from experiments.benchmarks.pruned import masks_before, prune
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.protocol.update_codec import encode_update, quantise_downlink
-from fedklpr_flwr.server.inspection import inspect_update
-from fedklpr_flwr.server.merge import Arrival
-from fedklpr_flwr.server.robust.update_sketch import SpooledChange
+from fedklpr_flwr.server.merge_round import Arrival
+from fedklpr_flwr.server.robust.update_sketch import StoredChange
+from fedklpr_flwr.server.update_checks import inspect_update
 from fedklpr_flwr.wire.layout import Layout, layout_of
 
 Arrays = Mapping[str, np.ndarray]
@@ -89,7 +89,7 @@ def arrivals_of(folder: Path, clients: int, kind: str) -> list[Arrival]:
             _report(number),
             place.with_suffix(f".{kind}"),
             MaskFile(place.with_suffix(".mask")),
-            change=SpooledChange(direction, direction.stat().st_size // 5, moved=True),
+            change=StoredChange(direction, direction.stat().st_size // 5, moved=True),
         )
 
     return [arrival(number) for number in range(clients)]

@@ -16,7 +16,7 @@ from experiments.benchmarks.round_files import (
 from experiments.benchmarks.rows import Row, make_row, value_at_most
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.protocol.update_codec import quantise_downlink
-from fedklpr_flwr.server.merge import run_merge_round
+from fedklpr_flwr.server.merge_round import run_merge_round
 
 SERVER_MODELS, GROWTH = 3, 1.1
 
@@ -71,8 +71,8 @@ def server_models(folder: str, clients: int, words: Sequence[str] = WIRES["delta
 def lossy_server_models(folder: str, clients: int) -> tuple[float, float]:
     """The same with bfloat16, of the merge and of the quantisation after it, and of the merge.
 
-    What is held is what the server's state holds: as `OpenRound.merge` does, the model before is
-    let go between the two, and what went down and what it owed only after them.
+    What is held is what the server's state holds: as `RoundCollector.merge` does, the model before
+    is let go between the two, and what went down and what it owed only after them.
     """
     settings = compose_settings("drawn", WIRES["bfloat16"])
     before, place = resident_mb(), Path(folder)

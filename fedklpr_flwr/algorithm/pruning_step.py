@@ -9,7 +9,7 @@ PruningStep       the masks and the state from then on
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fedklpr_flwr.algorithm.evidence import Pairs
+from fedklpr_flwr.algorithm.paired_evidence import Pairs
 from fedklpr_flwr.algorithm.prune_size import next_rate
 from fedklpr_flwr.algorithm.pruning import Masks, Tensors, prune_smallest, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import (

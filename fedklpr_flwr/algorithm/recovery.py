@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from fedklpr_flwr.algorithm.evidence import TESTS, VERDICTS, Evidence, Pairs
+from fedklpr_flwr.algorithm.paired_evidence import TESTS, VERDICTS, Evidence, Pairs
 from fedklpr_flwr.errors import MemoryStateError, SettingsError
 
 REFERENCES = ("before_last_prune", "previous_round", "best")

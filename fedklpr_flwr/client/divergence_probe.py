@@ -14,7 +14,7 @@ from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.system.randomness import named_generator
 
 
-class Knowledge:
+class DivergenceProbe:
     """A network's features before it is trained, to hold those after it against.
 
     Args:

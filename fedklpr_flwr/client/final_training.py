@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from fedklpr_flwr.algorithm.pruning import Masks, Tensors
-from fedklpr_flwr.client.plan import final_plan
+from fedklpr_flwr.client.round_plan import final_plan
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import AccuracyThrough, LocalTraining
 from fedklpr_flwr.config.settings import Settings

@@ -7,7 +7,7 @@ from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView
-from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.change_reference import tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.protocol.update_codec import decode_model
 from fedklpr_flwr.wire.payload import is_change

@@ -5,9 +5,9 @@ import numpy as np
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.model.shared_model import initial_network, shared_layout
-from fedklpr_flwr.protocol.change_steps import model_name
+from fedklpr_flwr.protocol.change_reference import model_name
+from fedklpr_flwr.reid.initial_weights import holds_imagenet_weights
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.reid.weights import holds_imagenet_weights
 
 
 def initial_model(name: str, settings: Settings) -> dict[str, np.ndarray] | None:

@@ -13,10 +13,10 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.report import ClientUpdate
 from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.stages import is_secure
 from fedklpr_flwr.protocol.task import StageTask, Task
+from fedklpr_flwr.protocol.training_report import ClientUpdate
 from fedklpr_flwr.protocol.update_codec import encode_update
 from fedklpr_flwr.protocol.update_front import with_front
 from fedklpr_flwr.wire.layout import Layout

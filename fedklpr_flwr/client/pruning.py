@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedklpr_flwr.algorithm.evidence import Pairs
+from fedklpr_flwr.algorithm.paired_evidence import Pairs
 from fedklpr_flwr.algorithm.pruning import (
     Masks,
     Tensors,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from fedklpr_flwr.client.accuracy import hold_out
-from fedklpr_flwr.client.divergence_probe import Knowledge
-from fedklpr_flwr.client.local_dp import add_noise
-from fedklpr_flwr.client.plan import round_plan
+from fedklpr_flwr.client.divergence_probe import DivergenceProbe
+from fedklpr_flwr.client.dp_noise import add_noise
 from fedklpr_flwr.client.pruning import ClientPruning, Shared
+from fedklpr_flwr.client.round_plan import round_plan
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import LocalTraining, Trained
 from fedklpr_flwr.config.settings import Settings
@@ -24,7 +24,7 @@ from fedklpr_flwr.model.device import state_on_host
 from fedklpr_flwr.model.scoring import evaluate_personal_model
 from fedklpr_flwr.model.shared_model import personal_names
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.protocol.report import ClientUpdate, TrainingReport
+from fedklpr_flwr.protocol.training_report import ClientUpdate, TrainingReport
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.reid.ranking import RankingScores
 from fedklpr_flwr.system.clock import Clock
@@ -75,7 +75,7 @@ def run_local_round(
     noised = settings.privacy.kind == "local_dp"
     received = _leaving(network, settings, copied=True) if noised else None
     with clock.phase("measure"):
-        knowledge = Knowledge(network, home, settings)
+        knowledge = DivergenceProbe(network, home, settings)
     training = LocalTraining(network, home, heldout, pruning, plan, clock, memory.labels)
     trained = training.run()
     if received is not None:

@@ -17,7 +17,7 @@ from fedklpr_flwr.client.epoch import (
     share_correct,
     train_epoch,
 )
-from fedklpr_flwr.client.labels import (
+from fedklpr_flwr.client.label_source import (
     features_by_camera,
     keeps_labels,
     label_figures,
@@ -25,7 +25,7 @@ from fedklpr_flwr.client.labels import (
     picture_copies,
 )
 from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart, LocalObjective
-from fedklpr_flwr.client.plan import Plan
+from fedklpr_flwr.client.round_plan import Plan
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.scoring import features_of

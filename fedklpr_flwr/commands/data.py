@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedklpr_flwr.commands.progress import counting, tracked
+from fedklpr_flwr.commands.progress_bars import counting, tracked
 from fedklpr_flwr.data.synthetic import SITES, draw_site
 from fedklpr_flwr.system.paths import user_cache
 

@@ -12,6 +12,7 @@ from fedklpr_flwr.deploy.check import (
     check_folder,
     check_pictures,
 )
+from fedklpr_flwr.deploy.clean_memories import old_memories, remove_memory
 from fedklpr_flwr.deploy.folder import (
     SITES_FILE,
     is_deployment,
@@ -19,10 +20,9 @@ from fedklpr_flwr.deploy.folder import (
     read_secrets,
 )
 from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
-from fedklpr_flwr.deploy.memories import old_memories, remove_memory
-from fedklpr_flwr.deploy.reach import tls_fault
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
+from fedklpr_flwr.deploy.superlink_check import tls_fault
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.wording import counted
 

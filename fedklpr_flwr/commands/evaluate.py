@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.commands.progress import counting, tracked
+from fedklpr_flwr.commands.progress_bars import counting, tracked
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import CARDS
 from fedklpr_flwr.errors import DataError, SettingsError
@@ -25,8 +25,8 @@ from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import Site, open_site
 from fedklpr_flwr.protocol.figures import SCORES
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.runs.model_file import PictureModel, open_model
-from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
 from fedklpr_flwr.system.paths import user_cache
 
 

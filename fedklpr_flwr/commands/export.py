@@ -15,10 +15,10 @@ from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_cache import load_pictures
 from fedklpr_flwr.errors import DataError, FedKlprError, SettingsError
 from fedklpr_flwr.export.card import Shipped, model_card
-from fedklpr_flwr.export.shipping import SUFFIXES, Pictures, ship
+from fedklpr_flwr.export.write_export import SUFFIXES, Pictures, ship
 from fedklpr_flwr.model.site import open_site
-from fedklpr_flwr.report.run_report import read_told_run
-from fedklpr_flwr.runs.model_file import PictureModel, open_model
+from fedklpr_flwr.report.run_report import read_run_report
+from fedklpr_flwr.runs.picture_model import PictureModel, open_model
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.wording import counted
@@ -84,7 +84,7 @@ def _with_run(shipped: Shipped, model: PictureModel, run: Path, client: str | No
     """The same, with what the run folder tells."""
     if not run.is_dir():
         return replace(shipped, name=run.name)
-    told = read_told_run(run)
+    told = read_run_report(run)
     last = told.summaries[-1].round if told.summaries else 0
     rows = [row for row in told.rows if row.client is not None and row.round == last]
     whose = f"{client}'s model" if client else "merged model"

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fedklpr_flwr.commands.progress import tracked
+from fedklpr_flwr.commands.progress_bars import tracked
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.report.html_report import html_report, write_page
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.report.serving import LivePage, page_server
 from fedklpr_flwr.report.site_inspection import Look, SiteSeen, unproven
 from fedklpr_flwr.system import run_files
@@ -61,7 +61,7 @@ def report(
     page = html_report(run, look, _tracked)
     path = out or run / run_files.PAGE
     write_page(page, path)
-    for remark in read_told_run(run).remarks:
+    for remark in read_run_report(run).remarks:
         print(f"partial: {printable(remark)}")
     if unproven(look):
         print(f"note: {unproven(look)}")
@@ -102,7 +102,7 @@ def _tracked(sites: Iterable[SiteSeen], count: int) -> Iterable[SiteSeen]:
 
 
 def _serve(run: Path, look: Look, port: int) -> None:
-    read_told_run(run)  # what is no run folder is told here, not in the browser
+    read_run_report(run)  # what is no run folder is told here, not in the browser
     server = page_server(LivePage(run, look), port)
     print(f"{server.address} shows {run}; Ctrl-C ends it", flush=True)
     try:

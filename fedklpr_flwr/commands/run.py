@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fedklpr_flwr.commands.next_steps import lead_on
-from fedklpr_flwr.commands.progress import steps
+from fedklpr_flwr.commands.progress_bars import steps
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.deploy.reach import check_connection
+from fedklpr_flwr.deploy.superlink_check import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.environment import check_environment, notes_of_environment
-from fedklpr_flwr.launch.launch import launch
 from fedklpr_flwr.launch.machine_note import machine_note
+from fedklpr_flwr.launch.own_superlink import launch
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.runs.rows import Row, progress_line, read_rows

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from flwr.app import Context, Message, RecordDict
 
-from fedklpr_flwr.commands.progress import steps
+from fedklpr_flwr.commands.progress_bars import steps
 from fedklpr_flwr.commands.run import Overrides, announce, show_result
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.prepare import Prepared, prepare

@@ -9,9 +9,9 @@ import time
 import tomllib
 from pathlib import Path
 
-from fedklpr_flwr.deploy.reach import split_address, tls_fault
+from fedklpr_flwr.deploy.superlink_check import split_address, tls_fault
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.launch.launch import toml_text
+from fedklpr_flwr.launch.own_superlink import toml_text
 from fedklpr_flwr.system.atomic_file import write_atomically
 
 _UP_SECONDS = 90.0

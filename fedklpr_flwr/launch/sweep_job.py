@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.launch.command_line import override
-from fedklpr_flwr.launch.processes import end_with_launcher, end_with_parent
+from fedklpr_flwr.launch.end_processes import end_with_launcher, end_with_parent
 from fedklpr_flwr.runs.run_record import read_run
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked

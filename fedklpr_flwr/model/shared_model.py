@@ -13,8 +13,8 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.identity_head import IdentityHead
+from fedklpr_flwr.reid.initial_weights import download_imagenet_weights
 from fedklpr_flwr.reid.network import ReidNetwork, build_network, float_state
-from fedklpr_flwr.reid.weights import download_imagenet_weights
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.randomness import derived_seed, named_generator
 from fedklpr_flwr.wire.layout import Layout, layout_of

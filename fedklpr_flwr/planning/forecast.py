@@ -16,12 +16,12 @@ from functools import cached_property
 
 import numpy as np
 
-from fedklpr_flwr.client.labels import copies_of
+from fedklpr_flwr.client.label_source import copies_of
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 from fedklpr_flwr.planning.probe import Probed
-from fedklpr_flwr.protocol.change_steps import tells_changes
+from fedklpr_flwr.protocol.change_reference import tells_changes
 from fedklpr_flwr.protocol.secure.stages import is_secure
 
 _SLACK = 0.02

@@ -31,7 +31,7 @@ from fedklpr_flwr.planning.probe_features import (
     ranking_seconds,
     seconds_of,
 )
-from fedklpr_flwr.protocol.change_steps import step_share, tells_changes
+from fedklpr_flwr.protocol.change_reference import step_share, tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.protocol.update_codec import uses_delta
 from fedklpr_flwr.reid.network import float_state

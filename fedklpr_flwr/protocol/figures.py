@@ -1,6 +1,6 @@
 """Every figure that a client reports or the server counts, once: a line here, and a field in Row.
 
-From this table come the checks of what comes over the network (protocol/report.py), what
+From this table come the checks of what comes over the network (protocol/training_report.py), what
 privacy=local_dp withholds (protocol/local_privacy.py), the sums and means of run.jsonl
 (runs/rows.py), the checks of a foreign run.jsonl (report/run_report.py), the curves on W&B
 (report/wandb_log.py) and the list of docs/privacy.md. tests/protocol/test_figures.py holds the

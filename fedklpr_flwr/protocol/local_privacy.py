@@ -1,6 +1,6 @@
 """What local differential privacy withholds, and the epsilon that its noise is worth.
 
-client/local_dp.py draws the noise. What would tell of the pictures beside the noised update is
+client/dp_noise.py draws the noise. What would tell of the pictures beside the noised update is
 withheld; where a setting lets something through, there is no epsilon.
 """
 

@@ -21,7 +21,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.change_steps import encode_change, tells_changes
+from fedklpr_flwr.protocol.change_reference import encode_change, tells_changes
 from fedklpr_flwr.system.open_files import allow_open_files
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.reid.device_copy import copied_to
+from fedklpr_flwr.reid.initial_weights import load_backbone_weights
 from fedklpr_flwr.reid.residual_block import ResidualBlock
-from fedklpr_flwr.reid.weights import load_backbone_weights
 
 FEATURE_DIMS: dict[str, int] = {
     "small": 128,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.page.page import whole_page
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.report.site_inspection import (
     Look,
     Seen,
@@ -34,7 +34,7 @@ def html_report(folder: Path, look: Look, watch: Watch = lambda sites, count: si
         RunError: it is no run folder, or damaged where no page can be made of it.
         SettingsError: the run has no site that `look` names.
     """
-    run = read_told_run(folder)
+    run = read_run_report(folder)
     settings, clients, why = clients_in_sight(folder, look)
     sites: tuple[SiteSeen, ...] = ()
     if settings is not None and clients:

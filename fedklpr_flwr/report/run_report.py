@@ -9,9 +9,9 @@ from typing import Any
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
-from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
 from fedklpr_flwr.runs.rows import Row, is_withheld
+from fedklpr_flwr.runs.trusted_runs import refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json
 
@@ -19,7 +19,7 @@ _MARKS = (run_files.ROWS, run_files.CONFIG, run_files.STATUS, run_files.RUN_CONF
 
 
 @dataclass(frozen=True)
-class ToldRun:
+class RunReport:
     """A run as far as its folder tells of it.
 
     Attributes:
@@ -93,7 +93,7 @@ class ToldRun:
         return {name: rows for name, rows in later.items() if rows}
 
 
-def read_told_run(folder: Path) -> ToldRun:
+def read_run_report(folder: Path) -> RunReport:
     """A run folder, as much of it as there is.
 
     Raises:
@@ -110,7 +110,7 @@ def read_told_run(folder: Path) -> ToldRun:
     settings = _settings(folder, remarks)
     density, faulty = _density(folder, remarks)
     status = _status(folder, rows, _rounds(settings), remarks)
-    return ToldRun(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty)
+    return RunReport(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty)
 
 
 def _rounds(settings: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.report.html_report import html_report, moment_of
 from fedklpr_flwr.report.page.page import POLICY, whole_page
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.report.site_inspection import Look, Seen
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.loopback import LOOPBACK, new_token, own_names, port_taken
@@ -43,7 +43,7 @@ class LivePage:
             return self._page
 
     def _made(self) -> str:
-        run = read_told_run(self._folder)
+        run = read_run_report(self._folder)
         if run.status != "running":
             return html_report(self._folder, self._look)
         moment = moment_of(self._folder)

@@ -10,9 +10,9 @@ from fedklpr_flwr.model.shared_model import initial_network
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.report.ranked_lists import RankedQuery, ranked_queries
-from fedklpr_flwr.runs.own_runs import read_run_settings
 from fedklpr_flwr.runs.rows import read_rows
-from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
+from fedklpr_flwr.runs.trusted_runs import read_run_settings
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.errors import FedKlprError, RunError
-from fedklpr_flwr.runs.own_runs import refuse_links
 from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
 from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.runs.run_config_file import commits_of, seconds_of
+from fedklpr_flwr.runs.trusted_runs import refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json, printable
 from fedklpr_flwr.wording import counted

@@ -11,13 +11,13 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.change_steps import cut_change, model_name, tells_changes
+from fedklpr_flwr.protocol.change_reference import cut_change, model_name, tells_changes
+from fedklpr_flwr.protocol.flower_messages import message_bytes, task_content
 from fedklpr_flwr.protocol.local_privacy import is_private
-from fedklpr_flwr.protocol.records import message_bytes, task_content
 from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.protocol.update_codec import encode_model
-from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
-from fedklpr_flwr.server.round_collector import OpenRound
+from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
+from fedklpr_flwr.server.round_collector import RoundCollector
 from fedklpr_flwr.wire.codec import open_payload
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import is_change
@@ -77,7 +77,7 @@ class Downlink:
     def messages(
         self,
         phase: str,
-        book: OpenRound,
+        collector: RoundCollector,
         nodes: dict[str, int],
         clients: Iterable[str],
         *,
@@ -87,7 +87,7 @@ class Downlink:
 
         Args:
             phase: `train` or `evaluate`.
-            book: the open round, which counts what is sent.
+            collector: the open round, which counts what is sent.
             nodes: node ids by client name.
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
@@ -104,10 +104,10 @@ class Downlink:
                 else:
                     payload, kept = self._payload(name, full)
                     known.delivered = payload_name(payload)
-                book.count_down(name, len(payload), kept)
+                collector.count_down(name, len(payload), kept)
             task = Task(
                 run=self._state.run,
-                round=book.number,
+                round=collector.number,
                 base_round=known.base_round,
                 mask_hash=self._mask_hash(name),
                 model=known.delivered,
@@ -116,11 +116,11 @@ class Downlink:
                 pairs_worse=self._state.pairs[0],
                 pairs_better=self._state.pairs[1],
                 pairs_compared=self._state.pairs[2],
-                last=phase == "evaluate" and book.number == self._settings.federation.rounds,
+                last=phase == "evaluate" and collector.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]
-            message = Message(content, node, phase, group_id=str(book.number))
-            book.ask(phase, name, message_bytes(message))
+            message = Message(content, node, phase, group_id=str(collector.number))
+            collector.ask(phase, name, message_bytes(message))
             yield message
 
     def _count_releases(self, clients: Iterable[str]) -> None:

@@ -14,8 +14,8 @@ from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.flower_internals import ErrorCode
-from fedklpr_flwr.protocol.records import TASK, read_report
-from fedklpr_flwr.server.reply_polling import Pull, pulling_from
+from fedklpr_flwr.protocol.flower_messages import TASK, read_report
+from fedklpr_flwr.server.reply_polling import Pull, polling_of
 from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.wording import named, printable
 
@@ -49,7 +49,7 @@ def exchange(
         still_waiting: told which nodes have not answered, and for how many seconds since all were
             asked: after half a minute, a whole one, two, four ...
     """
-    pull = pull or pulling_from(grid)
+    pull = pull or polling_of(grid)
     waiting: dict[str, int] = {}
     for message in messages:
         ids = list(grid.push_messages([message]))
@@ -121,7 +121,7 @@ def chosen_share(here: Sequence[str], settings: Settings, round_number: int) -> 
 
 
 @dataclass
-class Roster:
+class NodeRegistry:
     """Which node speaks for which client. Flower knows nodes; people know names.
 
     Attributes:
@@ -139,8 +139,8 @@ class Roster:
     silent: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, run: str) -> "Roster":
-        """A roster on which nobody is yet."""
+    def empty(cls, run: str) -> "NodeRegistry":
+        """A registry on which nobody is yet."""
         return cls(run, {}, {})
 
     def refresh(self, grid: Grid, deadline_seconds: float) -> None:

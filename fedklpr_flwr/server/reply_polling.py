@@ -21,7 +21,7 @@ _AT_ONCE = 16
 _STUCK_SECONDS = 5.0
 
 
-def pulling_from(grid: Grid) -> Pull:
+def polling_of(grid: Grid) -> Pull:
     """How to ask a grid: each reply apart where a network lies between, else all at once."""
     if is_network_grid(grid):
         return PullApart(grid)

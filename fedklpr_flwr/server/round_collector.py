@@ -15,17 +15,21 @@ from flwr.common.logger import log
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.model.mask_file import Masks
+from fedklpr_flwr.protocol.flower_messages import message_bytes, read_payload, read_report
 from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
-from fedklpr_flwr.protocol.records import message_bytes, read_payload, read_report
-from fedklpr_flwr.protocol.report import TrainingReport, read_count, read_pairs, read_scores
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
+from fedklpr_flwr.protocol.training_report import (
+    TrainingReport,
+    read_count,
+    read_pairs,
+    read_scores,
+)
 from fedklpr_flwr.protocol.update_codec import (
     dense_bytes,
 )
+from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
-from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
-from fedklpr_flwr.server.incoming_updates import Spool, spool_update
-from fedklpr_flwr.server.merge import (
+from fedklpr_flwr.server.merge_round import (
     Arrival,
     Merge,
     consensus_cut,
@@ -34,6 +38,7 @@ from fedklpr_flwr.server.merge import (
     run_merge_round,
 )
 from fedklpr_flwr.server.node_registry import LATE, why_failed
+from fedklpr_flwr.server.stored_updates import Spool, store_update
 from fedklpr_flwr.wire.layout import Layout
 
 _TRUSTED = 0.5
@@ -44,7 +49,7 @@ Use = Callable[[str, Message, dict[str, Any]], None]
 """What is done with a client's reply and its report."""
 
 
-class OpenRound:
+class RoundCollector:
     """One round while it is under way.
 
     Args:
@@ -168,7 +173,7 @@ class OpenRound:
         return "; ".join(f"{client}: {self.row(client).failed}" for client in clients)
 
     def update_taker(
-        self, masks_of: Callable[[str], Masks], state: ServerState, spool: Spool = spool_update
+        self, masks_of: Callable[[str], Masks], state: ServerState, spool: Spool = store_update
     ) -> Use:
         """A `use` for `take`: spool one update, and check all of it before it may be merged."""
 

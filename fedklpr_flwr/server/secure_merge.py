@@ -2,7 +2,7 @@
 
     theta <- R + sum_k w_k (theta_k - R) / sum_k w_k     at the coordinates of the common mask
 
-It is the masked mean of server/merge.py where all masks are alike, within half a step a client.
+It is merge_round.py's masked mean where all masks are alike, within half a step a client.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from fedklpr_flwr.protocol.secure.blinding import Residues
 from fedklpr_flwr.protocol.secure.quantise import HIGHEST, LOWEST, dequantise, step_of
 from fedklpr_flwr.protocol.secure.stages import Advert
 from fedklpr_flwr.protocol.update_codec import Arrays
-from fedklpr_flwr.runs.run_folder import RunFolder
-from fedklpr_flwr.server.incoming_updates import SpooledUpdate
-from fedklpr_flwr.server.inspection import Inspection, largest_honest
+from fedklpr_flwr.runs.checkpoint import RunFolder
+from fedklpr_flwr.server.stored_updates import StoredUpdate
+from fedklpr_flwr.server.update_checks import Inspection, largest_honest
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
 
 
 def spool_advert(
     advert: Advert, client: str, folder: RunFolder, masks: Masks, layout: Layout, sent: Arrays
-) -> SpooledUpdate:
+) -> StoredUpdate:
     """Take a client into the round by what it tells before its values are asked for.
 
     Args:
@@ -62,7 +62,7 @@ def spool_advert(
     write_atomically(folder.next_mask_file(client), masks_to_bytes(common))
     pruned = pruning_ratio(common) if common else 0.0
     found = Inspection({}, advert.mask_hash, pruned, kept=0, bound=0, lengths=(0, 0), change=None)
-    return SpooledUpdate(Path(), found, None)
+    return StoredUpdate(Path(), found, None)
 
 
 def kept_counts(layout: Layout, masks: Masks) -> list[int]:

@@ -16,16 +16,16 @@ from flwr.common.logger import log
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import MergeError
 from fedklpr_flwr.model.mask_file import Masks
-from fedklpr_flwr.protocol.records import message_bytes, read_payload, stage_content
+from fedklpr_flwr.protocol.flower_messages import message_bytes, read_payload, stage_content
 from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, Asked, is_secure, pack, unpack
 from fedklpr_flwr.protocol.update_front import without_front
-from fedklpr_flwr.runs.run_folder import RunFolder, ServerState
-from fedklpr_flwr.server.incoming_updates import SpooledUpdate
-from fedklpr_flwr.server.round_collector import OpenRound, Use
+from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
+from fedklpr_flwr.server.round_collector import RoundCollector, Use
 from fedklpr_flwr.server.secure_merge import kept_counts, model_of_sum, spool_advert, steps_of
 from fedklpr_flwr.server.secure_sum import SecureSum
-from fedklpr_flwr.server.weights import MergeNotes, weigh
+from fedklpr_flwr.server.stored_updates import StoredUpdate
+from fedklpr_flwr.server.update_weights import MergeNotes, weigh
 from fedklpr_flwr.wire.layout import Layout
 
 
@@ -33,14 +33,14 @@ class SecureRound:
     """One round's secure sum; `taker` and `merge` take the open ones' places.
 
     Args:
-        book: the open round.
+        collector: the open round.
         layout: the tensors that travel in it.
         settings: the run's settings.
     """
 
-    def __init__(self, book: OpenRound, layout: Layout, settings: Settings) -> None:
-        self._book, self._layout, self._settings = book, layout, settings
-        self._place = Place("", book.number)
+    def __init__(self, collector: RoundCollector, layout: Layout, settings: Settings) -> None:
+        self._collector, self._layout, self._settings = collector, layout, settings
+        self._place = Place("", collector.number)
         self._masks: Masks = {}
         self._adverts: dict[str, Advert] = {}
         self._take: Callable[[str, memoryview], None] | None = None
@@ -50,15 +50,15 @@ class SecureRound:
 
     def taker(self, masks_of: Callable[[str], Masks], state: ServerState) -> Use:
         """A `use` for `take`: of the training's replies, then of each stage's."""
-        self._place = Place(state.run, self._book.number)
-        take_report = self._book.update_taker(masks_of, state, self._spool)
+        self._place = Place(state.run, self._collector.number)
+        take_report = self._collector.update_taker(masks_of, state, self._spool)
 
         def take_reply(client: str, reply: Message, said: dict[str, Any]) -> None:
             if self._take is None:
                 take_report(client, reply, said)
                 return
             content = read_payload(reply.content)
-            self._book.row(client).bytes_up += len(content)
+            self._collector.row(client).bytes_up += len(content)
             self._take(client, without_front(content, self._place.run, self._place.round))
 
         return take_reply
@@ -75,8 +75,8 @@ class SecureRound:
         run: str,
         sent: Mapping[str, np.ndarray],
         settings: Settings,
-    ) -> SpooledUpdate:
-        """Take the advert that a client sends in place of its update; see `spool_update`."""
+    ) -> StoredUpdate:
+        """Take the advert that a client sends in place of its update; see `store_update`."""
         advert = unpack(Advert, without_front(content, run, round_number))
         spooled = spool_advert(advert, client, folder, known_masks, layout, sent)
         self._adverts[client], self._masks = advert, known_masks
@@ -85,12 +85,12 @@ class SecureRound:
     def stages(self, nodes: Mapping[str, int]) -> Iterator[Iterator[Message]]:
         """Give the messages of one stage after the other; each is answered before the next.
 
-        In the end the book's arrivals are those in the sum, or nobody, where it was not opened.
+        In the end the collector's arrivals are those in the sum, or nobody, where it was not opened.
 
         Args:
             nodes: node ids by client name.
         """
-        reported = sorted(self._book.arrivals)
+        reported = sorted(self._collector.arrivals)
         if len(reported) < 2:
             return self._give_up("a secure sum needs two clients: alone one's update would be seen")
         count = sum(kept_counts(self._layout, self._masks))
@@ -157,8 +157,8 @@ class SecureRound:
             payload = pack(asked_of(name))
             content = stage_content(place.run, place.round, stage, payload)
             message = Message(content, nodes[name], SECURE, group_id=str(place.round))
-            self._book.ask("train", name, message_bytes(message))
-            self._book.count_down(name, len(payload), 0)
+            self._collector.ask("train", name, message_bytes(message))
+            self._collector.count_down(name, len(payload), 0)
             yield message
 
     def _awaiting(
@@ -181,14 +181,14 @@ class SecureRound:
         return True
 
     def _keep(self, clients: Collection[str]) -> None:
-        for name in set(self._book.arrivals) - set(clients):
-            del self._book.arrivals[name]
+        for name in set(self._collector.arrivals) - set(clients):
+            del self._collector.arrivals[name]
 
     def _give_up(self, why: str) -> None:
         """Leave everybody out: what each has failed at itself stays its reason."""
-        for name in self._book.arrivals:
-            self._book.row(name).status = "failed"
-            self._book.fail(name, why)
+        for name in self._collector.arrivals:
+            self._collector.row(name).status = "failed"
+            self._collector.fail(name, why)
         self._keep(())
 
     def _settle(self, clients: Sequence[str], answered: Collection[str], kept: int) -> None:
@@ -198,13 +198,13 @@ class SecureRound:
         klaw, praw = _among(clients, notes.klaw), _among(clients, notes.praw)
         self._notes = MergeNotes(klaw, praw, _among(clients, notes.weight))
         for name in clients:
-            row = self._book.row(name)
+            row = self._collector.row(name)
             row.status, row.failed = "merged", name not in answered and row.failed
             row.bytes_paper += 4 * kept
             row.bytes_bound += 2 * kept  # what is blinded cannot be coded shorter
 
     def _weighed(self, clients: Sequence[str]) -> MergeNotes:
-        reports = [self._book.arrivals[name].report for name in clients]
+        reports = [self._collector.arrivals[name].report for name in clients]
         return weigh(clients, reports, self._layout, self._settings)
 
 
@@ -214,6 +214,8 @@ def _among(clients: Sequence[str], shares: Mapping[str, float]) -> dict[str, flo
     return {name: shares[name] / whole if whole > 0 else 0.0 for name in clients}
 
 
-def secure_round(book: OpenRound, layout: Layout, settings: Settings) -> SecureRound | None:
+def secure_round(
+    collector: RoundCollector, layout: Layout, settings: Settings
+) -> SecureRound | None:
     """The secure sum of a round; None where updates come in the open."""
-    return SecureRound(book, layout, settings) if is_secure(settings) else None
+    return SecureRound(collector, layout, settings) if is_secure(settings) else None

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.block_values import BLOCK
 from fedklpr_flwr.wire.context_coder import LARGEST
 from fedklpr_flwr.wire.dtypes import check_finite
-from fedklpr_flwr.wire.lazy_values import BLOCK
 
 _ROUNDED_UP = np.float32(1 / 3)  # half a step would be plain rounding
 _SMALLEST_STEP = float(np.finfo(np.float32).tiny)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.block_values import BLOCK
 from fedklpr_flwr.wire.byte_planes import difference, split_planes
 from fedklpr_flwr.wire.dtypes import (
     INT8,
@@ -20,7 +21,6 @@ from fedklpr_flwr.wire.dtypes import (
 from fedklpr_flwr.wire.entropy import LEVELS, pack_section
 from fedklpr_flwr.wire.header import NO_HASH, RECORD, SECTIONS, seal, uses_known_masks
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
-from fedklpr_flwr.wire.lazy_values import BLOCK
 from fedklpr_flwr.wire.masks import (
     describe_mask,
     flat_mask,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fedklpr_flwr.compiled import compiled
+from fedklpr_flwr.compiled_loops import compiled
 from fedklpr_flwr.errors import WireError
 
 LARGEST = 32767

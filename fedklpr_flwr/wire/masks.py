@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedklpr_flwr.compiled import WORTH_COMPILING, compiled
+from fedklpr_flwr.compiled_loops import WORTH_COMPILING, compiled
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.layout import HASH_BYTES, Layout, TensorSpec
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.block_values import KeptValues
 from fedklpr_flwr.wire.byte_planes import plane_widths
 from fedklpr_flwr.wire.change import ChangedValues, check_step
 from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
@@ -26,7 +27,6 @@ from fedklpr_flwr.wire.header import (
     uses_known_masks,
 )
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array, layout_hash
-from fedklpr_flwr.wire.lazy_values import KeptValues
 from fedklpr_flwr.wire.masks import (
     kept_per_channel,
     known_mask,

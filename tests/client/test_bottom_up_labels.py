@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedklpr_flwr.client.labels import keeps_labels, label_site
+from fedklpr_flwr.client.label_source import keeps_labels, label_site
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.model.personal_model import mixed_with_own
 

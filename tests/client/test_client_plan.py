@@ -1,8 +1,8 @@
-"""Claims about fedklpr_flwr.client.plan: how long, and how fast."""
+"""Claims about fedklpr_flwr.client.round_plan: how long, and how fast."""
 
 import pytest
 
-from fedklpr_flwr.client.plan import final_plan, round_plan
+from fedklpr_flwr.client.round_plan import final_plan, round_plan
 
 
 def test_a_round_has_one_rate_until_it_drops(tiny_settings):

@@ -3,9 +3,9 @@
 import pytest
 from tiny_federation import tiny_overrides
 
-from fedklpr_flwr.commands import progress
+from fedklpr_flwr.commands import progress_bars as progress
 from fedklpr_flwr.commands.__main__ import sentence
-from fedklpr_flwr.commands.progress import steps, tracked
+from fedklpr_flwr.commands.progress_bars import steps, tracked
 from fedklpr_flwr.errors import SettingsError
 
 

@@ -19,7 +19,7 @@ from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.runs.trained_run import open_run
+from fedklpr_flwr.runs.trained_models import open_run
 
 # After training: before it, all clients prune the one model they received, and alike.
 PRUNES = ("method.pruning=always", "pruning.first_round=1", "pruning.when=after_training")

@@ -14,7 +14,7 @@ from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, open_site
 from fedklpr_flwr.reid.ranking import score_ranking
 from fedklpr_flwr.reid.reranking import score_reranked
-from fedklpr_flwr.runs.trained_run import open_run
+from fedklpr_flwr.runs.trained_models import open_run
 
 
 @pytest.fixture(scope="module")

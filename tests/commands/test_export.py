@@ -14,8 +14,8 @@ from tiny_federation import PAIR, PRUNES, write_pictures
 
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.runs.model_file import open_model
-from fedklpr_flwr.runs.trained_run import open_run
+from fedklpr_flwr.runs.picture_model import open_model
+from fedklpr_flwr.runs.trained_models import open_run
 
 
 @pytest.fixture(scope="module")

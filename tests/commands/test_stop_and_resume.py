@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_federation import sha256_of
 
-from fedklpr_flwr.launch.processes import FLOWER_HOME, processes_of
+from fedklpr_flwr.launch.end_processes import FLOWER_HOME, processes_of
 from fedklpr_flwr.runs.rows import read_rows
 
 pytestmark = [

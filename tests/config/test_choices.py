@@ -10,12 +10,12 @@ from fedklpr_flwr.algorithm.pruning_step import WHEN
 from fedklpr_flwr.algorithm.recovery import REFERENCES
 from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.drift import DRIFT_PENALTIES
-from fedklpr_flwr.client.labels import LABEL_SOURCES
+from fedklpr_flwr.client.label_source import LABEL_SOURCES
 from fedklpr_flwr.client.objectives import OBJECTIVES
 from fedklpr_flwr.config.settings import Crr, Labels, Method, Model, Pruning, Wire
 from fedklpr_flwr.model.shared_model import PERSONAL_PARTS
 from fedklpr_flwr.reid.network import FEATURE_DIMS
-from fedklpr_flwr.server.weights import AGGREGATION_WEIGHTS
+from fedklpr_flwr.server.update_weights import AGGREGATION_WEIGHTS
 from fedklpr_flwr.wire.dtypes import FORMS
 from fedklpr_flwr.wire.entropy import LEVELS
 

@@ -19,7 +19,7 @@ from experiments.attacks import (
 )
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.runs.rows import Row, append_rows, read_rows
-from fedklpr_flwr.server.inspection import LARGEST_WEIGHT
+from fedklpr_flwr.server.update_checks import LARGEST_WEIGHT
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "attacks.py"
 

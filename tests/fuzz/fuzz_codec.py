@@ -32,13 +32,13 @@ import zstandard
 
 from fedklpr_flwr.algorithm.merge.accumulate import MergeAccumulator
 from fedklpr_flwr.algorithm.merge.contribution import Contribution
-from fedklpr_flwr.compiled import WORTH_COMPILING
+from fedklpr_flwr.compiled_loops import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire.block_values import BLOCK
 from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload
 from fedklpr_flwr.wire.header import CHECKSUM, HEADER, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
-from fedklpr_flwr.wire.lazy_values import BLOCK
 
 LEVELS = ("fast", "tight") if importlib.util.find_spec("constriction") else ("fast",)
 COMPILES = importlib.util.find_spec("numba") is not None

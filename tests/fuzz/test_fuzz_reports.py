@@ -10,8 +10,13 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedklpr_flwr.errors import MergeError, WireError
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST
-from fedklpr_flwr.protocol.records import REPORT, read_report, report_record
-from fedklpr_flwr.protocol.report import TrainingReport, read_count, read_pairs, read_scores
+from fedklpr_flwr.protocol.flower_messages import REPORT, read_report, report_record
+from fedklpr_flwr.protocol.training_report import (
+    TrainingReport,
+    read_count,
+    read_pairs,
+    read_scores,
+)
 
 GOOD = {
     **TrainingReport(

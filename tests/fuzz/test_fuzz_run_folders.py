@@ -18,10 +18,10 @@ from fedklpr_flwr.deploy.sites_file import read_sites
 from fedklpr_flwr.errors import FedKlprError, SettingsError
 from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes, pack_masks
 from fedklpr_flwr.report.layer_density import model_density
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
+from fedklpr_flwr.runs.checkpoint import read_state
 from fedklpr_flwr.runs.record_reader import check_row, flat_settings
 from fedklpr_flwr.runs.rows import Row, append_rows, read_rows, round_row
-from fedklpr_flwr.runs.run_folder import read_state
 
 MEMORY_ALLOWED = 30_000_000
 MASKS = {"conv.weight": torch.arange(90).reshape(9, 10) % 3 > 0, "bn": torch.ones(7) > 0}
@@ -172,7 +172,7 @@ def fuzz(folder, look, cases, seed):
 def told(folder):
     """The report reads all of these files as they are now."""
     try:
-        read_told_run(folder)
+        read_run_report(folder)
     except FedKlprError:
         return
 

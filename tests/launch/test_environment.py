@@ -13,7 +13,7 @@ from fedklpr_flwr.launch.environment import (
     run_environment,
     short_temporary_folder,
 )
-from fedklpr_flwr.launch.launch import what_the_server_says
+from fedklpr_flwr.launch.own_superlink import what_the_server_says
 from fedklpr_flwr.system.paths import user_cache
 
 

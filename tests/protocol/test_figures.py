@@ -9,7 +9,7 @@ import pytest
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.protocol.figures import CURVES, FIGURES, SCORES
 from fedklpr_flwr.protocol.local_privacy import without_withheld
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.reid.ranking import RankingScores
 from fedklpr_flwr.runs.rows import MAY_BE_NULL, Row, round_row, withhold
 

@@ -11,8 +11,8 @@ from wiretap import PAIR
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.protocol.flower_messages import read_report
 from fedklpr_flwr.protocol.local_privacy import epsilon, leaks, privacy_notes
-from fedklpr_flwr.protocol.records import read_report
 
 PRIVATE = (
     "privacy=local_dp",

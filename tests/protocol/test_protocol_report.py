@@ -5,7 +5,7 @@ import pytest
 
 from fedklpr_flwr.errors import MergeError
 from fedklpr_flwr.protocol.figures import CRR_WORDS
-from fedklpr_flwr.protocol.report import TrainingReport, read_scores
+from fedklpr_flwr.protocol.training_report import TrainingReport, read_scores
 
 
 def a_report(**changes):

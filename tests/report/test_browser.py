@@ -10,7 +10,7 @@ from run_folders import write_run
 
 from fedklpr_flwr.report.html_report import write_page
 from fedklpr_flwr.report.page.page import whole_page
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.report.site_inspection import Seen
 
 CHROMIUM = next(
@@ -49,7 +49,7 @@ def drawn(tmp_path):
 
 
 def page_of(folder):
-    return whole_page(read_told_run(folder), Seen())
+    return whole_page(read_run_report(folder), Seen())
 
 
 def check_within(pixels, width):

@@ -8,9 +8,9 @@ import pytest
 from fedklpr_flwr.report.page.cell_charts import Cell, heat_map, stacked_bars
 from fedklpr_flwr.report.page.chart_frame import SERIES, WIDTH, Frame, mark, ticks
 from fedklpr_flwr.report.page.client_rows import DECISIONS, recovery_timeline
+from fedklpr_flwr.report.page.figure_words import duration, megabytes, percent, shortened
 from fedklpr_flwr.report.page.line_chart import MANY, line_chart, spread, styled
 from fedklpr_flwr.report.page.markup import element
-from fedklpr_flwr.report.page.wording import duration, megabytes, percent, shortened
 from fedklpr_flwr.runs.rows import Row
 
 

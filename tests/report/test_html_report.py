@@ -12,7 +12,7 @@ from run_folders import MEGA, write_run
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.report.page.page import whole_page
 from fedklpr_flwr.report.page.style import STYLE
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.report.site_inspection import Seen, SiteSeen
 from fedklpr_flwr.runs.rows import Row, append_rows, read_rows, round_row, withhold
 
@@ -21,7 +21,7 @@ NOTHING = ({"ash": None, "birch": None}, {"ash": None, "birch": None})
 
 
 def page_of(folder, seen=None):
-    return Page(whole_page(read_told_run(folder), seen or Seen()))
+    return Page(whole_page(read_run_report(folder), seen or Seen()))
 
 
 def rewrite(folder, change):
@@ -69,7 +69,7 @@ def test_half_of_a_surrogate_pair_can_be_written(tmp_path):
     from fedklpr_flwr.report.html_report import write_page
 
     folder = write_run(tmp_path / "run", rank1=({"\ud800": 0.1}, {"\ud800": 0.2}))
-    write_page(whole_page(read_told_run(folder), Seen()), tmp_path / "page.html")
+    write_page(whole_page(read_run_report(folder), Seen()), tmp_path / "page.html")
     Page((tmp_path / "page.html").read_text(encoding="utf-8"))
 
 
@@ -271,7 +271,7 @@ def test_a_line_that_is_damaged_before_the_last_is_one_sentence(tmp_path):
     folder = write_run(tmp_path / "run")
     append(folder, "{rubbish}\n" + '{"round": 2, "client": null}\n')
     with pytest.raises(RunError, match=r"run.jsonl, line \d+ is damaged"):
-        read_told_run(folder)
+        read_run_report(folder)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_what_no_version_writes_is_refused_with_its_key(tmp_path, key, value):
     row = {"round": "1", "client": "null", key: value}
     append(folder, "{" + ", ".join(f'"{name}": {said}' for name, said in row.items()) + "}\n")
     with pytest.raises(RunError, match=f"{key}=.*expected"):
-        read_told_run(folder)
+        read_run_report(folder)
 
 
 def test_rows_and_settings_of_another_version_are_shown_as_far_as_they_go(tmp_path):
@@ -318,9 +318,9 @@ def test_settings_that_cannot_be_read_are_a_remark(tmp_path):
 
 def test_a_folder_that_holds_no_run_is_one_sentence(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
-        read_told_run(tmp_path)
+        read_run_report(tmp_path)
     with pytest.raises(RunError, match="is not a folder"):
-        read_told_run(tmp_path / "none")
+        read_run_report(tmp_path / "none")
 
 
 # ---------------------------------------------------------------------------- what is not known
@@ -350,7 +350,7 @@ def test_figures_whose_keys_the_rows_lack_are_unknown_and_no_zeros(tmp_path):
 
 
 def test_a_whole_run_lacks_nothing(tmp_path):
-    run = read_told_run(write_run(tmp_path / "run", rank1=THREE))
+    run = read_run_report(write_run(tmp_path / "run", rank1=THREE))
     assert (run.unsaid, run.faulty, run.remarks) == (frozenset(), "", ())
 
 
@@ -368,7 +368,7 @@ def test_a_status_that_is_damaged_or_gone_makes_the_report_partial(tmp_path, sta
 def test_a_damaged_mask_or_model_makes_the_report_partial(undisturbed, tmp_path, name):
     folder = shutil.copytree(undisturbed.folder, tmp_path / "run")
     (folder / "status.json").write_text('{"status": "finished"}')
-    assert read_told_run(folder).remarks == ()
+    assert read_run_report(folder).remarks == ()
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: len(whole) // 2])
     page = page_of(folder)

@@ -15,8 +15,8 @@ from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.html_report import html_report
 from fedklpr_flwr.report.ranked_lists import LENGTH, ranked_queries
 from fedklpr_flwr.report.site_inspection import Look, clients_in_sight, look_at_sites
-from fedklpr_flwr.runs.own_runs import write_own_settings
-from fedklpr_flwr.runs.trained_run import open_run
+from fedklpr_flwr.runs.trained_models import open_run
+from fedklpr_flwr.runs.trusted_runs import write_own_settings
 from fedklpr_flwr.system.paths import user_cache
 
 ALL = Look(queries=50)

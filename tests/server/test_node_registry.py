@@ -10,10 +10,10 @@ from flwr.superlink.grid import HttpGrid
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.protocol.records import REPORT, report_record
+from fedklpr_flwr.protocol.flower_messages import REPORT, report_record
 from fedklpr_flwr.server import node_registry
-from fedklpr_flwr.server.node_registry import LATE, Roster, exchange, why_failed
-from fedklpr_flwr.server.reply_polling import PullApart, pulling_from
+from fedklpr_flwr.server.node_registry import LATE, NodeRegistry, exchange, why_failed
+from fedklpr_flwr.server.reply_polling import PullApart, polling_of
 
 
 def say_name(message, context):
@@ -165,8 +165,8 @@ def test_what_the_grid_raises_is_raised_where_replies_are_asked_for_apart():
 
 
 def test_only_over_a_network_replies_are_asked_for_apart():
-    assert isinstance(pulling_from(HttpGrid(token="t")), PullApart)
-    assert not isinstance(pulling_from(grid_of("a")), PullApart)
+    assert isinstance(polling_of(HttpGrid(token="t")), PullApart)
+    assert not isinstance(polling_of(grid_of("a")), PullApart)
 
 
 class CountingGrid(InProcessGrid):
@@ -194,19 +194,19 @@ def test_neither_messages_nor_replies_pile_up_with_the_clients():
     assert taken == list(range(1, 51)), "an answer is handed on before the next message is made"
 
 
-# ---------------------------------------------------------------------------- the roster
+# ---------------------------------------------------------------------------- the registry
 
 
 def test_the_roster_knows_clients_by_the_names_they_say():
-    roster = Roster.empty("run-1")
-    roster.refresh(grid_of("gate", "", "yard"), 5.0)
-    assert roster.nodes == {"gate": 2, "yard": 4}, "a node without a client is left alone"
+    registry = NodeRegistry.empty("run-1")
+    registry.refresh(grid_of("gate", "", "yard"), 5.0)
+    assert registry.nodes == {"gate": 2, "yard": 4}, "a node without a client is left alone"
 
 
 def test_of_two_nodes_with_one_name_the_later_speaks():
-    roster = Roster.empty("run-1")
-    roster.refresh(grid_of("gate", "gate"), 5.0)
-    assert roster.nodes == {"gate": 3}
+    registry = NodeRegistry.empty("run-1")
+    registry.refresh(grid_of("gate", "gate"), 5.0)
+    assert registry.nodes == {"gate": 3}
 
 
 class ChangingGrid(InProcessGrid):
@@ -226,10 +226,10 @@ def test_who_is_gone_is_forgotten_and_who_comes_is_asked_once():
         return say_name(message, context)
 
     grid = ChangingGrid(note, {}, [{"client": name} for name in ("a", "b")])
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     for grid.shown, present in (((2,), {"a": 2}), ((2, 3), {"a": 2, "b": 3}), ((3,), {"b": 3})):
-        roster.refresh(grid, 5.0)
-        assert roster.nodes == present
+        registry.refresh(grid, 5.0)
+        assert registry.nodes == present
     assert asked == ["a", "b"]
 
 
@@ -238,35 +238,35 @@ def only(found, there):
 
 
 def test_waiting_ends_with_the_explanation_of_how_many_came():
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     with pytest.raises(RunError, match="only 1 of 1"):
-        roster.wait_for(grid_of("a"), 2, 0.0, only)
-    roster.wait_for(grid_of("a", "b"), 2, 0.0, lambda found, there: "nobody should read this")
+        registry.wait_for(grid_of("a"), 2, 0.0, only)
+    registry.wait_for(grid_of("a", "b"), 2, 0.0, lambda found, there: "nobody should read this")
 
 
 def test_when_the_time_is_up_the_fewest_are_enough(flower_log):
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     with pytest.raises(RunError, match="only 2 of 2"):
-        roster.wait_for(grid_of("a", "b"), 4, 0.0, only, fewest=3)
-    roster.wait_for(grid_of("a", "b", "c"), 4, 0.0, only, fewest=3)
-    assert sorted(roster.nodes) == ["a", "b", "c"]
+        registry.wait_for(grid_of("a", "b"), 4, 0.0, only, fewest=3)
+    registry.wait_for(grid_of("a", "b", "c"), 4, 0.0, only, fewest=3)
+    assert sorted(registry.nodes) == ["a", "b", "c"]
     assert "3 of 4 clients came" in flower_log.text
 
 
 def test_of_two_nodes_with_one_name_it_is_logged_which_replaced_which(flower_log):
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     with pytest.raises(RunError) as error:
-        roster.wait_for(grid_of("gate", "gate"), 2, 0.0, only)
+        registry.wait_for(grid_of("gate", "gate"), 2, 0.0, only)
     assert "node 3 replaces node 2 as the client gate" in flower_log.text
     assert "only 1 of 2\nnode 2 is there and not counted: says it is gate" in str(error.value)
 
 
 def test_a_box_that_was_restarted_is_logged_and_counted(flower_log):
     grid = ChangingGrid(say_name, {}, [{"client": "gate"}, {"client": "gate"}])
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     for grid.shown in ((2,), (3,)):
-        roster.refresh(grid, 5.0)
-    assert (roster.nodes, roster.faults) == ({"gate": 3}, {})
+        registry.refresh(grid, 5.0)
+    assert (registry.nodes, registry.faults) == ({"gate": 3}, {})
     assert "node 3 replaces node 2 as the client gate" in flower_log.text
 
 
@@ -306,17 +306,17 @@ def test_a_node_whose_hello_is_wrong_is_named_and_nobody_else_is_kept(hello, flo
     def app(message, context):
         return (wrong if context.node_id == 3 else say_name)(message, context)
 
-    roster = Roster.empty("run-1")
+    registry = NodeRegistry.empty("run-1")
     grid = grid_of("a", "b", app=app)
-    roster.refresh(grid, 5.0)
-    assert roster.nodes == {"a": 2}
+    registry.refresh(grid, 5.0)
+    assert registry.nodes == {"a": 2}
     assert "node 3 speaks for nobody" in flower_log.text
     assert reason in flower_log.text
     flower_log.clear()
-    roster.refresh(grid, 5.0)
+    registry.refresh(grid, 5.0)
     assert flower_log.text == "", "it is said again and again"
     with pytest.raises(RunError) as error:
-        roster.wait_for(grid, 2, 0.0, only)
+        registry.wait_for(grid, 2, 0.0, only)
     assert "only 1 of 2\nnode 3 is there and not counted: " in str(error.value)
     assert reason in str(error.value)
 
@@ -327,11 +327,11 @@ def test_a_node_that_mends_its_hello_is_counted():
     def app(message, context):
         return (raises_its_reason if broken[0] else say_name)(message, context)
 
-    roster, grid = Roster.empty("run-1"), grid_of("a", app=app)
-    roster.refresh(grid, 5.0)
+    registry, grid = NodeRegistry.empty("run-1"), grid_of("a", app=app)
+    registry.refresh(grid, 5.0)
     broken[0] = False
-    roster.refresh(grid, 5.0)
-    assert (roster.nodes, roster.faults) == ({"a": 2}, {})
+    registry.refresh(grid, 5.0)
+    assert (registry.nodes, registry.faults) == ({"a": 2}, {})
 
 
 # --------------------------------------------------------------- names of registered keys
@@ -350,20 +350,20 @@ class RegisteredGrid(InProcessGrid):
 def test_a_node_speaks_for_the_name_it_was_registered_under_and_no_other(flower_log):
     grid = RegisteredGrid(say_name, {}, [{"client": name} for name in ("gate", "gate", "yard")])
     grid.names = ("gate", "hall", "yard")
-    roster = Roster.empty("run-1")
-    roster.refresh(grid, 5.0)
-    assert roster.nodes == {"gate": 2, "yard": 4}
+    registry = NodeRegistry.empty("run-1")
+    registry.refresh(grid, 5.0)
+    assert registry.nodes == {"gate": 2, "yard": 4}
     assert "registered as 'hall' and it says it is gate: refused" in flower_log.text
     with pytest.raises(RunError, match="node 3 is there and not counted: its key was registered"):
-        roster.wait_for(grid, 3, 0.0, only)
+        registry.wait_for(grid, 3, 0.0, only)
 
 
 def test_a_node_without_a_registered_name_takes_none_that_is(flower_log):
     grid = RegisteredGrid(say_name, {}, [{"client": "gate"}, {"client": "gate"}])
     grid.names = ("gate", "")
-    roster = Roster.empty("run-1")
-    roster.refresh(grid, 5.0)
-    assert roster.nodes == {"gate": 2}
+    registry = NodeRegistry.empty("run-1")
+    registry.refresh(grid, 5.0)
+    assert registry.nodes == {"gate": 2}
     assert "gate, which is registered with another key: refused" in flower_log.text
 
 
@@ -372,11 +372,11 @@ def test_a_sites_own_policy_is_logged_once_and_printable(flower_log):
         said = {"client": "gate", "policy": "no scores\x1b[2J"}
         return Message(RecordDict({REPORT: report_record(said)}), reply_to=message)
 
-    roster, grid = Roster.empty("run-1"), grid_of("a", app=careful)
-    roster.refresh(grid, 5.0)
+    registry, grid = NodeRegistry.empty("run-1"), grid_of("a", app=careful)
+    registry.refresh(grid, 5.0)
     assert "gate has a policy of its own: no scores?[2J" in flower_log.text
     flower_log.clear()
-    roster.refresh(grid, 5.0)
+    registry.refresh(grid, 5.0)
     assert flower_log.text == ""
 
 
@@ -389,13 +389,13 @@ def test_a_node_that_never_says_who_it_is_costs_five_deadlines_and_no_more():
                 asked.append(message.metadata.dst_node_id)
                 yield "lost"
 
-    grid, roster = Deaf(say_name, {}, [{"client": "a"}]), Roster.empty("run-1")
+    grid, registry = Deaf(say_name, {}, [{"client": "a"}]), NodeRegistry.empty("run-1")
     grid.shown = (2,)
     for _ in range(7):
-        roster.refresh(grid, 0.0)
+        registry.refresh(grid, 0.0)
     assert asked == [2] * 5
     for grid.shown in ((), (2,)):
-        roster.refresh(grid, 0.0)
+        registry.refresh(grid, 0.0)
     assert len(asked) == 6, "it went and came again"
 
 
@@ -417,12 +417,12 @@ def test_who_has_not_answered_is_told_after_a_while_and_then_ever_more_rarely(mo
 
 
 def test_how_many_are_here_is_told_while_they_are_too_few():
-    roster, told = Roster.empty("run"), []
+    registry, told = NodeRegistry.empty("run"), []
     with pytest.raises(RunError, match="1 found"):
-        roster.wait_for(
+        registry.wait_for(
             grid_of("a"), 2, 0.1, lambda found, there: f"{found} found", say=told.append
         )
     assert told == [1], "once, not with every look"
-    assert roster.missing_of(["a", "yard"]) == ", yard missing"
-    assert roster.missing_of(["a"]) == ": a"
-    assert roster.clients_of([2, 9]) == "a, node 9"
+    assert registry.missing_of(["a", "yard"]) == ", yard missing"
+    assert registry.missing_of(["a"]) == ": a"
+    assert registry.clients_of([2, 9]) == "a, node 9"

@@ -1,14 +1,14 @@
-"""Claims about fedklpr_flwr.server.weights: what `klaw` makes of the clients' reports."""
+"""Claims about fedklpr_flwr.server.update_weights: what `klaw` makes of the clients' reports."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.server.robust.update_sketch import compares_directions
-from fedklpr_flwr.server.weights import weigh
+from fedklpr_flwr.server.update_weights import weigh
 from fedklpr_flwr.wire.layout import layout_of
 
 LAYOUT = layout_of({"conv": np.zeros((2, 3), np.float32)}, ["conv"])

@@ -9,7 +9,7 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.protocol.secure.quantise import LOWEST, quantise
 from fedklpr_flwr.protocol.secure.stages import Advert
-from fedklpr_flwr.runs.run_folder import RunFolder
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.server.secure_merge import kept_counts, model_of_sum, spool_advert, steps_of
 from fedklpr_flwr.wire.layout import TensorSpec
 

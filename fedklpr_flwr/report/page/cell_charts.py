@@ -18,8 +18,8 @@ from fedklpr_flwr.report.page.chart_frame import (
     ticks,
     tip,
 )
+from fedklpr_flwr.report.page.figure_words import duration, percent, shortened
 from fedklpr_flwr.report.page.markup import Markup, element
-from fedklpr_flwr.report.page.wording import duration, percent, shortened
 
 _NAME_LETTERS = 14
 _DARK = 0.68

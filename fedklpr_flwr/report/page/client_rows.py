@@ -20,8 +20,8 @@ from fedklpr_flwr.report.page.chart_frame import (
     round_ticks,
     text,
 )
+from fedklpr_flwr.report.page.figure_words import fraction, percent, shortened
 from fedklpr_flwr.report.page.markup import Markup, element
-from fedklpr_flwr.report.page.wording import fraction, percent, shortened
 from fedklpr_flwr.runs.rows import Row
 
 _NAME_LETTERS = 12

@@ -1,15 +1,15 @@
 """The top of the page: what was run, how it stands, and the figures one asks for first."""
 
+from fedklpr_flwr.report.page.figure_words import ABSENT, duration, fraction, megabytes, percent
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.wording import ABSENT, duration, fraction, megabytes, percent
-from fedklpr_flwr.report.run_report import ToldRun
+from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.summary import largest_epsilon, totals
 from fedklpr_flwr.runs.label_health import labels_line
 from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
 
-def title_lines(run: ToldRun, moment: str) -> list[Markup]:
+def title_lines(run: RunReport, moment: str) -> list[Markup]:
     """The run's name, and what it is in one line."""
     keys = {
         "method.name": "method {}",
@@ -25,7 +25,7 @@ def title_lines(run: ToldRun, moment: str) -> list[Markup]:
     return [element("h1", run.name), element("p", " · ".join(said), class_="what")]
 
 
-def partial_note(run: ToldRun) -> Markup | None:
+def partial_note(run: RunReport) -> Markup | None:
     """What makes the page partial; None where all rounds are there."""
     if not run.remarks:
         return None
@@ -33,7 +33,7 @@ def partial_note(run: ToldRun) -> Markup | None:
     return element("div", element("strong", "This report is partial:"), _list(items), class_="note")
 
 
-def labels_note(run: ToldRun) -> Markup | None:
+def labels_note(run: RunReport) -> Markup | None:
     """Whose labels can teach little, and what helps; None where all are well."""
     said = labels_line(run.rows)
     return element("div", said[0].upper() + said[1:] + ".", class_="note") if said else None
@@ -43,7 +43,7 @@ def _list(items: list[Markup]) -> Markup:
     return element("ul", *items)
 
 
-def figures(run: ToldRun) -> Markup | None:
+def figures(run: RunReport) -> Markup | None:
     """Mean Rank-1 and mAP, bytes against dense, the pruned share, rounds and time."""
     if not run.summaries:
         return None
@@ -79,7 +79,7 @@ def figures(run: ToldRun) -> Markup | None:
     )
 
 
-def _accuracies(run: ToldRun, first: Row, last: Row) -> list[Markup]:
+def _accuracies(run: RunReport, first: Row, last: Row) -> list[Markup]:
     if run.withheld(scores=True):
         return [_figure("withheld", "accuracy", "privacy=local_dp")]
     return [
@@ -88,7 +88,7 @@ def _accuracies(run: ToldRun, first: Row, last: Row) -> list[Markup]:
     ]
 
 
-def _epsilon(run: ToldRun) -> Markup:
+def _epsilon(run: RunReport) -> Markup:
     """The largest epsilon of a site, or that none is told."""
     most, delta = largest_epsilon(run.rows), run.settings.get("privacy.delta")
     if most is None:
@@ -109,7 +109,7 @@ def _figure(value: str, of: str, said: Child) -> Markup:
     )
 
 
-def _from(run: ToldRun, first: Row, last: Row, key: str) -> str | None:
+def _from(run: RunReport, first: Row, last: Row, key: str) -> str | None:
     """The mean of round 0, and how many clients the last mean is of where some are missing."""
     began = getattr(first, key)
     if began is None or first.round == last.round:

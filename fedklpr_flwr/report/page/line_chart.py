@@ -17,8 +17,8 @@ from fedklpr_flwr.report.page.chart_frame import (
     tick_text,
     ticks,
 )
+from fedklpr_flwr.report.page.figure_words import shortened
 from fedklpr_flwr.report.page.markup import Markup, element, joined
-from fedklpr_flwr.report.page.wording import shortened
 
 _HEIGHT, _LABEL_HEIGHT, _LONGEST_LABEL = 268.0, 14.0, 20
 _MOST_MARKS = 26

@@ -1,8 +1,9 @@
 """The whole page: one file that asks for nothing outside of itself."""
 
+from fedklpr_flwr.report.page.figure_words import ABSENT, fraction, megabytes, percent
 from fedklpr_flwr.report.page.headline import figures, labels_note, partial_note, title_lines
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.ranked_lists import density_section, ranked_section
+from fedklpr_flwr.report.page.ranked_section import density_section, ranked_section
 from fedklpr_flwr.report.page.sections import (
     accuracy_section,
     bytes_section,
@@ -16,8 +17,7 @@ from fedklpr_flwr.report.page.sections import (
 )
 from fedklpr_flwr.report.page.style import STYLE
 from fedklpr_flwr.report.page.unsupervised import clusters_section, drift_section
-from fedklpr_flwr.report.page.wording import ABSENT, fraction, megabytes, percent
-from fedklpr_flwr.report.run_report import ToldRun
+from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.site_inspection import Seen
 from fedklpr_flwr.runs.rows import Row
 
@@ -25,7 +25,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may fetch for the page: nothing but what is in it."""
 
 
-def whole_page(run: ToldRun, seen: Seen, *, moment: str = "", refresh: int | None = None) -> str:
+def whole_page(run: RunReport, seen: Seen, *, moment: str = "", refresh: int | None = None) -> str:
     """The report of a run as HTML.
 
     Args:
@@ -48,7 +48,7 @@ def whole_page(run: ToldRun, seen: Seen, *, moment: str = "", refresh: int | Non
     return "<!DOCTYPE html>\n" + element("html", head, body, lang="en") + "\n"
 
 
-def _parts(run: ToldRun, seen: Seen, moment: str) -> list[Markup | None]:
+def _parts(run: RunReport, seen: Seen, moment: str) -> list[Markup | None]:
     notes = (_people_note(seen), partial_note(run), labels_note(run))
     head = [*title_lines(run, moment), *notes, figures(run)]
     if not run.summaries:
@@ -89,7 +89,7 @@ def _people_note(seen: Seen) -> Markup | None:
     return element("p", said, class_="small")
 
 
-def _rounds(run: ToldRun) -> Markup | None:
+def _rounds(run: RunReport) -> Markup | None:
     """The figures behind the curves."""
     if not run.summaries:
         return None
@@ -117,7 +117,7 @@ def _round(row: Row) -> list[Child]:
     ]
 
 
-def _settings(run: ToldRun) -> Markup | None:
+def _settings(run: RunReport) -> Markup | None:
     if not run.settings:
         return None
     lines = [(key, "null" if value is None else str(value)) for key, value in run.settings.items()]

@@ -12,10 +12,10 @@ from fedklpr_flwr.report.page.client_rows import (
     recovery_timeline,
     timeline_top,
 )
+from fedklpr_flwr.report.page.figure_words import ABSENT
 from fedklpr_flwr.report.page.line_chart import MEAN, Line, line_chart, styled
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.wording import ABSENT
-from fedklpr_flwr.report.run_report import ToldRun
+from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
@@ -70,7 +70,7 @@ def plain_table(
     return element("div", whole, class_="scroll")
 
 
-def accuracy_section(run: ToldRun) -> Markup:
+def accuracy_section(run: RunReport) -> Markup:
     """Rank-1 of each client over the rounds."""
     title = "Accuracy of each client"
     named = [
@@ -94,7 +94,7 @@ def accuracy_section(run: ToldRun) -> Markup:
     return section(title, said, chart)
 
 
-def bytes_section(run: ToldRun) -> Markup:
+def bytes_section(run: RunReport) -> Markup:
     """Mean Rank-1 against all bytes sent so far, as they were and as dense float32."""
     title = "Accuracy against bytes"
     if why := run.lacks("bytes_up", "bytes_down", "bytes_dense"):
@@ -119,7 +119,7 @@ def bytes_section(run: ToldRun) -> Markup:
     return section(title, said + "rounds.", chart)
 
 
-def recovery_section(run: ToldRun) -> Markup:
+def recovery_section(run: RunReport) -> Markup:
     """Pruned shares, CRR's accuracy and what it decided, client by client."""
     title = "Pruning and recovery"
     if not run.trained:
@@ -139,7 +139,7 @@ def recovery_section(run: ToldRun) -> Markup:
     return section(title, said, decision_key(list(words)), chart)
 
 
-def weights_section(run: ToldRun) -> Markup:
+def weights_section(run: RunReport) -> Markup:
     """How much each client's model weighed in each merge."""
     rule = str(run.settings.get("method.aggregation_weights", ""))
     title = "KLPWA weights" if rule == "klpwa" else "Aggregation weights"
@@ -168,7 +168,7 @@ def _weight(name: str, row: Row) -> Cell:
     return Cell(row.weight, f"{name}, round {row.round}: {row.weight:.3f} ({of})")
 
 
-def seconds_sections(run: ToldRun) -> list[Markup]:
+def seconds_sections(run: RunReport) -> list[Markup]:
     """Where the time goes: the server's clock, and the clients' own."""
     server = {row.round: row.seconds for row in run.summaries if row.seconds}
     clients: dict[int, Counter[str]] = {}
@@ -208,7 +208,7 @@ def series_key(names: Sequence[str]) -> Markup:
     return element("ul", *items, class_="key")
 
 
-def failures_section(run: ToldRun) -> Markup:
+def failures_section(run: RunReport) -> Markup:
     """Who was not merged, how often, and what was said."""
     title = "Failures by client"
     if not run.trained:
@@ -249,7 +249,7 @@ _COLUMN_NEEDS = {
 """Columns of the final table, and the keys without which they are unknown."""
 
 
-def clients_section(run: ToldRun) -> Markup:
+def clients_section(run: RunReport) -> Markup:
     """The final table, and what the run cost."""
     if not run.rows:
         return nothing("Clients", "No round is told of yet.", wide=True)

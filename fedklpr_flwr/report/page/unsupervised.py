@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from fedklpr_flwr.report.page.client_rows import cluster_line
+from fedklpr_flwr.report.page.figure_words import ABSENT, fraction
 from fedklpr_flwr.report.page.line_chart import line_chart, styled
 from fedklpr_flwr.report.page.markup import Child, Markup
 from fedklpr_flwr.report.page.sections import few, nothing, plain_table, section
-from fedklpr_flwr.report.page.wording import ABSENT, fraction
-from fedklpr_flwr.report.run_report import ToldRun
+from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.site_inspection import Seen
 from fedklpr_flwr.runs.rows import Row
 
 
-def drift_section(run: ToldRun) -> Markup:
+def drift_section(run: RunReport) -> Markup:
     """How far each client's training moved its features, round by round."""
     title = "Feature drift of each client"
     named = [
@@ -32,7 +32,7 @@ def drift_section(run: ToldRun) -> Markup:
     )
 
 
-def clusters_section(run: ToldRun, seen: Seen) -> Markup:
+def clusters_section(run: RunReport, seen: Seen) -> Markup:
     """Clusters found in the last round beside the persons who are really there."""
     title = "Clusters and persons"
     if why := run.withheld() or run.lacks("clusters", "outliers", "idle", "status"):

@@ -76,18 +76,18 @@ class SampledChange:
             np.concatenate([change.held for change in changes]),
         )
 
-    def spool(self, file: Path) -> "SpooledChange":
+    def spool(self, file: Path) -> "StoredChange":
         """Write it to a file, which must stay as long as it is asked.
 
         Raises:
             RunError: it cannot be written.
         """
         write_atomically(file, self.values.astype("<f4").tobytes() + self.held.tobytes())
-        return SpooledChange(file, self.count, self.moved)
+        return StoredChange(file, self.count, self.moved)
 
 
 @dataclass(frozen=True)
-class SpooledChange:
+class StoredChange:
     """A change on disk.
 
     Attributes:

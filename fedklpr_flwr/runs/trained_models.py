@@ -25,8 +25,8 @@ from fedklpr_flwr.model.shared_model import client_parts, full_masks, initial_ne
 from fedklpr_flwr.model.site import Pictures, Site, open_site
 from fedklpr_flwr.protocol.update_codec import decode_model, encode_model
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
-from fedklpr_flwr.runs.own_runs import read_run_settings, refuse_links
-from fedklpr_flwr.runs.run_folder import ServerState, committed, read_state
+from fedklpr_flwr.runs.checkpoint import ServerState, committed, read_state
+from fedklpr_flwr.runs.trusted_runs import read_run_settings, refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import memory_below, user_cache
 from fedklpr_flwr.wording import counted

@@ -7,7 +7,7 @@ import struct
 import pytest
 import torch
 
-from fedklpr_flwr.client.local_dp import add_noise, draw_normal
+from fedklpr_flwr.client.dp_noise import add_noise, draw_normal
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.system.key_stream import open_stream
 

@@ -20,7 +20,7 @@ from fedklpr_flwr.algorithm.weighting import (
     within_share,
 )
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.server.robust.direction_trust import (
     Agreement,
     running_cosines,

@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.launch.processes: what a run started ends with it."""
+"""Claims about fedklpr_flwr.launch.end_processes: what a run started ends with it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedklpr_flwr.launch.processes import (
+from fedklpr_flwr.launch.end_processes import (
     FLOWER_HOME,
     end_processes_of,
     end_server,
@@ -84,7 +84,7 @@ def test_processes_are_known_by_their_flwr_home_and_nothing_else(tmp_path):
 
 
 def test_a_process_that_will_not_hear_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("fedklpr_flwr.launch.processes._STOP_SECONDS", 0.3)
+    monkeypatch.setattr("fedklpr_flwr.launch.end_processes._STOP_SECONDS", 0.3)
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True);"
     process = start(deaf + WAIT, env={**os.environ, "FLWR_HOME": str(tmp_path)})
     process.stdout.readline()
@@ -96,7 +96,7 @@ def test_a_process_that_will_not_hear_is_killed(tmp_path, monkeypatch):
 def test_a_child_ends_when_its_parent_is_killed():
     code = (
         "import subprocess, sys;"
-        "from fedklpr_flwr.launch.processes import end_with_parent;"
+        "from fedklpr_flwr.launch.end_processes import end_with_parent;"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'],"
         " start_new_session=True, preexec_fn=end_with_parent);"
         "print(child.pid, flush=True); child.wait()"
@@ -114,7 +114,7 @@ def test_a_second_signal_does_not_interrupt_the_ending():
         "import signal, time\n"
         "for sign in (signal.SIGINT, signal.SIGTERM):\n"  # a parent may have ignored the first
         "    signal.signal(sign, signal.default_int_handler)\n"
-        "from fedklpr_flwr.launch.processes import undisturbed\n"
+        "from fedklpr_flwr.launch.end_processes import undisturbed\n"
         "try:\n"
         "    print('up', flush=True); time.sleep(60)\n"
         "finally:\n"

@@ -13,10 +13,10 @@ from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.data.picture_file import decode_picture
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.export.shipped_network import check_near
-from fedklpr_flwr.export.shipping import Pictures, ship
+from fedklpr_flwr.export.write_export import Pictures, ship
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.runs.model_file import PictureModel, open_model
+from fedklpr_flwr.runs.picture_model import PictureModel, open_model
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "viper" / "cam_a"
 

@@ -15,9 +15,9 @@ from fedklpr_flwr.errors import BrokenModel, RunError, SettingsError, WeightsErr
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.reid.features import extract_features
+from fedklpr_flwr.reid.initial_weights import backbone_prefix, load_backbone_weights, read_tensors
 from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
-from fedklpr_flwr.reid.weights import backbone_prefix, load_backbone_weights, read_tensors
-from fedklpr_flwr.runs.trained_run import TrainedRun, open_run
+from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.wording import counted
 

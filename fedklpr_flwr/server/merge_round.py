@@ -21,14 +21,14 @@ from fedklpr_flwr.model.consensus import (
     is_consensus,
 )
 from fedklpr_flwr.model.mask_file import Masks
-from fedklpr_flwr.protocol.change_steps import change_downlink, tells_changes, with_debt
-from fedklpr_flwr.protocol.report import TrainingReport
+from fedklpr_flwr.protocol.change_reference import change_downlink, tells_changes, with_debt
+from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.protocol.update_codec import Arrays, open_updates, quantise_downlink
-from fedklpr_flwr.runs.run_folder import ServerState
+from fedklpr_flwr.runs.checkpoint import ServerState
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.server.robust.norm_bound import Lengths, ShortenedValues
 from fedklpr_flwr.server.robust.update_sketch import Change
-from fedklpr_flwr.server.weights import MergeNotes, weigh_round
+from fedklpr_flwr.server.update_weights import MergeNotes, weigh_round
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import Payload
 

@@ -8,18 +8,18 @@ from fedklpr_flwr.config.compose import compose_settings, read_settings, write_s
 from fedklpr_flwr.errors import DataError, RunError
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.html_report import write_page
-from fedklpr_flwr.report.run_report import read_told_run
+from fedklpr_flwr.report.run_report import read_run_report
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
-from fedklpr_flwr.runs.own_runs import (
+from fedklpr_flwr.runs.rows import append_rows
+from fedklpr_flwr.runs.run_record import read_run
+from fedklpr_flwr.runs.trained_models import open_run
+from fedklpr_flwr.runs.trusted_runs import (
     is_own,
     read_run_settings,
     refuse_links,
     write_own_settings,
 )
-from fedklpr_flwr.runs.rows import append_rows
-from fedklpr_flwr.runs.run_folder import RunFolder
-from fedklpr_flwr.runs.run_record import read_run
-from fedklpr_flwr.runs.trained_run import open_run
 
 SECRET = "what somebody else's folder must not touch"
 
@@ -82,7 +82,7 @@ def test_a_run_folder_with_a_link_in_it_is_refused_by_every_reader(name, run, vi
     link = run / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(victim)
-    for read in (open_run, read_told_run, read_run, refuse_links):
+    for read in (open_run, read_run_report, read_run, refuse_links):
         with pytest.raises(RunError, match="is a link to"):
             read(run)
     assert victim.read_text() == SECRET

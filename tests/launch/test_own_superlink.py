@@ -1,11 +1,11 @@
-"""Claims about fedklpr_flwr.launch.launch: what it starts it ends, and it says how it went."""
+"""Claims about launch.own_superlink: what it starts it ends, and it says how it went."""
 
 import socket
 import tomllib
 
 import pytest
 
-from fedklpr_flwr.launch.launch import (
+from fedklpr_flwr.launch.own_superlink import (
     OFF,
     Ending,
     app_folder,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fedklpr_flwr.deploy.certificates import make_authority, sign_server
-from fedklpr_flwr.deploy.reach import check_connection, split_address, tls_fault
+from fedklpr_flwr.deploy.superlink_check import check_connection, split_address, tls_fault
 from fedklpr_flwr.errors import RunError, SettingsError
 
 AUTHORITY = make_authority("harbour")

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.lock import SERVER, hold
-from fedklpr_flwr.runs.state_record import VERSION, check_record, journal_moves
+from fedklpr_flwr.runs.state_checks import VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically

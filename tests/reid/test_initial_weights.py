@@ -13,13 +13,13 @@ from torch import nn
 from torchvision.models import get_model_weights, resnet18, resnet34
 
 from fedklpr_flwr.errors import WeightsError
-from fedklpr_flwr.reid.network import ReidNetwork, build_network
-from fedklpr_flwr.reid.weights import (
+from fedklpr_flwr.reid.initial_weights import (
     IMAGENET_FILES,
     download_imagenet_weights,
     load_backbone_weights,
     read_tensors,
 )
+from fedklpr_flwr.reid.network import ReidNetwork, build_network
 
 
 @pytest.fixture

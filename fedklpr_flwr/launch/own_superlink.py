@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.launch.environment import OFF as OFF
-from fedklpr_flwr.launch.environment import last_words, run_environment
-from fedklpr_flwr.launch.prepare import Prepared
-from fedklpr_flwr.launch.processes import (
+from fedklpr_flwr.launch.end_processes import (
     FLOWER_HOME,
     end_processes_of,
     end_server,
@@ -27,6 +24,9 @@ from fedklpr_flwr.launch.processes import (
     stop,
     undisturbed,
 )
+from fedklpr_flwr.launch.environment import OFF as OFF
+from fedklpr_flwr.launch.environment import last_words, run_environment
+from fedklpr_flwr.launch.prepare import Prepared
 from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.record_reader import read_status
 from fedklpr_flwr.runs.rows import Row, read_rows

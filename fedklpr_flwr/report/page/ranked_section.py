@@ -7,17 +7,17 @@ import numpy as np
 from PIL import Image
 
 from fedklpr_flwr.report.page.cell_charts import density_bars
+from fedklpr_flwr.report.page.figure_words import percent
 from fedklpr_flwr.report.page.markup import Markup, element
 from fedklpr_flwr.report.page.sections import nothing, section
-from fedklpr_flwr.report.page.wording import percent
 from fedklpr_flwr.report.ranked_lists import Found, RankedList, RankedQuery
-from fedklpr_flwr.report.run_report import ToldRun
+from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.site_inspection import Seen, SiteSeen
 
 _QUALITY = 82
 
 
-def density_section(run: ToldRun) -> Markup:
+def density_section(run: RunReport) -> Markup:
     """How much of each layer the clients keep."""
     title = "Density of the final model by layer"
     density = run.density

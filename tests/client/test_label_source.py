@@ -1,11 +1,11 @@
-"""Claims about fedklpr_flwr.client.labels: where an epoch's labels come from."""
+"""Claims about fedklpr_flwr.client.label_source: where an epoch's labels come from."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from fedklpr_flwr.client.labels import (
+from fedklpr_flwr.client.label_source import (
     features_by_camera,
     label_figures,
     label_site,

@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.runs.run_folder: whole after a crash at any moment."""
+"""Claims about fedklpr_flwr.runs.checkpoint: whole after a crash at any moment."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes
-from fedklpr_flwr.runs.run_folder import ClientState, RunFolder, ServerState
+from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 
 
 def state_of(number, *, residual=False):

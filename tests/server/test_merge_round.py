@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.server.merge: weights and one model from many updates."""
+"""Claims about fedklpr_flwr.server.merge_round: weights and one model from many updates."""
 
 import itertools
 from dataclasses import replace
@@ -10,10 +10,10 @@ import torch
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import FullMasks
-from fedklpr_flwr.protocol.report import TrainingReport
-from fedklpr_flwr.server.inspection import inspect_update
-from fedklpr_flwr.server.merge import Arrival, run_merge_round
-from fedklpr_flwr.server.weights import weigh
+from fedklpr_flwr.protocol.training_report import TrainingReport
+from fedklpr_flwr.server.merge_round import Arrival, run_merge_round
+from fedklpr_flwr.server.update_checks import inspect_update
+from fedklpr_flwr.server.update_weights import weigh
 from fedklpr_flwr.wire.codec import encode
 from fedklpr_flwr.wire.layout import layout_of
 

@@ -1,11 +1,11 @@
-"""Claims about fedklpr_flwr.protocol.change_steps: one reference, and debts both ways."""
+"""Claims about fedklpr_flwr.protocol.change_reference: one reference, and debts both ways."""
 
 import numpy as np
 import pytest
 import torch
 
 from fedklpr_flwr.model.mask_file import FullMasks
-from fedklpr_flwr.protocol.change_steps import (
+from fedklpr_flwr.protocol.change_reference import (
     change_downlink,
     cut_change,
     encode_change,

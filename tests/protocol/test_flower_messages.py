@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.protocol.records: tasks and replies as Flower records and back."""
+"""Claims about protocol.flower_messages: tasks and replies as Flower records and back."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
-from fedklpr_flwr.protocol.records import (
+from fedklpr_flwr.protocol.flower_messages import (
     PAYLOAD,
     REPORT,
     TASK,

@@ -11,15 +11,15 @@ from fedklpr_flwr.model.consensus import is_consensus
 from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.protocol.update_codec import Arrays, refuse_too_long
 from fedklpr_flwr.protocol.update_front import without_front
-from fedklpr_flwr.runs.run_folder import RunFolder
-from fedklpr_flwr.server.inspection import Inspection, inspect_update
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.server.robust.update_sketch import Change
+from fedklpr_flwr.server.update_checks import Inspection, inspect_update
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.layout import Layout
 
 
 @dataclass(frozen=True)
-class SpooledUpdate:
+class StoredUpdate:
     """An update that waits for the merge.
 
     Attributes:
@@ -33,11 +33,11 @@ class SpooledUpdate:
     change: Change | None
 
 
-Spool = Callable[..., SpooledUpdate]
-"""`spool_update`, or what takes its place."""
+Spool = Callable[..., StoredUpdate]
+"""`store_update`, or what takes its place."""
 
 
-def spool_update(
+def store_update(
     content: memoryview,
     folder: RunFolder,
     round_number: int,
@@ -48,7 +48,7 @@ def spool_update(
     run: str,
     sent: Arrays,
     settings: Settings,
-) -> SpooledUpdate:
+) -> StoredUpdate:
     """Keep an update, and check all of it, before it may be merged.
 
     Args:
@@ -78,4 +78,4 @@ def spool_update(
         )
     write_atomically(folder.next_mask_file(client), masks_to_bytes(found.masks))
     change = found.change and found.change.spool(path.with_suffix(".change"))
-    return SpooledUpdate(path, found, change)
+    return StoredUpdate(path, found, change)
