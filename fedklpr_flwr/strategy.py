@@ -61,7 +61,7 @@ class FedKlprStrategy(Strategy):
         self._timeout: float | None = None
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
-        self._collector = RoundCollector(state.round, settings, layout, folder, state.pending)
+        self._tally = RoundCollector(state.round, settings, layout, folder, state.pending)
         self._secure: SecureRound | None = None
 
     # ------------------------------------------------------------------ Flower's hooks
@@ -116,19 +116,17 @@ class FedKlprStrategy(Strategy):
         Raises:
             RunError: fewer than `federation.min_clients` are valid, or the disk is full.
         """
-        collector = self._collector
-        taker = self._secure.taker if self._secure else collector.update_taker
+        tally = self._tally
+        taker = self._secure.taker if self._secure else tally.update_taker
         use = taker(self.downlink.update_masks_of, self.state)
-        with collector.phase("train"):
+        with tally.phase("train"):
             for reply in replies:
-                collector.take(self._client_of(reply), reply, use)
+                tally.take(self._client_of(reply), reply, use)
         self._check_enough()
-        self._say_held(
-            self._quarantine.note_training(sorted(collector.asked["train"]), collector.arrivals)
-        )
-        with collector.phase("merge"):
-            collector.merge(self.state, self._secure.merge if self._secure else None)
-        return None, MetricRecord({"merged": len(collector.arrivals)})
+        self._say_held(self._quarantine.note_training(sorted(tally.asked["train"]), tally.arrivals))
+        with tally.phase("merge"):
+            tally.merge(self.state, self._secure.merge if self._secure else None)
+        return None, MetricRecord({"merged": len(tally.arrivals)})
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -141,15 +139,13 @@ class FedKlprStrategy(Strategy):
         Raises:
             RunError: nobody could evaluate the initial model, or the disk is full.
         """
-        collector = self._collector
-        with collector.phase("evaluate"):
+        tally = self._tally
+        with tally.phase("evaluate"):
             for reply in replies:
-                collector.take(self._client_of(reply), reply, collector.take_scores)
-        self._say_held(
-            self._quarantine.note_evaluation(collector.asked["evaluate"], collector.scored)
-        )
+                tally.take(self._client_of(reply), reply, tally.take_scores)
+        self._say_held(self._quarantine.note_evaluation(tally.asked["evaluate"], tally.scored))
         self._check_scored()
-        counts = zip((0, 0, 0), *collector.pairs, strict=True)
+        counts = zip((0, 0, 0), *tally.pairs, strict=True)
         worse, better, compared = (sum(of_clients) for of_clients in counts)
         self.state.pairs = (worse, better, compared)
         summary = self._write_rows()
@@ -160,9 +156,7 @@ class FedKlprStrategy(Strategy):
     def _messages(self, phase: str, first: Callable[[], list[str]]) -> Iterable[Message]:
         """To whom `_replies` says is due; to all of `first` where it has not been asked."""
         clients, full = self._due or (first(), False)
-        return self.downlink.messages(
-            phase, self._collector, self.registry.nodes, clients, full=full
-        )
+        return self.downlink.messages(phase, self._tally, self.registry.nodes, clients, full=full)
 
     def _client_of(self, reply: Message) -> str:
         return self.registry.asked[reply.metadata.src_node_id]
@@ -219,11 +213,11 @@ class FedKlprStrategy(Strategy):
         for server_round in range(self.state.round + 1, rounds + 1):
             self.registry.refresh(grid, self.settings.federation.wait_seconds)
             layout = shared_layout(self.settings, server_round)
-            before = self._collector.spoilt
-            self._collector = RoundCollector(
+            before = self._tally.spoilt
+            self._tally = RoundCollector(
                 server_round, self.settings, layout, self.folder, spoilt=before
             )
-            self._secure = secure_round(self._collector, layout, self.settings)
+            self._secure = secure_round(self._tally, layout, self.settings)
             _, merged = self.aggregate_train(server_round, self._training_replies(grid))
             if merged is not None:
                 result.train_metrics_clientapp[server_round] = merged
@@ -231,7 +225,7 @@ class FedKlprStrategy(Strategy):
         return result
 
     def _evaluate(self, grid: Grid, result: Result) -> None:
-        number = self._collector.number
+        number = self._tally.number
         replies = self._replies(grid, "evaluate", self._admitted())
         scores = self.aggregate_evaluate(number, replies)
         if scores is not None:
@@ -239,31 +233,24 @@ class FedKlprStrategy(Strategy):
 
     def _training_replies(self, grid: Grid) -> Iterator[Message]:
         """Every chosen client's reply, with a second try where the round is too thin."""
-        collector, needed = self._collector, self.settings.federation.min_clients
-        chosen = self._choose(collector.number)
+        tally, needed = self._tally, self.settings.federation.min_clients
+        chosen = self._choose(tally.number)
         yield from self._replies(grid, "train", chosen)
-        if len(collector.arrivals) < needed:
-            missing = [client for client in chosen if client not in collector.arrivals]
-            log(
-                WARNING,
-                "round %d: %s, %d needed: asking %s once more",
-                collector.number,
-                counted(len(collector.arrivals), "valid reply", some="valid replies"),
-                needed,
-                ", ".join(missing),
-            )
+        if len(tally.arrivals) < needed:
+            missing = [client for client in chosen if client not in tally.arrivals]
+            valid = counted(len(tally.arrivals), "valid reply", some="valid replies")
+            told = "round %d: %s, %d needed: asking %s once more"
+            log(WARNING, told, tally.number, valid, needed, ", ".join(missing))
             yield from self._replies(grid, "train", missing)
-        if self._secure and len(collector.arrivals) >= needed:
+        if self._secure and len(tally.arrivals) >= needed:
             yield from self._sum_replies(grid, self._secure, chosen)
 
     def _sum_replies(self, grid: Grid, secure: SecureRound, chosen: list[str]) -> Iterator[Message]:
         """The replies of a secure sum's stages; all train once more where it was not opened."""
         yield from self._stage_replies(grid, secure)
-        if not self._collector.arrivals:
+        if not self._tally.arrivals:
             log(
-                WARNING,
-                "round %d: the sum was not opened: all train once more",
-                self._collector.number,
+                WARNING, "round %d: the sum was not opened: all train once more", self._tally.number
             )
             secure.begin_again()
             yield from self._replies(grid, "train", chosen)
@@ -278,25 +265,20 @@ class FedKlprStrategy(Strategy):
 
         Who then still asks for them cannot be helped, and has failed.
         """
-        collector = self._collector
+        tally = self._tally
         configure = self.configure_train if phase == "train" else self.configure_evaluate
         for full in (False, True):
             self._due = clients, full
-            messages = configure(collector.number, ArrayRecord(), ConfigRecord(), grid)
+            messages = configure(tally.number, ArrayRecord(), ConfigRecord(), grid)
             yield from self._exchange(grid, messages, phase)
             self._due = None
-            clients = collector.take_unsynced()
+            clients = tally.take_unsynced()
             if not clients:
                 return
             if not full:
-                log(
-                    INFO,
-                    "round %d: the whole model goes to %s",
-                    collector.number,
-                    ", ".join(clients),
-                )
+                log(INFO, "round %d: the whole model goes to %s", tally.number, ", ".join(clients))
         for client in clients:
-            collector.fail(
+            tally.fail(
                 client,
                 "it asks for model and mask (needs_sync) though both were just sent whole: is its "
                 "memory's folder writable?",
@@ -313,14 +295,12 @@ class FedKlprStrategy(Strategy):
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
-        collector, needed = self._collector, self.settings.federation.min_clients
-        if len(collector.arrivals) < needed:
-            failures = collector.failures(
-                sorted(collector.asked["train"] - collector.arrivals.keys())
-            )
-            valid = counted(len(collector.arrivals), "valid reply", some="valid replies")
+        tally, needed = self._tally, self.settings.federation.min_clients
+        if len(tally.arrivals) < needed:
+            failures = tally.failures(sorted(tally.asked["train"] - tally.arrivals.keys()))
+            valid = counted(len(tally.arrivals), "valid reply", some="valid replies")
             raise RunError(
-                f"round {collector.number} has {valid} after a second try, "
+                f"round {tally.number} has {valid} after a second try, "
                 f"federation.min_clients={needed} are needed ({failures}). "
                 f"Round {self.state.round} is kept; go on from it with "
                 f"{resume_word(self.folder.path)}"
@@ -328,13 +308,11 @@ class FedKlprStrategy(Strategy):
 
     def _check_scored(self) -> None:
         """Say where nobody could be evaluated; raise RunError where it is the initial model."""
-        collector = self._collector
-        if collector.scored:
+        tally = self._tally
+        if tally.scored:
             return
-        failures = (
-            f"({collector.failures(sorted(collector.asked['evaluate'])) or 'nobody is there'})"
-        )
-        if collector.number == 0:
+        failures = f"({tally.failures(sorted(tally.asked['evaluate'])) or 'nobody is there'})"
+        if tally.number == 0:
             raise RunError(
                 f"round 0: no client could evaluate the initial model {failures}. Mend the "
                 f"clients, then go on with {resume_word(self.folder.path)}"
@@ -343,7 +321,7 @@ class FedKlprStrategy(Strategy):
             WARNING,
             "round %d: no client could be evaluated %s; the merged model stands, and the run "
             "goes on",
-            collector.number,
+            tally.number,
             failures,
         )
 
@@ -368,7 +346,7 @@ class FedKlprStrategy(Strategy):
             log(WARNING, "%s", note)
 
     def _say_waiting(self, phase: str, nodes: list[int], seconds: float) -> None:
-        who, number = self.registry.clients_of(nodes), self._collector.number
+        who, number = self.registry.clients_of(nodes), self._tally.number
         self._say(f"round {number}: waiting for {who} to {phase}, {seconds:.0f} s")
 
     def _say(self, text: str) -> None:
@@ -380,9 +358,7 @@ class FedKlprStrategy(Strategy):
         for client in clients:
             rounds = counted(self._quarantine.rounds or 0, "round")
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
-            log(
-                WARNING, told, self._collector.number, client, rounds, resume_word(self.folder.path)
-            )
+            log(WARNING, told, self._tally.number, client, rounds, resume_word(self.folder.path))
 
     def _choose(self, server_round: int) -> list[str]:
         """The clients that train in a round: a seeded share of those that are here."""
@@ -399,11 +375,9 @@ class FedKlprStrategy(Strategy):
 
     def _write_rows(self) -> Row:
         for client in filter(self._quarantine.holds, self.registry.nodes):
-            if self._collector.row(client).status == "absent":
-                self._collector.row(
-                    client
-                ).failed = "in quarantine: it failed too many rounds in a row"
-        rows = self._collector.close(self._known())
+            if self._tally.row(client).status == "absent":
+                self._tally.row(client).failed = "in quarantine: it failed too many rounds in a row"
+        rows = self._tally.close(self._known())
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)

@@ -77,7 +77,7 @@ class Downlink:
     def messages(
         self,
         phase: str,
-        collector: RoundCollector,
+        tally: RoundCollector,
         nodes: dict[str, int],
         clients: Iterable[str],
         *,
@@ -87,7 +87,7 @@ class Downlink:
 
         Args:
             phase: `train` or `evaluate`.
-            collector: the open round, which counts what is sent.
+            tally: the open round, which counts what is sent.
             nodes: node ids by client name.
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
@@ -104,10 +104,10 @@ class Downlink:
                 else:
                     payload, kept = self._payload(name, full)
                     known.delivered = payload_name(payload)
-                collector.count_down(name, len(payload), kept)
+                tally.count_down(name, len(payload), kept)
             task = Task(
                 run=self._state.run,
-                round=collector.number,
+                round=tally.number,
                 base_round=known.base_round,
                 mask_hash=self._mask_hash(name),
                 model=known.delivered,
@@ -116,11 +116,11 @@ class Downlink:
                 pairs_worse=self._state.pairs[0],
                 pairs_better=self._state.pairs[1],
                 pairs_compared=self._state.pairs[2],
-                last=phase == "evaluate" and collector.number == self._settings.federation.rounds,
+                last=phase == "evaluate" and tally.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]
-            message = Message(content, node, phase, group_id=str(collector.number))
-            collector.ask(phase, name, message_bytes(message))
+            message = Message(content, node, phase, group_id=str(tally.number))
+            tally.ask(phase, name, message_bytes(message))
             yield message
 
     def _count_releases(self, clients: Iterable[str]) -> None:

@@ -33,14 +33,14 @@ class SecureRound:
     """One round's secure sum; `taker` and `merge` take the open ones' places.
 
     Args:
-        collector: the open round.
+        tally: the open round.
         layout: the tensors that travel in it.
         settings: the run's settings.
     """
 
-    def __init__(self, collector: RoundCollector, layout: Layout, settings: Settings) -> None:
-        self._collector, self._layout, self._settings = collector, layout, settings
-        self._place = Place("", collector.number)
+    def __init__(self, tally: RoundCollector, layout: Layout, settings: Settings) -> None:
+        self._tally, self._layout, self._settings = tally, layout, settings
+        self._place = Place("", tally.number)
         self._masks: Masks = {}
         self._adverts: dict[str, Advert] = {}
         self._take: Callable[[str, memoryview], None] | None = None
@@ -50,15 +50,15 @@ class SecureRound:
 
     def taker(self, masks_of: Callable[[str], Masks], state: ServerState) -> Use:
         """A `use` for `take`: of the training's replies, then of each stage's."""
-        self._place = Place(state.run, self._collector.number)
-        take_report = self._collector.update_taker(masks_of, state, self._spool)
+        self._place = Place(state.run, self._tally.number)
+        take_report = self._tally.update_taker(masks_of, state, self._spool)
 
         def take_reply(client: str, reply: Message, said: dict[str, Any]) -> None:
             if self._take is None:
                 take_report(client, reply, said)
                 return
             content = read_payload(reply.content)
-            self._collector.row(client).bytes_up += len(content)
+            self._tally.row(client).bytes_up += len(content)
             self._take(client, without_front(content, self._place.run, self._place.round))
 
         return take_reply
@@ -85,12 +85,12 @@ class SecureRound:
     def stages(self, nodes: Mapping[str, int]) -> Iterator[Iterator[Message]]:
         """Give the messages of one stage after the other; each is answered before the next.
 
-        In the end the collector's arrivals are those in the sum, or nobody, where it was not opened.
+        In the end the round's arrivals are those in the sum, or nobody, where it was not opened.
 
         Args:
             nodes: node ids by client name.
         """
-        reported = sorted(self._collector.arrivals)
+        reported = sorted(self._tally.arrivals)
         if len(reported) < 2:
             return self._give_up("a secure sum needs two clients: alone one's update would be seen")
         count = sum(kept_counts(self._layout, self._masks))
@@ -157,8 +157,8 @@ class SecureRound:
             payload = pack(asked_of(name))
             content = stage_content(place.run, place.round, stage, payload)
             message = Message(content, nodes[name], SECURE, group_id=str(place.round))
-            self._collector.ask("train", name, message_bytes(message))
-            self._collector.count_down(name, len(payload), 0)
+            self._tally.ask("train", name, message_bytes(message))
+            self._tally.count_down(name, len(payload), 0)
             yield message
 
     def _awaiting(
@@ -181,14 +181,14 @@ class SecureRound:
         return True
 
     def _keep(self, clients: Collection[str]) -> None:
-        for name in set(self._collector.arrivals) - set(clients):
-            del self._collector.arrivals[name]
+        for name in set(self._tally.arrivals) - set(clients):
+            del self._tally.arrivals[name]
 
     def _give_up(self, why: str) -> None:
         """Leave everybody out: what each has failed at itself stays its reason."""
-        for name in self._collector.arrivals:
-            self._collector.row(name).status = "failed"
-            self._collector.fail(name, why)
+        for name in self._tally.arrivals:
+            self._tally.row(name).status = "failed"
+            self._tally.fail(name, why)
         self._keep(())
 
     def _settle(self, clients: Sequence[str], answered: Collection[str], kept: int) -> None:
@@ -198,13 +198,13 @@ class SecureRound:
         klaw, praw = _among(clients, notes.klaw), _among(clients, notes.praw)
         self._notes = MergeNotes(klaw, praw, _among(clients, notes.weight))
         for name in clients:
-            row = self._collector.row(name)
+            row = self._tally.row(name)
             row.status, row.failed = "merged", name not in answered and row.failed
             row.bytes_paper += 4 * kept
             row.bytes_bound += 2 * kept  # what is blinded cannot be coded shorter
 
     def _weighed(self, clients: Sequence[str]) -> MergeNotes:
-        reports = [self._collector.arrivals[name].report for name in clients]
+        reports = [self._tally.arrivals[name].report for name in clients]
         return weigh(clients, reports, self._layout, self._settings)
 
 
@@ -214,8 +214,6 @@ def _among(clients: Sequence[str], shares: Mapping[str, float]) -> dict[str, flo
     return {name: shares[name] / whole if whole > 0 else 0.0 for name in clients}
 
 
-def secure_round(
-    collector: RoundCollector, layout: Layout, settings: Settings
-) -> SecureRound | None:
+def secure_round(tally: RoundCollector, layout: Layout, settings: Settings) -> SecureRound | None:
     """The secure sum of a round; None where updates come in the open."""
-    return SecureRound(collector, layout, settings) if is_secure(settings) else None
+    return SecureRound(tally, layout, settings) if is_secure(settings) else None
