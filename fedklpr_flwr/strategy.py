@@ -21,9 +21,11 @@ from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.start_commands import too_few_came
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
-from fedklpr_flwr.runs.rows import Row, append_rows, progress_line
+from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.runs.rows import Row, append_rows
 from fedklpr_flwr.server.broadcast import Downlink
-from fedklpr_flwr.server.node_registry import NodeRegistry, chosen_share, exchange
+from fedklpr_flwr.server.exchange import exchange
+from fedklpr_flwr.server.node_registry import NodeRegistry, chosen_share
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import RoundCollector

@@ -6,7 +6,7 @@ import pytest
 from tiny_federation import NAMES, ONE_ROUND, run_tiny_federation
 
 from fedklpr_flwr.report.summary import closing_lines
-from fedklpr_flwr.runs.rows import progress_line
+from fedklpr_flwr.runs.progress_line import progress_line
 
 FIND_CLUSTERS = (
     *("labels.source=clusters", "labels.min_samples=2", "labels.k1=6", "labels.k2=2"),

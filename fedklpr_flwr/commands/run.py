@@ -20,7 +20,8 @@ from fedklpr_flwr.launch.machine_note import machine_note
 from fedklpr_flwr.launch.own_superlink import launch
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
-from fedklpr_flwr.runs.rows import Row, progress_line, read_rows
+from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
 

@@ -3,7 +3,8 @@
 import pytest
 
 from fedklpr_flwr.runs.label_health import labels_line
-from fedklpr_flwr.runs.rows import Row, label_fault, progress_line, round_row, withhold
+from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.runs.rows import Row, label_fault, round_row, withhold
 
 
 def trained(client="own", **more):

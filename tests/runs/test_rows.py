@@ -6,11 +6,11 @@ import math
 import pytest
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.runs.progress_line import progress_line
 from fedklpr_flwr.runs.rows import (
     Row,
     append_rows,
     keep_finished_rounds,
-    progress_line,
     read_rows,
     round_row,
     withhold,

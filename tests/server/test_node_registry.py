@@ -11,8 +11,9 @@ from flwr.superlink.grid import HttpGrid
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.flower_messages import REPORT, report_record
-from fedklpr_flwr.server import node_registry
-from fedklpr_flwr.server.node_registry import LATE, NodeRegistry, exchange, why_failed
+from fedklpr_flwr.server import exchange as exchange_module
+from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
+from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.reply_polling import PullApart, polling_of
 
 
@@ -403,7 +404,7 @@ def test_a_node_that_never_says_who_it_is_costs_five_deadlines_and_no_more():
 
 
 def test_who_has_not_answered_is_told_after_a_while_and_then_ever_more_rarely(monkeypatch):
-    monkeypatch.setattr(node_registry, "FIRST_TOLD", 0.1)
+    monkeypatch.setattr(exchange_module, "FIRST_TOLD", 0.1)
     grid = grid_of("a", "b")
     messages = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
     told = []
