@@ -61,6 +61,7 @@ class FedKlprStrategy(Strategy):
         self._rounds_written, self._on_rows = rounds_written, on_rows
         self._overrides = overrides
         self._timeout: float | None = None
+        self._is_waiting = False
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
         self._tally = RoundCollector(state.round, settings, layout, folder, state.pending)
@@ -319,13 +320,8 @@ class FedKlprStrategy(Strategy):
                 f"round 0: no client could evaluate the initial model {failures}. Mend the "
                 f"clients, then go on with {resume_word(self.folder.path)}"
             )
-        log(
-            WARNING,
-            "round %d: no client could be evaluated %s; the merged model stands, and the run "
-            "goes on",
-            tally.number,
-            failures,
-        )
+        told = "round %d: no client could be evaluated %s; the merged model stands, the run goes on"
+        log(WARNING, told, tally.number, failures)
 
     def _gather(self, grid: Grid) -> None:
         chosen = self.settings.federation
@@ -355,6 +351,7 @@ class FedKlprStrategy(Strategy):
         """Say in the log and in status.json what the run waits for; a round's rows end it."""
         log(INFO, "%s", text)
         self.folder.write_status("running", text)
+        self._is_waiting = True
 
     def _say_held(self, clients: Iterable[str]) -> None:
         for client in clients:
@@ -383,7 +380,9 @@ class FedKlprStrategy(Strategy):
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)
-        self.folder.write_status("running")
+        if self._is_waiting:
+            self.folder.write_status("running")
+            self._is_waiting = False
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
 
