@@ -17,7 +17,7 @@ FRONT_HALL = (
     *("server", "runs", "launch", "deploy", "planning", "report", "search", "export"),
 )
 FLOORS = (
-    ("errors", "compiled_loops", "version", "wording", "flower_internals"),
+    ("errors", "version", "wording", "flower_internals"),
     ("system",),
     QUIET_ROOMS,
     ("config",),
@@ -121,7 +121,7 @@ def test_quiet_rooms_do_not_know_one_another():
             continue
         for module in internal(imports_of(path)):
             there = room_of(module)
-            if there not in (here, "errors", "compiled_loops", "wording", "system"):
+            if there not in (here, "errors", "wording", "system"):
                 wrong.append(f"{name_of(path)} imports {module}")
     assert not wrong
 

@@ -46,17 +46,22 @@ def street(tmp_path_factory, cache):
         yield deployed
 
 
-def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, cache, tmp_path):
-    folder = street.base / "run"
-    words = ("experiment=smoke", "training.device=cpu")
+def deploy_and_simulate(street, words, folder, simulated, cache):
+    """Run on the boxes, then in one process: both must end with the same model, to the bit."""
     running = street.launch(*words, WAIT, f"run.dir={folder}")
     said, _ = running.communicate(timeout=500)
     assert running.returncode == 0, said + street.said()
-    simulate = [*COMMAND, "simulate", *words, "deployment=true", f"run.dir={tmp_path}"]
+    simulate = [*COMMAND, "simulate", *words, "deployment=true", f"run.dir={simulated}"]
     env = {**os.environ, "FEDKLPR_CACHE": str(cache)}
     subprocess.run(simulate, env=env, check=True, capture_output=True)
     model = "global.safetensors"
-    assert sha256_of(folder / model) == sha256_of(tmp_path / model)
+    assert sha256_of(folder / model) == sha256_of(simulated / model)
+
+
+def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, cache, tmp_path):
+    folder = street.base / "run"
+    words = ("experiment=smoke", "training.device=cpu")
+    deploy_and_simulate(street, words, folder, tmp_path, cache)
     rows = [row for row in read_rows(folder / "run.jsonl") if row.client is None]
     assert [row.status for row in rows] == ["3 merged"] * 3
     trained = [row for row in read_rows(folder / "run.jsonl") if row.client and row.round]
@@ -68,14 +73,7 @@ def test_three_boxes_sum_in_secret_and_end_with_the_simulations_model(street, ca
     folder = street.base / "secret"
     words = ("experiment=smoke", "training.device=cpu", "method=fedavg", ONE_ROUND)
     words = (*words, "privacy=secure_aggregation")
-    running = street.launch(*words, WAIT, f"run.dir={folder}")
-    said, _ = running.communicate(timeout=500)
-    assert running.returncode == 0, said + street.said()
-    simulate = [*COMMAND, "simulate", *words, "deployment=true", f"run.dir={tmp_path}"]
-    env = {**os.environ, "FEDKLPR_CACHE": str(cache)}
-    subprocess.run(simulate, env=env, check=True, capture_output=True)
-    model = "global.safetensors"
-    assert sha256_of(folder / model) == sha256_of(tmp_path / model)
+    deploy_and_simulate(street, words, folder, tmp_path, cache)
     rows = [row for row in read_rows(folder / "run.jsonl") if row.round == 1]
     assert [row.status for row in rows] == ["merged"] * 3 + ["3 merged"]
     assert all(row.bytes_bound < row.bytes_up for row in rows if row.client)

@@ -11,11 +11,11 @@ Range coding: Martin 1979; adaptive binary contexts: Langdon and Rissanen 1981.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fedklpr_flwr.compiled_loops import compiled
 from fedklpr_flwr.errors import WireError
 
 LARGEST = 32767
@@ -101,14 +101,20 @@ def _held(mask: np.ndarray | None) -> np.ndarray:
     return _ALL_HELD if mask is None else mask.view(np.uint8)
 
 
+@cache
 def _loop(loop: Callable[..., Any]) -> Callable[..., Any]:
-    machine_code = compiled(loop)
-    if machine_code is None:
+    """A loop as machine code, kept on disk for the next process where there is a place for it."""
+    try:
+        from numba import njit  # its import takes most of a second
+    except ImportError as error:
         raise WireError(
             "wire.values=change: the package numba is missing; install the extra `fast` "
             "(pip install 'fedklpr-flwr[fast]') on both sides, or use another form of wire.values"
-        )
-    return machine_code
+        ) from error
+    try:
+        return njit(nogil=True, cache=True)(loop)  # type: ignore[no-any-return]
+    except RuntimeError:  # it found no folder to keep it in
+        return njit(nogil=True)(loop)  # type: ignore[no-any-return]
 
 
 def _pack_flags(

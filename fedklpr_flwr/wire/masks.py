@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedklpr_flwr.compiled_loops import WORTH_COMPILING, compiled
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.layout import HASH_BYTES, Layout, TensorSpec
 
@@ -160,10 +159,6 @@ def restore_mask(
 
 def _shrink(mask: np.ndarray, pruned: np.ndarray) -> None:
     """Take away of what a mask keeps those that are told pruned, uint8 0 or 1, in their order."""
-    loop = compiled(_shrink_at_once) if mask.size >= WORTH_COMPILING else None
-    if loop is not None:
-        loop(mask.view(np.uint8), np.append(pruned, np.uint8(0)))
-        return
     position = 0
     for start in range(0, mask.size, _BLOCK):  # in blocks that stay in a core's cache
         block = mask[start : start + _BLOCK]
@@ -171,15 +166,6 @@ def _shrink(mask: np.ndarray, pruned: np.ndarray) -> None:
         gone = np.flatnonzero(pruned[position : position + held.size])
         block[held[gone]] = False
         position += held.size
-
-
-def _shrink_at_once(mask: np.ndarray, pruned: np.ndarray) -> None:
-    """Without a branch; so `pruned` is read, and not used, once more than there are."""
-    told = 0
-    for place in range(mask.size):
-        held = mask[place]
-        mask[place] = held & (pruned[told] ^ 1)
-        told += held
 
 
 def _mask_or_ones(masks: Mapping[str, np.ndarray], spec: TensorSpec) -> np.ndarray:

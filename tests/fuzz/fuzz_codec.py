@@ -32,7 +32,6 @@ import zstandard
 
 from fedklpr_flwr.algorithm.merge.accumulate import MergeAccumulator
 from fedklpr_flwr.algorithm.merge.contribution import Contribution
-from fedklpr_flwr.compiled_loops import WORTH_COMPILING
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.block_values import BLOCK
 from fedklpr_flwr.wire.change_codec import ChangeWriter
@@ -73,8 +72,8 @@ class Case:
 
     @property
     def is_large(self) -> bool:
-        """Whether a real merge would use the compiled loops."""
-        return any(spec.size >= WORTH_COMPILING for spec in self.layout)
+        """Whether a tensor has several blocks."""
+        return any(spec.size > BLOCK for spec in self.layout)
 
 
 def _draw(generator: np.random.Generator, *shape: int) -> np.ndarray:
@@ -127,7 +126,7 @@ def changed(
 
 
 def large_cases() -> list[Case]:
-    """A tensor that the compiled loops are used for, and a small one behind it."""
+    """A tensor of several blocks, and a small one behind it."""
     generator = np.random.default_rng(1)
     tensors = {"wide": _draw(generator, 512, 513), "after": _draw(generator, 16, 9)}
     known = {"wide": np.abs(tensors["wide"]) > 0.03}

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_reports import REPORT
 
 from fedklpr_flwr.algorithm.pruning import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import FullMasks
-from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.server.merge_round import Arrival, run_merge_round
 from fedklpr_flwr.server.update_checks import inspect_update
 from fedklpr_flwr.server.update_weights import weigh
@@ -21,20 +21,6 @@ SHAPES = {"conv": (2, 3), "bias": (2,)}
 BEFORE = {"conv": np.full((2, 3), 9, np.float32), "bias": np.full(2, 9, np.float32)}
 LAYOUT = layout_of(BEFORE, ["conv"])
 FULL = FullMasks({"conv": (2, 3)})
-
-REPORT = TrainingReport(
-    examples=10,
-    divergence=1.0,
-    cosine_distance=0.5,
-    pruned=0.0,
-    accuracy=0.5,
-    clusters=3,
-    outliers=0,
-    idle=False,
-    crr="off",
-    loss=1.0,
-    kl_loss=0.0,
-)
 
 
 def model(value):

@@ -4,28 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import training_reports as reports
 
-from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.server.robust.update_sketch import compares_directions
 from fedklpr_flwr.server.update_weights import weigh
 from fedklpr_flwr.wire.layout import layout_of
 
 LAYOUT = layout_of({"conv": np.zeros((2, 3), np.float32)}, ["conv"])
-REPORT = TrainingReport(
-    examples=100,
-    divergence=1.0,
-    cosine_distance=0.5,
-    pruned=0.0,
-    accuracy=0.5,
-    clusters=3,
-    outliers=0,
-    idle=False,
-    crr="off",
-    loss=1.0,
-    kl_loss=0.0,
-    steps=10,
-)
+REPORT = replace(reports.REPORT, examples=100, steps=10)
 
 
 @pytest.fixture

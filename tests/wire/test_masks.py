@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedklpr_flwr.errors import WireError
+from fedklpr_flwr.wire import masks as wire_masks
 from fedklpr_flwr.wire.layout import TensorSpec
 from fedklpr_flwr.wire.masks import (
     DENSE,
@@ -64,6 +65,16 @@ def test_bits_beyond_the_end_of_a_mask_are_refused():
     packed = np.array([0xFF, 0b11100000], np.uint8)
     with pytest.raises(WireError, match="mask of conv: bits are set beyond"):
         restore_mask(EXPLICIT, packed, SPEC, None, 10)
+
+
+def test_a_mask_of_several_blocks_shrinks_as_it_was_told():
+    generator = np.random.default_rng(7)
+    size = 3 * wire_masks._BLOCK + 1003
+    known, kept = generator.random((2, size)) < 0.6
+    told = np.packbits(~kept[known])
+    spec = TensorSpec("w", (size,), prunable=True)
+    restored = restore_mask(SHRUNK, told, spec, known, int(known.sum()))
+    assert np.array_equal(restored, known & kept)
 
 
 def test_a_mask_told_by_a_known_one_that_nobody_holds_is_refused():

@@ -76,8 +76,8 @@ class Contribution:
         weight: w_k, finite, >= 0, of the order of 1; with 0 (an idle client) nothing is added.
         mask: the coordinates that the client holds: bool of the tensor's shape, or uint8 with the
             bits packed by numpy.packbits, or None for all of them.
-        values: the held coordinates only, in index order, or the whole tensor, of which only the
-            held ones count; a float32 array, or a source that is asked for them in blocks.
+        values: float32, the held coordinates only, in index order, or the whole tensor, with
+            zeros under the mask.
     """
 
     weight: float
