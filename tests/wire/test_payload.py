@@ -34,7 +34,7 @@ def test_iterating_gives_every_tensor_in_layout_order():
                 assert values.shape == spec.shape
 
 
-def test_one_tensor_is_read_without_the_others():
+def test_any_one_tensor_is_read_by_its_name():
     with open_payload(PAYLOAD, layout=LAYOUT) as payload:
         alone = payload.tensor("conv3")
         assert alone.values.tolist() == TENSORS["conv3"][MASKS["conv3"]].tolist()
