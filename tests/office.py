@@ -16,11 +16,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from flwr.cli.build import build_fab_from_files
+
 from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent
 from fedklpr_flwr.launch.own_superlink import OFF, free_port
 
 ALONE = ("unshare", "--user", "--map-root-user", "--net")
 _UP_SECONDS = 90.0
+
+TREE = Path(__file__).resolve().parent.parent
+NOT_OURS = {".git", ".venv", "runs", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 
 def alone(folder: Path, overrides: Sequence[str], sites: Mapping[str, Path]) -> dict[str, int]:
@@ -112,6 +117,15 @@ def loopback_bytes() -> int:
         if name == "lo":
             return int(figures.split()[0])
     raise OSError("/proc/net/dev has no interface lo")
+
+
+def bundle_of_the_tree() -> bytes:
+    """The app as `flwr run` builds it from this checkout and ships it."""
+    # Every file by its path; Flower itself applies .gitignore to them.
+    tops = [path for path in TREE.iterdir() if path.name not in NOT_OURS]
+    files = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
+    found = {path.relative_to(TREE).as_posix(): path for path in files if path.is_file()}
+    return build_fab_from_files(found)[0]
 
 
 if __name__ == "__main__":

@@ -8,25 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from flwr.cli.build import build_fab_from_files
+from office import TREE, bundle_of_the_tree
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-TREE = Path(__file__).resolve().parent.parent
-NOT_OURS = {".git", ".venv", "runs", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
-
-
-def files_of_the_tree():
-    """Every file of the checkout by its path in it; Flower itself applies .gitignore to them."""
-    tops = [path for path in TREE.iterdir() if path.name not in NOT_OURS]
-    files = [path for top in tops for path in (top.rglob("*") if top.is_dir() else [top])]
-    return {path.relative_to(TREE).as_posix(): path for path in files if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def bundle():
-    content, _ = build_fab_from_files(files_of_the_tree())
-    return zipfile.ZipFile(io.BytesIO(content))
+    return zipfile.ZipFile(io.BytesIO(bundle_of_the_tree()))
 
 
 def test_the_bundle_is_the_package_and_the_settings_and_nothing_else(bundle):

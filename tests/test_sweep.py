@@ -163,7 +163,7 @@ def test_ctrl_c_ends_the_running_job_and_the_sweep_goes_on_where_it_stopped(site
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["seed=0,1", "method=fedklpr,fedklprr"], "method=fedklprr does not exist; there are: cen"),
+        (["seed=0,1", "method=fedklpr,fedklprr"], "method=fedklprr does not exist (did you mean "),
         (["experiment=nosuch"], "experiment=nosuch does not exist; there are: drawn, "),
         (["pruning.rat=0.1,0.2"], "there is no key 'rat' in pruning (did you mean rate?)"),
         (["hydra/launcher=nosuch"], "hydra/launcher=nosuch: "),

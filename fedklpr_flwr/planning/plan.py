@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import mean
@@ -22,7 +23,7 @@ from fedklpr_flwr.errors import DataError, RunError, SettingsError
 from fedklpr_flwr.launch.command_line import split_arguments
 from fedklpr_flwr.launch.preflight import check_named_places
 from fedklpr_flwr.model.site import list_pictures
-from fedklpr_flwr.planning.forecast import Forecast, Load
+from fedklpr_flwr.planning.forecast import Forecast, Load, batches_an_epoch
 from fedklpr_flwr.planning.probe import FORWARD_BATCH, Probed, probe_client
 from fedklpr_flwr.system.paths import user_cache
 
@@ -85,15 +86,22 @@ def plan_run(arguments: Sequence[str], *, cores: int | None, say: Say) -> Planne
     threads = settings.training.threads
     at_once = max(1, min(len(loads), (cores or here) // threads))
     say("a round in miniature, one client")
-    work = (settings, pixels, cameras, loads[largest].train)
-    (alone,) = _probes(work, 1)
+    probe = partial(
+        probe_client,
+        settings,
+        pixels,
+        cameras,
+        clustered=loads[largest].train,
+        batches=settings.training.epochs * min(batches_an_epoch(load, settings) for load in loads),
+    )
+    (alone,) = _probes(probe, 1, threads)
     probes = max(1, min(at_once, here // threads))
     free = free_memory_mb()
     fits = free is None or probes * alone.peak_mb < free
     beside = alone
     if probes > 1 and fits and Forecast(settings, alone, loads, 1).seconds > _SMALL_SECONDS:
         say(f"the same, {probes} clients side by side")
-        beside = _average(_probes(work, probes))
+        beside = _average(_probes(probe, probes, threads))
     count = sum(load.train + load.query + load.gallery for load in loads)
     return Planned(
         settings,
@@ -170,34 +178,24 @@ def _begin(barrier: Barrier, threads: int, asked: float) -> None:
     _BARRIERS.append(barrier)
 
 
-def _probe(
-    settings: Settings, pixels: torch.Tensor, cameras: torch.Tensor, clustered: int
-) -> Probed:
+def _probe(probe: Callable[..., Probed]) -> Probed:
     (barrier,) = _BARRIERS
-    found = probe_client(
-        settings,
-        pixels,
-        cameras,
-        clustered=clustered,
-        together=lambda: barrier.wait(_TOGETHER_SECONDS),
-    )
-    return replace(found, start=_STARTED[0])
+    return replace(probe(together=lambda: barrier.wait(_TOGETHER_SECONDS)), start=_STARTED[0])
 
 
-def _probes(work: tuple[Settings, torch.Tensor, torch.Tensor, int], count: int) -> list[Probed]:
+def _probes(probe: Callable[..., Probed], count: int, threads: int) -> list[Probed]:
     """So many probes at once, each in a process of its own.
 
     Raises:
         RunError: one of them was ended from outside, or never came.
     """
     world = multiprocessing.get_context("spawn")
-    threads = work[0].training.threads
     begin_with = world.Barrier(count), threads, time.perf_counter()
     pool = ProcessPoolExecutor(count, mp_context=world, initializer=_begin, initargs=begin_with)
     try:
         with pool:
             return [
-                future.result() for future in [pool.submit(_probe, *work) for _ in range(count)]
+                future.result() for future in [pool.submit(_probe, probe) for _ in range(count)]
             ]
     except (BrokenProcessPool, BrokenBarrierError) as error:
         raise RunError(

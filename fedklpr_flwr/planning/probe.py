@@ -97,16 +97,18 @@ def probe_client(
     cameras: torch.Tensor,
     *,
     clustered: int,
+    batches: int,
     together: Callable[[], object] = lambda: None,
 ) -> Probed:
     """Measure one client's work.
 
     Args:
-        settings: the run's settings. The network is the run's with random weights, which take as
-            long as trained ones.
+        settings: the run's; its network has random weights, which take as long as trained ones.
         pixels: uint8 (N, 3, H, W), a few of a client's training pictures, N >= 2.
         cameras: int64 (N,), their cameras.
         clustered: training pictures of the largest client; so many are clustered, at most 3,000.
+        batches: fewest that a client trains on in a round; never more are timed, since an update
+            grows with them and shall be no longer than the shortest that will be sent.
         together: called before anything is timed; probes side by side wait there for each other.
 
     Returns:
@@ -115,7 +117,7 @@ def probe_client(
     with tempfile.TemporaryDirectory(prefix="fedklpr-plan-") as folder:
         chosen = _in_miniature(settings)
         round_ = _Round(chosen, _pretended_site(chosen, pixels, cameras), Path(folder))
-        steps = round_.warm_up()
+        steps = min(batches, round_.warm_up())
         together()
         used = time.process_time()
         phases, wall = round_.train(batches=steps)

@@ -243,7 +243,7 @@ def test_a_large_picture_in_strips_looks_as_it_does_whole(tmp_path):
 @pytest.mark.parametrize(("suffix", "most_mb"), [(".jpg", 60), (".png", 420)])
 def test_the_memory_of_a_large_picture_is_bounded(tmp_path, suffix, most_mb):
     path = tmp_path / f"phone{suffix}"
-    Image.new("RGBA" if suffix == ".png" else "RGB", (8064, 6048)).save(path)
+    Image.new("RGBA" if suffix == ".png" else "RGB", (8064, 6048), (10, 200, 30)).save(path)
     program = (
         "import resource, sys; from pathlib import Path\n"
         "from fedklpr_flwr.data.picture_file import decode_picture\n"

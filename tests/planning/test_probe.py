@@ -21,7 +21,7 @@ def probe(tiny_site, tiny_settings):
     def measure(*overrides, settings=None):
         chosen = settings or tiny_settings(*overrides)
         train = tiny_site.train
-        return probe_client(chosen, train.pixels, train.cameras, clustered=50)
+        return probe_client(chosen, train.pixels, train.cameras, clustered=50, batches=2)
 
     return measure
 
