@@ -5,7 +5,7 @@
 FedKLPR's pull is KL(after || before). Here the same federation runs twice: with it, and with the
 KL divergence the other way round in its place. `simulate` runs every client in this process, so a
 function that is put into DRIFT_PENALTIES is what they all use. To keep an idea, write it into
-fedklpr_flwr/client/drift.py under a name of its own (CONTRIBUTING.md says how).
+fedklpr_flwr/client/drift_penalty.py under a name of its own (CONTRIBUTING.md says how).
 """
 
 import sys
@@ -16,7 +16,7 @@ import torch
 
 from fedklpr_flwr import read_rows, simulate
 from fedklpr_flwr.algorithm.divergence import kl_regularization_loss
-from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step
+from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES, Step
 
 
 def reverse_kl(step: Step) -> torch.Tensor:

@@ -29,7 +29,7 @@ from pathlib import Path
 from experiments.deployment import deployed
 from experiments.fault_kinds import INJECT, SITES, Fault, NotInjected, Trial, rows_of
 from experiments.slow_link import SlowLink
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.runs.checkpoint import RunFolder

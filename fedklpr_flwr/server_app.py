@@ -19,7 +19,7 @@ from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
-from fedklpr_flwr.runs.resume import check_resumed
+from fedklpr_flwr.runs.resume_checks import check_resumed
 from fedklpr_flwr.runs.rows import away_at_the_end, keep_finished_rounds, read_rows
 from fedklpr_flwr.runs.trusted_runs import write_own_settings
 from fedklpr_flwr.strategy import FedKlprStrategy

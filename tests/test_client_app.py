@@ -9,7 +9,7 @@ from flwr.client import NumPyClient
 from tiny_federation import tiny_overrides
 
 from fedklpr_flwr import client_app
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.client_app import ReidClient, identify
 from fedklpr_flwr.config.compose import compose_settings

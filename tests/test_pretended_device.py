@@ -11,8 +11,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from fedklpr_flwr.algorithm.masked_step import MaskedSteps
-from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step, receive
-from fedklpr_flwr.client.objectives import OBJECTIVES, Batch, EpochStart
+from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES, Step, receive
+from fedklpr_flwr.client.local_loss import OBJECTIVES, Batch, EpochStart
 from fedklpr_flwr.data.transforms import evaluation_transform
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.shared_model import client_network, full_masks

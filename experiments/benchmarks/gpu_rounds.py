@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from experiments.benchmarks.gpu_bench import Bench, Sizes
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings

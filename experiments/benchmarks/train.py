@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from experiments.benchmarks.rows import Row, make_row, median_seconds, ratio_at_least
-from fedklpr_flwr.client.drift import Received, receive
+from fedklpr_flwr.client.drift_penalty import Received, receive
 from fedklpr_flwr.client.epoch import train_epoch
-from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart
+from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.model.device import placed
 from fedklpr_flwr.model.site import Pictures

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from experiments.benchmarks.rows import Row
-from fedklpr_flwr.algorithm.pruning import prunable_weights
+from fedklpr_flwr.algorithm.masks import prunable_weights
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.loaders import image_loader, labelled_loader, sample_batches
 from fedklpr_flwr.data.picture_cache import load_pictures

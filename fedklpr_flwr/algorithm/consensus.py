@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fedklpr_flwr.algorithm.prune_size import next_rate
-from fedklpr_flwr.algorithm.pruning import Tensors
+from fedklpr_flwr.algorithm.masks import Tensors
+from fedklpr_flwr.algorithm.pruning_rate import next_rate
 from fedklpr_flwr.algorithm.smallest_weights import without_smallest
 
 

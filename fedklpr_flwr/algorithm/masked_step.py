@@ -2,7 +2,7 @@
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors, check_fit
+from fedklpr_flwr.algorithm.masks import Masks, Tensors, check_fit
 
 
 class MaskedSteps:

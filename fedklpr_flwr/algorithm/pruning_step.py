@@ -9,9 +9,9 @@ PruningStep       the masks and the state from then on
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from fedklpr_flwr.algorithm.masks import Masks, Tensors, pruning_ratio
 from fedklpr_flwr.algorithm.paired_evidence import Pairs
-from fedklpr_flwr.algorithm.prune_size import next_rate
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors, prune_smallest, pruning_ratio
+from fedklpr_flwr.algorithm.pruning_rate import next_rate
 from fedklpr_flwr.algorithm.recovery import (
     PruningDecision,
     RecoveryRule,
@@ -20,6 +20,7 @@ from fedklpr_flwr.algorithm.recovery import (
     record_accuracy,
     record_prune,
 )
+from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.errors import SettingsError
 
 WHEN = ("before_training", "before_last_epoch", "after_training")
@@ -42,7 +43,7 @@ class PruningSettings:
         rewind: `lottery` asks for the initial weights after a prune.
         mask_distance: `sub_fedavg` prunes only if its two candidate masks differ by more.
         last_step: `sub_fedavg`'s largest rate where less than `rate` is missing to the target.
-        schedule: how large a prune is, see prune_size.py.
+        schedule: how large a prune is, see pruning_rate.py.
     """
 
     rate: float = 0.1

@@ -10,7 +10,7 @@ so in round 2 the level alone decides. Both true: prune. Otherwise the mask stay
 and the weights recover.
 
 The second stage is a difference of two shares, which on a few hundred samples moves by chance alone
-more than eps_drop: `RecoveryRule.test` may have it judged on pairs instead (evidence.py).
+more than eps_drop: `RecoveryRule.test` may have it judged on pairs instead (paired_evidence.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class RecoveryRule:
             before that prune.
         test: how the cross-round stage is judged. `threshold`: as above. `paired`, `sequential`: on
             the same pictures seen by the model before the last prune and by the model now, see
-            evidence.py; `drop` is then the fall that does not matter.
+            paired_evidence.py; `drop` is then the fall that does not matter.
     """
 
     level: float = 0.5
@@ -127,7 +127,7 @@ class PruningDecision:
         reference: a_ref; None where the cross-round stage was not reached or has none.
         roll_back: the mask held before the last prune is to be restored.
         pairs: what a test on pairs looked at; None where none was asked.
-        statistic: what it made of them, see evidence.Verdict; None likewise.
+        statistic: what it made of them, see paired_evidence.Verdict; None likewise.
         evidence: what it carries on; None likewise.
     """
 

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors, check_fit
+from fedklpr_flwr.algorithm.masks import Masks, Tensors, check_fit
 from fedklpr_flwr.algorithm.smallest_weights import without_smallest
 
 

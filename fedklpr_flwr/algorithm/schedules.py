@@ -10,7 +10,7 @@ A rule's functions are asked at the same moments of every round, whatever the me
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fedklpr_flwr.algorithm.pruning import mask_difference, pruning_ratio
+from fedklpr_flwr.algorithm.masks import mask_difference, pruning_ratio
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningStep,

@@ -1,5 +1,6 @@
-"""Which surviving weights are the smallest: how many go from each tensor, and which of them."""
+"""Prunes the smallest weights: how many go from each tensor, and which of them."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,66 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedklpr_flwr.errors import WeightsError
+from fedklpr_flwr.algorithm.masks import Masks, Tensors, check_fit
+from fedklpr_flwr.errors import SettingsError, WeightsError
+
+SCOPES = ("layer", "network")
+
+
+def prune_smallest(
+    tensors: Tensors,
+    masks: Masks,
+    rate: float,
+    *,
+    floor_density: float = 0.0,
+    scope: str = "layer",
+) -> dict[str, Tensor]:
+    """Prunes the given share of the surviving weights, the smallest |w| of a layer or of all.
+
+    The last step is shrunk, so that the target is hit exactly: at least ceil(floor_density * N)
+    of the N prunable weights are kept over all tensors. A tensor always keeps one weight. Equal
+    magnitudes go in the order of their index, so that the result is the same everywhere.
+
+    Args:
+        tensors: name -> float tensor; read only.
+        masks: name -> bool tensor of the same shape; read only.
+        rate: share of the surviving weights to prune now, in [0, 1).
+        floor_density: 1 - target, the density never gone below, in [0, 1].
+        scope: one of SCOPES. `layer`: each tensor gives in proportion to what it has left (largest
+            remainder). `network`: magnitudes are compared over all tensors, so that wide layers of
+            small weights give more.
+
+    Returns:
+        New masks, subsets of the old; equal to the old ones with rate = 0 or at the floor.
+
+    Raises:
+        SettingsError: rate or floor_density out of range, an unknown scope.
+        WeightsError: a mask does not fit its tensor, or a surviving weight is NaN or infinite.
+
+    Source: LotteryFL and Sub-FedAvg, per-layer percentile of the surviving magnitudes; over the
+        network: Han et al. 2015, Frankle and Carbin 2019 (its deeper networks).
+    """
+    if not 0 <= rate < 1:
+        raise SettingsError(f"the pruning rate must be in [0, 1), it is {rate}: change it")
+    if not 0 <= floor_density <= 1:
+        raise SettingsError(f"the density floor must be in [0, 1], it is {floor_density}")
+    if scope not in SCOPES:
+        raise SettingsError(f"pruning.scope must be one of {SCOPES}, it is {scope!r}")
+    alive = {name: int(torch.count_nonzero(mask)) for name, mask in masks.items()}
+    for name, mask in masks.items():
+        check_fit(tensors, name, mask)
+    total = sum(mask.numel() for mask in masks.values())
+    # The small subtraction keeps 0.7 * 10 (a hair over 7 in floats) from asking for 8.
+    room = sum(alive.values()) - math.ceil(floor_density * total - 1e-9 * total)
+    doomed = min(round(rate * sum(alive.values())), max(room, 0))
+    if scope == "layer":
+        shares = shares_of_layers(alive, doomed)
+    else:
+        shares = shares_of_network(tensors, masks, doomed)
+    return {
+        name: without_smallest(name, tensors[name], masks[name], count)
+        for name, count in shares.items()
+    }
 
 
 def shares_of_layers(alive: Mapping[str, int], doomed: int) -> dict[str, int]:
@@ -31,9 +91,7 @@ def shares_of_layers(alive: Mapping[str, int], doomed: int) -> dict[str, int]:
     return {name: min(share, max(alive[name] - 1, 0)) for name, share in shares.items()}
 
 
-def shares_of_network(
-    tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], doomed: int
-) -> dict[str, int]:
+def shares_of_network(tensors: Tensors, masks: Masks, doomed: int) -> dict[str, int]:
     """Says how many of the smallest |w| of all tensors together lie in each.
 
     Args:

@@ -45,7 +45,7 @@ def divergence_weights(
         MergeError: a divergence is NaN, infinite or negative (the index is named), or the
             direction is unknown.
 
-    Source: FedKLPR's KLAW. "DivergenceProbe gained" is the review's reading, "alignment" v1's; the
+    Source: FedKLPR's KLAW. "gain" is the review's reading, "alignment" v1's; the
         bounds are this project's.
     """
     values = _checked(divergences, "divergence")

@@ -9,9 +9,9 @@ import torch
 from fedklpr_flwr.algorithm.divergence import default_temperature
 from fedklpr_flwr.algorithm.extrusion import Extrusion
 from fedklpr_flwr.algorithm.masked_step import MaskedSteps
-from fedklpr_flwr.algorithm.pruning import Masks
-from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Received, Step
-from fedklpr_flwr.client.objectives import Batch, LocalObjective
+from fedklpr_flwr.algorithm.masks import Masks
+from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES, Received, Step
+from fedklpr_flwr.client.local_loss import Batch, LocalObjective
 from fedklpr_flwr.config.settings import Settings, Training
 from fedklpr_flwr.data.loaders import image_loader, labelled_loader, sample_batches
 from fedklpr_flwr.model.device import device_of, training_forward

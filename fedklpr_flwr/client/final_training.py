@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors
+from fedklpr_flwr.algorithm.masks import Masks, Tensors
 from fedklpr_flwr.client.round_plan import final_plan
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.client.training import AccuracyThrough, LocalTraining

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.secure_update import SecureUpdate
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.config.settings import Settings

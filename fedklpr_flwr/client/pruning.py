@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
-from fedklpr_flwr.algorithm.paired_evidence import Pairs
-from fedklpr_flwr.algorithm.pruning import (
+from fedklpr_flwr.algorithm.masks import (
     Masks,
     Tensors,
     apply_mask,
     mask_hash,
     pruning_ratio,
 )
+from fedklpr_flwr.algorithm.paired_evidence import Pairs
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningSettings,

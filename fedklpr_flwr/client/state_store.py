@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.dataset_snapshot import note_pictures
 from fedklpr_flwr.errors import MemoryStateError

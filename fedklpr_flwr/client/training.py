@@ -7,9 +7,9 @@ from typing import Protocol
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import Masks, Tensors, apply_mask
+from fedklpr_flwr.algorithm.masks import Masks, Tensors, apply_mask
 from fedklpr_flwr.client.accuracy import measure_accuracy
-from fedklpr_flwr.client.drift import Received, receive
+from fedklpr_flwr.client.drift_penalty import Received, receive
 from fedklpr_flwr.client.epoch import (
     EpochStats,
     adam,
@@ -24,7 +24,7 @@ from fedklpr_flwr.client.label_source import (
     label_site,
     picture_copies,
 )
-from fedklpr_flwr.client.objectives import OBJECTIVES, EpochStart, LocalObjective
+from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart, LocalObjective
 from fedklpr_flwr.client.round_plan import Plan
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import reestimate_on

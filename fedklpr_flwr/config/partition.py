@@ -15,7 +15,7 @@ from pathlib import Path
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import CARDS, read_dataset
 from fedklpr_flwr.data.person_image import ReidDataset
-from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal
+from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal, some_persons
 from fedklpr_flwr.data.synthetic import DRAWN, site_style
 from fedklpr_flwr.errors import DataError, SettingsError
 
@@ -37,7 +37,7 @@ def spread_clients(settings: Settings) -> Settings:
 
 
 def read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> ReidDataset:
-    """Read a client's pictures of its set: all, one camera's to train on, or one hand of them.
+    """Read a client's pictures of its set: all, or to train on a camera's, some persons', a hand.
 
     A set of which only parts are asked for is listed once a process: a thousand clients would
     otherwise list it a thousand times a round.
@@ -49,8 +49,13 @@ def read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> R
         seed: of a split that the set does not bring, and of who is dealt to whom.
 
     Raises:
-        DataError: the set cannot be read, has too few persons to deal, or lacks the camera.
+        DataError: the set cannot be read, has too few persons, or lacks the camera.
     """
+    found = _read_part(client, root, settings, seed=seed)
+    return found if client.persons is None else some_persons(found, client.persons, seed)
+
+
+def _read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> ReidDataset:
     data = settings.data
     if client.camera is None and client.hand is None:
         return read_dataset(client.reader, root, seed=seed, skip_unreadable=data.skip_unreadable)

@@ -180,6 +180,8 @@ class Client:
     Attributes:
         camera: it trains on this camera's pictures alone, 0-based; None = on all.
         hand: which of the `data.many.clients` hands of its set it has, 0-based; None = all of it.
+        persons: it trains on so many of the persons there, drawn by the seed, and is tested on all;
+            None = on all.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Client:
     folder: str | None
     camera: int | None = between(0, default=None)
     hand: int | None = between(0, default=None)
+    persons: int | None = between(1, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

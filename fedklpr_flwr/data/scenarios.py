@@ -1,4 +1,4 @@
-"""Data sets become the clients of a federation: one each, one a camera, or any number of them."""
+"""Data sets become the clients of a federation: whole, a camera or some persons each, or dealt."""
 
 import math
 from collections import defaultdict
@@ -36,6 +36,33 @@ def by_camera(dataset: ReidDataset) -> tuple[ReidDataset, ...]:
             notes=(*dataset.notes, f"camera {camera} alone in train"),
         )
         for camera in sorted(shares)
+    )
+
+
+def some_persons(dataset: ReidDataset, count: int, seed: int) -> ReidDataset:
+    """Leave a data set only some of its training persons; query and gallery stay whole.
+
+    Args:
+        dataset: The data set; its training persons must be known.
+        count: How many persons are left, >= 1.
+        seed: Decides which.
+
+    Returns:
+        The data set with all training pictures of `count` persons.
+
+    Raises:
+        DataError: If training persons are unknown, or fewer than `count`.
+    """
+    persons = {image.person_id for image in dataset.train}
+    if -1 in persons:
+        raise DataError(f"{dataset.name}: persons={count} of unknown training persons (-1)")
+    if len(persons) < count:
+        raise DataError(f"{dataset.name}: persons={count}, and it has {len(persons)} to train on")
+    left = set(seeded_order(persons, seed)[:count])
+    return replace(
+        dataset,
+        train=tuple(image for image in dataset.train if image.person_id in left),
+        notes=(*dataset.notes, f"{count} of {len(persons)} persons in train, seed {seed}"),
     )
 
 

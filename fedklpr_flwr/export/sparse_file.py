@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fedklpr_flwr.algorithm.pruning import prunable_weights
+from fedklpr_flwr.algorithm.masks import prunable_weights
 from fedklpr_flwr.errors import WeightsError, WireError
 from fedklpr_flwr.model.device import state_on_host
 from fedklpr_flwr.model.mask_file import ArrayView

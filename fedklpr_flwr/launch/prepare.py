@@ -14,7 +14,7 @@ from fedklpr_flwr.launch.command_line import override, resume_word, split_argume
 from fedklpr_flwr.launch.end_processes import FLOWER_HOME, end_processes_of, end_server
 from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
-from fedklpr_flwr.runs.resume import check_resumed
+from fedklpr_flwr.runs.resume_checks import check_resumed
 from fedklpr_flwr.runs.run_config_file import BegunWith, read_begun_with, write_begun_with
 from fedklpr_flwr.runs.trusted_runs import refuse_links
 from fedklpr_flwr.system import run_files

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import torch
 
-from fedklpr_flwr.algorithm.pruning import apply_mask
+from fedklpr_flwr.algorithm.masks import apply_mask
 from fedklpr_flwr.config.settings import Personal
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.model.site import Pictures, Site

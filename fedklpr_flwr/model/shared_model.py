@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fedklpr_flwr.algorithm.pruning import full_mask, prunable_weights
+from fedklpr_flwr.algorithm.masks import full_mask, prunable_weights
 from fedklpr_flwr.config.round_overrides import settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WeightsError

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.pruning import mask_hash, prune_smallest
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.config.settings import Privacy, Settings
 from fedklpr_flwr.model.device import bring_to_device, device_of
@@ -24,6 +24,7 @@ from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.shared_model import full_masks, initial_network, shared_layout
 from fedklpr_flwr.model.site import Pictures, Site
+from fedklpr_flwr.planning.probe_bytes import PayloadSizes
 from fedklpr_flwr.planning.probe_features import (
     MOST_CLUSTERED,
     clustering_seconds,
@@ -31,17 +32,17 @@ from fedklpr_flwr.planning.probe_features import (
     ranking_seconds,
     seconds_of,
 )
-from fedklpr_flwr.protocol.change_reference import step_share, tells_changes
+from fedklpr_flwr.protocol.change_reference import tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
 from fedklpr_flwr.protocol.update_codec import uses_delta
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import decode_dense, encode
 
 FORWARD_BATCH = 128
 """Pictures of a probe: a whole batch of the passes that label and evaluate."""
 
 _TIMED_SECONDS = 2.0
+_PHASES = ("label", "train", "prune")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def probe_client(
         phases, wall = round_.train(batches=steps)
         used = time.process_time() - used
         evaluated = min(round_.evaluate() for _ in range(2))
-        decoded, sizes, encoded = round_.wire()
+        decoded, (sizes, encoded) = round_.decoding(), round_.sizes()
         peak = peak_mb()
     network, site = round_.network, round_.site
     bring_to_device(network, chosen.training)
@@ -218,27 +219,19 @@ class _Round:
         client = SiteClient(self.site, self._settings, self._folder)
         return seconds_of(lambda: client.evaluate(self._task, self._payload))
 
-    def wire(self) -> tuple[float, tuple[tuple[float, int, int, int], ...], float]:
-        """Seconds to decode, payload bytes by density, seconds to encode."""
-        chosen, bits = self._settings.pruning, {n: m.numpy() for n, m in self._masks.items()}
-        decoding = seconds_of(
+    def decoding(self) -> float:
+        """Seconds to decode the model."""
+        bits = {name: mask.numpy() for name, mask in self._masks.items()}
+        return seconds_of(
             lambda: decode_dense(self._payload, layout=self._layout, known_masks=bits)
         )
-        sizes, encoding, steps = [], 0.0, self._settings.wire.step
-        state = float_state(self.network)
-        densities = (1.0, 1 - chosen.rate, 1 - chosen.target) if self._masks else (1.0,)
-        for density in sorted({*densities}, reverse=True):
-            floor = {"floor_density": density}
-            masks = prune_smallest(state, self._masks, min(1 - density, 0.99), **floor)
-            cut = {name: mask.numpy() for name, mask in masks.items() if name in self._arrays}
-            started = time.perf_counter()
-            down = self._encoded(cut, known=cut, way=steps.down)
-            encoding = encoding or time.perf_counter() - started
-            changed, kept = (
-                self._encoded(cut, known=known, way=steps.up, up=True) for known in ({}, cut)
-            )
-            sizes.append((density, down, changed, kept))
-        return decoding, tuple(sizes), encoding
+
+    def sizes(self) -> tuple[tuple[tuple[float, int, int, int], ...], float]:
+        """Payload bytes by density, and seconds to encode."""
+        measured = PayloadSizes(
+            self._settings, self._layout, self._masks, self._arrays, self._trained
+        )
+        return measured.by_density(float_state(self.network))
 
     def _after(self, update: bytes) -> dict[str, np.ndarray]:
         """The tensors of an update; what it pruned is as it was before."""
@@ -255,43 +248,6 @@ class _Round:
             name: np.where(masks[name], value, self._arrays[name]) if name in masks else value
             for name, value in arrays.items()
         }
-
-    def _encoded(
-        self,
-        masks: dict[str, np.ndarray],
-        known: dict[str, np.ndarray],
-        way: float,
-        *,
-        up: bool = False,
-    ) -> int:
-        wire = self._settings.wire
-        if tells_changes(self._settings):
-            return self._changed(masks, known, way)
-        payload = encode(
-            self._trained if up else self._arrays,
-            masks,
-            layout=self._layout,
-            known_masks=known,
-            values=wire.values if up else wire.whole,
-            level=wire.level,
-            reference=self._arrays if up and uses_delta(self._settings) else None,
-        )
-        return len(payload)
-
-    def _changed(
-        self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray], way: float
-    ) -> int:
-        """Bytes of a change as dense as any: Gaussian, of one scale a tensor."""
-        generator = np.random.default_rng(0)
-        writer = ChangeWriter(masks, known, self._layout)
-        for spec in self._layout:
-            change = generator.standard_normal(spec.shape, np.float32)
-            share = step_share(spec, way, self._settings, 1)
-            writer.add(spec, np.asarray(change), np.zeros(spec.shape, np.float32), share)
-        return len(writer.seal())
-
-
-_PHASES = ("label", "train", "prune")
 
 
 def _in_miniature(settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from flwr.app import Message
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks

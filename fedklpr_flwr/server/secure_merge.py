@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
+from fedklpr_flwr.algorithm.masks import mask_hash, pruning_ratio
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.protocol.secure.blinding import Residues

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.consensus import is_consensus

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from fedklpr_flwr.algorithm.masks import mask_hash, pruning_ratio
 from fedklpr_flwr.algorithm.merge.contribution import Array
-from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks

@@ -68,7 +68,7 @@ class MergeNotes:
 
 
 class Update(Protocol):
-    """What is asked of an update, see server/merge.Arrival."""
+    """What is asked of an update, see server/merge_round.Arrival."""
 
     @property
     def client(self) -> str:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedklpr_flwr.algorithm.pruning import full_mask, pruning_ratio
+from fedklpr_flwr.algorithm.masks import full_mask, pruning_ratio
 from fedklpr_flwr.algorithm.pruning_step import PruningMoment, PruningSettings, PruningState
 from fedklpr_flwr.algorithm.recovery import RecoveryRule, record_accuracy, record_prune
 from fedklpr_flwr.algorithm.schedules import RULES

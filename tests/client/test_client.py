@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedklpr_flwr.algorithm.pruning import mask_hash, pruning_ratio
+from fedklpr_flwr.algorithm.masks import mask_hash, pruning_ratio
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.errors import WireError

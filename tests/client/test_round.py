@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fedklpr_flwr.algorithm.divergence import cosine_distance, default_temperature, knowledge_gain
-from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prune_smallest, pruning_ratio
+from fedklpr_flwr.algorithm.masks import apply_mask, full_mask, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.client import training as local_training
 from fedklpr_flwr.client.divergence_probe import divergence_batch
 from fedklpr_flwr.client.round import run_local_round

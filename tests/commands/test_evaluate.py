@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_federation import NAMES, interfering, write_pictures
 from wiretap import PAIR, memory_folder
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.model.evaluation import evaluate_across, evaluate_site

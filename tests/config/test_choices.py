@@ -9,9 +9,9 @@ from fedklpr_flwr.algorithm.merge.accumulate import MERGES
 from fedklpr_flwr.algorithm.pruning_step import WHEN
 from fedklpr_flwr.algorithm.recovery import REFERENCES
 from fedklpr_flwr.algorithm.schedules import RULES
-from fedklpr_flwr.client.drift import DRIFT_PENALTIES
+from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES
 from fedklpr_flwr.client.label_source import LABEL_SOURCES
-from fedklpr_flwr.client.objectives import OBJECTIVES
+from fedklpr_flwr.client.local_loss import OBJECTIVES
 from fedklpr_flwr.config.settings import Crr, Labels, Method, Model, Pruning, Wire
 from fedklpr_flwr.model.shared_model import PERSONAL_PARTS
 from fedklpr_flwr.reid.network import FEATURE_DIMS

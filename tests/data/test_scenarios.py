@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
-from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal
+from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal, some_persons
 from fedklpr_flwr.errors import DataError
 
 
@@ -29,6 +29,26 @@ def test_by_camera_each_camera_trains_alone_and_all_are_tested_on_everything():
         assert len(client.train) == 120
         assert client.query == DATASET.query
         assert client.gallery == DATASET.gallery
+
+
+def test_some_persons_train_with_all_their_pictures_and_all_are_tested():
+    left = some_persons(DATASET, 12, seed=5)
+    persons = {image.person_id for image in left.train}
+    assert len(persons) == 12
+    assert left.train == tuple(image for image in DATASET.train if image.person_id in persons)
+    assert (left.query, left.gallery) == (DATASET.query, DATASET.gallery)
+    assert some_persons(DATASET, 12, seed=5) == left
+    assert {image.person_id for image in some_persons(DATASET, 12, seed=6).train} != persons
+    # More persons are the same ones and others: runs of several sizes can be compared.
+    assert persons < {image.person_id for image in some_persons(DATASET, 30, seed=5).train}
+
+
+def test_more_persons_than_there_are_and_unknown_ones_are_named():
+    with pytest.raises(DataError, match="town: persons=61, and it has 60 to train on"):
+        some_persons(DATASET, 61, 0)
+    unknown = ReidDataset("own", (PersonImage(Path("x.jpg"), -1, 0),), (), ())
+    with pytest.raises(DataError, match="own: persons=1 of unknown training persons"):
+        some_persons(unknown, 1, 0)
 
 
 @pytest.mark.parametrize("clients", [1, 7, 60])

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights, prune_smallest
+from fedklpr_flwr.algorithm.masks import apply_mask, full_mask, prunable_weights
+from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.errors import WeightsError
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse, write_sparse
 from fedklpr_flwr.reid.network import build_network, float_state

@@ -8,7 +8,8 @@ import torch
 from galleries import small_model, write_gallery
 from PIL import Image
 
-from fedklpr_flwr.algorithm.pruning import apply_mask, full_mask, prunable_weights, prune_smallest
+from fedklpr_flwr.algorithm.masks import apply_mask, full_mask, prunable_weights
+from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.data.picture_file import decode_picture
 from fedklpr_flwr.errors import WeightsError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_reports import REPORT
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import FullMasks
 from fedklpr_flwr.server.merge_round import Arrival, run_merge_round

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedklpr_flwr.algorithm.pruning import mask_hash
+from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.protocol.secure.quantise import LOWEST, quantise

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedklpr_flwr.algorithm.pruning import (
+from fedklpr_flwr.algorithm.masks import (
     apply_mask,
     full_mask,
     mask_difference,
     mask_hash,
     prunable_weights,
-    prune_smallest,
     pruning_ratio,
 )
+from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.errors import SettingsError, WeightsError
 
 

@@ -1,9 +1,9 @@
-"""Claims about fedklpr_flwr.client.objectives: what an epoch is trained for."""
+"""Claims about fedklpr_flwr.client.local_loss: what an epoch is trained for."""
 
 import pytest
 import torch
 
-from fedklpr_flwr.client.objectives import OBJECTIVES, Batch, EpochStart
+from fedklpr_flwr.client.local_loss import OBJECTIVES, Batch, EpochStart
 from fedklpr_flwr.config.settings import Method, Stages
 from fedklpr_flwr.data.transforms import evaluation_transform
 from fedklpr_flwr.model.scoring import features_of

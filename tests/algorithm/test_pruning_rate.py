@@ -1,8 +1,8 @@
-"""Claims about fedklpr_flwr.algorithm.prune_size: the curve, and how it bears a pause."""
+"""Claims about fedklpr_flwr.algorithm.pruning_rate: the curve, and how it bears a pause."""
 
 import pytest
 
-from fedklpr_flwr.algorithm.prune_size import next_rate
+from fedklpr_flwr.algorithm.pruning_rate import next_rate
 from fedklpr_flwr.errors import SettingsError
 
 

@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.client.drift: the pull towards the received model."""
+"""Claims about fedklpr_flwr.client.drift_penalty: the pull towards the received model."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedklpr_flwr.algorithm.divergence import kl_regularization_loss, proximal_loss
-from fedklpr_flwr.client.drift import DRIFT_PENALTIES, Step, receive
+from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES, Step, receive
 from fedklpr_flwr.config.settings import Method
 from fedklpr_flwr.data.transforms import evaluation_transform
 from fedklpr_flwr.model.scoring import features_of

@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.runs.resume: a run goes on as it began."""
+"""Claims about fedklpr_flwr.runs.resume_checks: a run goes on as it began."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 
 from fedklpr_flwr.config.compose import compose_settings, write_settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.runs.resume import check_resumed
+from fedklpr_flwr.runs.resume_checks import check_resumed
 
 
 @pytest.fixture

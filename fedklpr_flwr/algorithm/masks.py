@@ -1,25 +1,17 @@
-"""Magnitude pruning with masks: which weights may go, which go next, and how many have gone.
+"""Masks of a pruned model: which weights may go at all, which are kept, and how many have gone.
 
 A mask is a bool tensor of its weight's shape, True where the weight is kept. Masks are always
 explicit, never `weight != 0`: a kept weight may be exactly zero.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedklpr_flwr.algorithm.smallest_weights import (
-    shares_of_layers,
-    shares_of_network,
-    without_smallest,
-)
-from fedklpr_flwr.errors import SettingsError, WeightsError
-
-SCOPES = ("layer", "network")
+from fedklpr_flwr.errors import WeightsError
 
 Masks = Mapping[str, Tensor]
 Tensors = Mapping[str, Tensor]
@@ -76,62 +68,6 @@ def full_mask(tensors: Tensors, names: Sequence[str]) -> dict[str, Tensor]:
     return {name: torch.ones_like(tensors[name], dtype=torch.bool) for name in names}
 
 
-def prune_smallest(
-    tensors: Tensors,
-    masks: Masks,
-    rate: float,
-    *,
-    floor_density: float = 0.0,
-    scope: str = "layer",
-) -> dict[str, Tensor]:
-    """Prunes the given share of the surviving weights, the smallest |w| of a layer or of all.
-
-    The last step is shrunk, so that the target is hit exactly: at least ceil(floor_density * N)
-    of the N prunable weights are kept over all tensors. A tensor always keeps one weight. Equal
-    magnitudes go in the order of their index, so that the result is the same everywhere.
-
-    Args:
-        tensors: name -> float tensor; read only.
-        masks: name -> bool tensor of the same shape; read only.
-        rate: share of the surviving weights to prune now, in [0, 1).
-        floor_density: 1 - target, the density never gone below, in [0, 1].
-        scope: one of SCOPES. `layer`: each tensor gives in proportion to what it has left (largest
-            remainder). `network`: magnitudes are compared over all tensors, so that wide layers of
-            small weights give more.
-
-    Returns:
-        New masks, subsets of the old; equal to the old ones with rate = 0 or at the floor.
-
-    Raises:
-        SettingsError: rate or floor_density out of range, an unknown scope.
-        WeightsError: a mask does not fit its tensor, or a surviving weight is NaN or infinite.
-
-    Source: LotteryFL and Sub-FedAvg, per-layer percentile of the surviving magnitudes; over the
-        network: Han et al. 2015, Frankle and Carbin 2019 (its deeper networks).
-    """
-    if not 0 <= rate < 1:
-        raise SettingsError(f"the pruning rate must be in [0, 1), it is {rate}: change it")
-    if not 0 <= floor_density <= 1:
-        raise SettingsError(f"the density floor must be in [0, 1], it is {floor_density}")
-    if scope not in SCOPES:
-        raise SettingsError(f"pruning.scope must be one of {SCOPES}, it is {scope!r}")
-    alive = {name: _kept(mask) for name, mask in masks.items()}
-    for name, mask in masks.items():
-        check_fit(tensors, name, mask)
-    total = sum(mask.numel() for mask in masks.values())
-    # The small subtraction keeps 0.7 * 10 (a hair over 7 in floats) from asking for 8.
-    room = sum(alive.values()) - math.ceil(floor_density * total - 1e-9 * total)
-    doomed = min(round(rate * sum(alive.values())), max(room, 0))
-    if scope == "layer":
-        shares = shares_of_layers(alive, doomed)
-    else:
-        shares = shares_of_network(tensors, masks, doomed)
-    return {
-        name: without_smallest(name, tensors[name], masks[name], count)
-        for name, count in shares.items()
-    }
-
-
 def apply_mask(tensors: Tensors, masks: Masks) -> None:
     """Sets every pruned weight to +0, in place.
 
@@ -163,7 +99,7 @@ def pruning_ratio(masks: Masks) -> float:
     total = sum(mask.numel() for mask in masks.values())
     if total == 0:
         return 0.0
-    return (total - sum(_kept(mask) for mask in masks.values())) / total
+    return (total - sum(int(torch.count_nonzero(mask)) for mask in masks.values())) / total
 
 
 def mask_difference(first: Masks, second: Masks) -> float:
@@ -229,7 +165,3 @@ def check_fit(tensors: Tensors, name: str, mask: Tensor) -> None:
             f"the mask of {name!r} must be bool of shape {tuple(tensors[name].shape)}, it is "
             f"{mask.dtype} of shape {tuple(mask.shape)}: the mask is of another architecture"
         )
-
-
-def _kept(mask: Tensor) -> int:
-    return int(torch.count_nonzero(mask))
