@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent, processes_of
-from fedklpr_flwr.launch.own_superlink import OFF, free_port
+from fedklpr_flwr.launch.environment import OFF
+from fedklpr_flwr.launch.own_superlink import free_port
 
 _RESTART_SECONDS = 2.0
 _DYING_SECONDS = 5.0

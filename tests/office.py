@@ -19,7 +19,8 @@ from pathlib import Path
 from flwr.cli.build import build_fab_from_files
 
 from fedklpr_flwr.launch.end_processes import end_processes_of, end_with_parent
-from fedklpr_flwr.launch.own_superlink import OFF, free_port
+from fedklpr_flwr.launch.environment import OFF
+from fedklpr_flwr.launch.own_superlink import free_port
 
 ALONE = ("unshare", "--user", "--map-root-user", "--net")
 _UP_SECONDS = 90.0

@@ -13,7 +13,7 @@ from tiny_federation import (
     pruned_share,
 )
 
-from fedklpr_flwr.algorithm.consensus import density_after
+from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.runs.trained_models import open_run
 

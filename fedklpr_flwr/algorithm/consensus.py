@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from fedklpr_flwr.algorithm.masks import Tensors
-from fedklpr_flwr.algorithm.pruning_rate import next_rate
 from fedklpr_flwr.algorithm.smallest_weights import without_smallest
 
 
@@ -37,26 +36,3 @@ def largest_kept(tensors: Tensors, names: Sequence[str], density: float) -> dict
         kept = max(1, math.ceil(density * whole.numel() * (1 - 1e-9)))
         masks[name] = without_smallest(name, tensors[name], whole, max(whole.numel() - kept, 0))
     return masks
-
-
-def density_after(
-    rounds: int, rate: float, target: float, first_round: int, schedule: str = "geometric"
-) -> float:
-    """Gives the share of weights that a schedule without pauses has left after so many rounds.
-
-        d_t = max(1 - target, (1 - r_t) d_{t-1})   from first_round on, r_t of `next_rate`
-
-    Args:
-        rounds: t, >= 0.
-        rate: of `next_rate`.
-        target: the share pruned at the end, in [0, 1).
-        first_round: the first round that prunes.
-        schedule: geometric or cubic.
-
-    Returns:
-        In (0, 1]; 1 before first_round.
-    """
-    density = 1.0
-    for _ in range(first_round, rounds + 1):
-        density = max(1 - target, density * (1 - next_rate(1 - density, schedule, rate, target)))
-    return density

@@ -1,4 +1,4 @@
-"""How large the next prune is, by how much is pruned already: a held round skips no step."""
+"""How large the next prune is, by how much is pruned already, and what a schedule comes to."""
 
 import math
 
@@ -43,3 +43,26 @@ def next_rate(ratio: float, schedule: str, rate: float, target: float) -> float:
     # Rounding leaves a hair above nothing after the last prune.
     reached = target if left < 1e-6 else target * (1 - left**3)
     return (reached - ratio) / (1 - ratio)
+
+
+def density_after(
+    rounds: int, rate: float, target: float, first_round: int, schedule: str = "geometric"
+) -> float:
+    """Gives the share of weights that a schedule without pauses has left after so many rounds.
+
+        d_t = max(1 - target, (1 - r_t) d_{t-1})   from first_round on, r_t of `next_rate`
+
+    Args:
+        rounds: t, >= 0.
+        rate: of `next_rate`.
+        target: the share pruned at the end, in [0, 1).
+        first_round: the first round that prunes.
+        schedule: geometric or cubic.
+
+    Returns:
+        In (0, 1]; 1 before first_round.
+    """
+    density = 1.0
+    for _ in range(first_round, rounds + 1):
+        density = max(1 - target, density * (1 - next_rate(1 - density, schedule, rate, target)))
+    return density

@@ -2,56 +2,56 @@
 
 import signal
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import get_type_hints
 
 import click
 import typer
 
-from fedklpr_flwr.commands import (
-    bench,
-    compare,
-    data,
-    deploy,
-    evaluate,
-    export,
-    plan,
-    report,
-    run,
-    search,
-    simulate,
-)
-from fedklpr_flwr.commands import (
-    list as listing,
-)
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.system.plain_text import printable
 
 DEBUG = "FEDKLPR_DEBUG"
 """The environment variable that stands for --debug."""
 
-cli = typer.Typer(
-    name="fedklpr",
-    help="Federated person re-identification: KL-guided training, pruning, mask-aware merging.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS = (
+    "run",
+    "simulate",
+    "plan",
+    "list",
+    "evaluate",
+    "bench",
+    "compare",
+    "report",
+    "search",
+    "export",
+    "data",
+    "deploy",
 )
-cli.command("run")(run.run)
-cli.command("simulate")(simulate.simulate)
-cli.command("plan")(plan.plan)
-cli.command("list")(listing.list_names)
-cli.command("evaluate")(evaluate.evaluate)
-cli.command("bench")(bench.bench)
-cli.command("compare")(compare.compare)
-cli.command("report")(report.report)
-cli.command("search")(search.search)
-cli.command("export")(export.export)
-cli.add_typer(data.cli, name="data")
-cli.add_typer(deploy.cli, name="deploy")
+"""In the order of the help; each is a file beside this one."""
 
 
-@cli.callback()
+def app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """These commands joined; no other's file is imported, since most load torch, for seconds."""
+    joined = typer.Typer(
+        name="fedklpr",
+        help="Federated person re-identification: KL-guided training, pruning, mask-aware merging.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    joined.callback()(options)
+    for name in names:
+        module = import_module(f"fedklpr_flwr.commands.{name}")
+        if hasattr(module, "cli"):
+            joined.add_typer(module.cli, name=name)
+        else:
+            joined.command(name)(getattr(module, "list_names" if name == "list" else name))
+    return joined
+
+
 def options(
     debug: bool = typer.Option(
         False, "--debug", envvar=DEBUG, help="Show the traceback of an error."
@@ -64,10 +64,11 @@ def options(
 _DEBUG: list[bool] = []
 
 
-def command_line() -> click.Group:
-    """All commands as click runs them, every argument with its help."""
-    group = typer.main.get_group(cli)
-    _tell_arguments(group, cli)
+def command_line(names: Iterable[str] = COMMANDS) -> click.Group:
+    """These commands as click runs them, every argument with its help."""
+    joined = app(names)
+    group = typer.main.get_group(joined)
+    _tell_arguments(group, joined)
     return group
 
 
@@ -95,8 +96,9 @@ def main() -> None:
     if "--debug" in words[1:options_end]:
         words.remove("--debug")
         words.insert(0, "--debug")
+    named = next((word for word in words if not word.startswith("-")), "")
     try:
-        command_line()(words)
+        command_line([named] if named in COMMANDS else COMMANDS)(words)
     except KeyboardInterrupt:
         print("fedklpr: stopped by hand", file=sys.stderr)
         sys.exit(130)

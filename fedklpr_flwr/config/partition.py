@@ -19,6 +19,9 @@ from fedklpr_flwr.data.scenarios import by_camera, dirichlet_deal, some_persons
 from fedklpr_flwr.data.synthetic import DRAWN, site_style
 from fedklpr_flwr.errors import DataError, SettingsError
 
+NOT_BELIEVED = "<a folder that somebody else's run names>"
+"""In place of a client's folder, where the run's settings are not this user's own."""
+
 
 def spread_clients(settings: Settings) -> Settings:
     """The settings of a run whose `data.clients` are the clients of its scenario.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fedklpr_flwr.deploy.superlink_check import split_address, tls_fault
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.launch.own_superlink import toml_text
 from fedklpr_flwr.system.atomic_file import write_atomically
+from fedklpr_flwr.system.plain_text import toml_text
 
 _UP_SECONDS = 90.0
 _KNOWN = "already in use"

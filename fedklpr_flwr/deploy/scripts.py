@@ -7,7 +7,8 @@ wherever its folder lies; only the service's text names that place.
 from shlex import quote
 
 from fedklpr_flwr.deploy.sites_file import ServerPlace, SitePlace, Sites
-from fedklpr_flwr.launch.own_superlink import OFF, toml_text
+from fedklpr_flwr.launch.environment import OFF
+from fedklpr_flwr.system.plain_text import toml_text
 
 _BEGIN = """\
 #!/bin/sh

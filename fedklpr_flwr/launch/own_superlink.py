@@ -24,7 +24,6 @@ from fedklpr_flwr.launch.end_processes import (
     stop,
     undisturbed,
 )
-from fedklpr_flwr.launch.environment import OFF as OFF
 from fedklpr_flwr.launch.environment import last_words, run_environment
 from fedklpr_flwr.launch.prepare import Prepared
 from fedklpr_flwr.launch.simulated_clients import federation_words
@@ -32,6 +31,7 @@ from fedklpr_flwr.runs.record_reader import read_status
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
+from fedklpr_flwr.system.plain_text import toml_text
 
 _START_SECONDS = 60.0
 
@@ -113,11 +113,6 @@ def app_folder() -> Path:
             "checkout; use `fedklpr simulate`, or clone the repository"
         )
     return folder
-
-
-def toml_text(text: str) -> str:
-    """A text as TOML writes it; JSON's escapes are TOML's, but it leaves DEL as it is."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def free_port() -> int:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from fedklpr_flwr.algorithm.consensus import density_after, largest_kept
+from fedklpr_flwr.algorithm.consensus import largest_kept
+from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 

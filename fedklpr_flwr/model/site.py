@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fedklpr_flwr.config.centralised import JOINED
-from fedklpr_flwr.config.partition import read_part
+from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
@@ -206,10 +206,6 @@ def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
         sites = [_open_one(part, settings, cache) for part in settings.data.joined]
         return join_sites(identity.name, sites)
     return _open_one(identity, settings, cache)
-
-
-NOT_BELIEVED = "<a folder that somebody else's run names>"
-"""In place of a client's folder, where the run's settings are not this user's own."""
 
 
 def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[ReidDataset, Path]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedklpr_flwr.algorithm.consensus import density_after
+from fedklpr_flwr.algorithm.pruning_rate import density_after
 
 
 def ideal_densities(

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedklpr_flwr.config.compose import read_settings, write_settings
+from fedklpr_flwr.config.partition import NOT_BELIEVED
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.model.site import NOT_BELIEVED
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.system.paths import user_cache

@@ -46,3 +46,8 @@ def check_plain_yaml(text: str, *, aliases: bool = False) -> None:
 def printable(text: object) -> str:
     """A text without what a terminal obeys or a reader does not see: each such sign becomes a ?."""
     return "".join(sign if sign.isprintable() else "?" for sign in str(text))
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML writes it; JSON's escapes are TOML's, but it leaves DEL as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fedklpr_flwr.algorithm.consensus import density_after, largest_kept
+from fedklpr_flwr.algorithm.consensus import largest_kept
+from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 
 

@@ -1,5 +1,8 @@
 """Claims about fedklpr_flwr.commands: what a user types, sees, and finds in the exit status."""
 
+import subprocess
+import sys
+
 import pytest
 from tiny_federation import tiny_overrides
 
@@ -127,3 +130,28 @@ def test_a_client_that_cannot_read_its_pictures_stops_the_run_with_its_reason(
     assert status == 1
     assert "ash" in err
     assert "empty folder" in err
+
+
+def test_a_current_folder_that_was_deleted_is_said_before_torch_ends_the_process(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = [sys.executable, "-m", "fedklpr_flwr.commands", "list"]
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *command],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("fedklpr: the current folder has been deleted; cd to one")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_looks_at_no_pictures_does_not_wait_for_torch():
+    program = (
+        "import sys; from fedklpr_flwr.commands.__main__ import command_line\n"
+        "for name in ('list', 'data', 'deploy', 'compare'): command_line([name])\n"
+        "print(*{'torch', 'flwr', 'scipy', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr

@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 from fedklpr_flwr.errors import RunError
 
 
@@ -27,7 +27,7 @@ def runs(federate_in, tmp_path_factory):
 
 
 def typed(*words):
-    return CliRunner().invoke(cli, ["compare", *map(str, words)])
+    return CliRunner().invoke(app(), ["compare", *map(str, words)])
 
 
 def test_real_runs_are_compared_in_the_terminal_and_as_files(runs, tmp_path):

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from fedklpr_flwr.client.site_policy import SitePolicy
 from fedklpr_flwr.client_app import identify
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.deploy.certificates import make_authority, sign_server
 from fedklpr_flwr.deploy.check import Kind, check_folder, check_pictures
@@ -42,7 +42,7 @@ sites:
 
 def deploy(*words):
     """What a command prints; its error is raised."""
-    done = CliRunner().invoke(cli, ["deploy", *map(str, words)])
+    done = CliRunner().invoke(app(), ["deploy", *map(str, words)])
     if isinstance(done.exception, FedKlprError):
         raise done.exception
     assert done.exception is None or isinstance(done.exception, SystemExit), done.output

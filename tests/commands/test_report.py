@@ -7,12 +7,12 @@ import urllib.request
 import pytest
 from typer.testing import CliRunner
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 from fedklpr_flwr.errors import FedKlprError
 
 
 def typed(*words):
-    return CliRunner().invoke(cli, ["report", *map(str, words)])
+    return CliRunner().invoke(app(), ["report", *map(str, words)])
 
 
 def refusal(*words):

@@ -5,7 +5,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 
 DAY = 86_400
 
@@ -21,7 +21,7 @@ def remember(root, run, days, name="round-0003.safetensors"):
 
 
 def cleaned(*words):
-    ran = CliRunner().invoke(cli, ["deploy", "clean", *map(str, words)])
+    ran = CliRunner().invoke(app(), ["deploy", "clean", *map(str, words)])
     assert ran.exit_code == 0, ran.output
     return ran.stdout
 
@@ -62,6 +62,6 @@ def test_what_is_no_memory_and_what_a_link_leads_to_stays(root, tmp_path):
 
 
 def test_a_place_without_memories_is_refused_in_words(tmp_path):
-    ran = CliRunner().invoke(cli, ["deploy", "clean", str(tmp_path / "nowhere")])
+    ran = CliRunner().invoke(app(), ["deploy", "clean", str(tmp_path / "nowhere")])
     assert ran.exit_code == 1
     assert "is no folder" in str(ran.exception)

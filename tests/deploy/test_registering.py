@@ -6,7 +6,7 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 
@@ -21,7 +21,7 @@ def office(tmp_path):
             "sites: [{name: hall, data: 'drawn:hall'}]\n"
         )
         words = ["deploy", "init", str(tmp_path / "SITES.yaml"), "--out", str(tmp_path / "out")]
-        assert CliRunner().invoke(cli, words).exit_code == 0
+        assert CliRunner().invoke(app(), words).exit_code == 0
 
         def serve():
             for _ in range(2):
@@ -47,7 +47,7 @@ def test_another_folder_is_no_office(office):
 
 
 def test_a_list_of_sites_that_is_not_there_is_said_in_plain_words(tmp_path):
-    done = CliRunner().invoke(cli, ["deploy", "init", str(tmp_path / "none.yaml")])
+    done = CliRunner().invoke(app(), ["deploy", "init", str(tmp_path / "none.yaml")])
     assert isinstance(done.exception, FedKlprError)
     said = str(done.exception)
     assert said == f"{tmp_path / 'none.yaml'} cannot be read: No such file or directory"

@@ -5,14 +5,14 @@ import tomllib
 
 import pytest
 
+from fedklpr_flwr.launch.environment import OFF
 from fedklpr_flwr.launch.own_superlink import (
-    OFF,
     Ending,
     app_folder,
     free_port,
-    toml_text,
     what_the_server_says,
 )
+from fedklpr_flwr.system.plain_text import toml_text
 
 
 def test_a_free_port_can_be_bound_and_is_never_one_in_use():

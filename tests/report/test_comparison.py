@@ -7,7 +7,7 @@ import pytest
 from run_folders import scores, write_run
 from typer.testing import CliRunner
 
-from fedklpr_flwr.commands.__main__ import cli
+from fedklpr_flwr.commands.__main__ import app
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.report.comparison import compare_folders
 from fedklpr_flwr.report.comparison_text import comparison_csv
@@ -248,5 +248,5 @@ def test_names_of_others_are_neither_formulas_nor_orders_to_a_terminal(tmp_path)
     found = compare_folders([tmp_path])
     assert found.groups[0].method == '=HYPERLINK("http://evil")?]0;PWNED[/red]'
     assert comparison_csv(found).splitlines()[1].startswith("\"'=HYPERLINK")
-    ran = CliRunner().invoke(cli, ["compare", str(tmp_path)])
+    ran = CliRunner().invoke(app(), ["compare", str(tmp_path)])
     assert (ran.exit_code, "[/red]" in ran.stdout, "\x1b" in ran.stdout) == (0, True, False)
