@@ -21,7 +21,7 @@ def are_right(found: Sequence[Inspection], updates: Sequence[Update]) -> bool:
         same = set(masks) == set(inspection.masks) and all(
             np.array_equal(inspection.masks[name].numpy(), mask) for name, mask in masks.items()
         )
-        if not same or inspection.kept != held:
+        if not same or inspection.spent.kept != held:
             return False
     return True
 

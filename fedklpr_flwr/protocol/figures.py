@@ -121,6 +121,8 @@ _TABLE = (
     Figure("bytes_dense", "none", "count", "sum"),
     Figure("bytes_paper", "none", "count", "sum"),
     Figure("bytes_bound", "none", "count", "sum"),
+    Figure("bytes_masks", "none", "count", "sum"),
+    Figure("bytes_vectors", "none", "count", "sum"),
     Figure("status", "none", "status"),
     Figure("failed", "none", "reason"),
     Figure("server_peak_mb", "none"),

@@ -25,6 +25,19 @@ class Totals(NamedTuple):
     message: int
     dense: int
     paper: int
+    masks: int
+    vectors: int
+
+    @property
+    def by_part(self) -> str:
+        """What the payload was spent on, in words; empty for a run of before that was counted."""
+        if not self.masks + self.vectors:
+            return ""
+        masks, vectors = self.masks / self.payload, self.vectors / self.payload
+        return (
+            f"of that masks {masks:.1%}, batch norm and biases {vectors:.1%}, "
+            f"weights {1 - masks - vectors:.1%}"
+        )
 
     @property
     def saved(self) -> float:
@@ -45,6 +58,8 @@ def totals(rows: Iterable[Row]) -> Totals:
         sum(row.bytes_message_up + row.bytes_message_down for row in clients),
         sum(row.bytes_dense for row in clients),
         sum(row.bytes_paper for row in clients),
+        sum(row.bytes_masks for row in clients),
+        sum(row.bytes_vectors for row in clients),
     )
 
 
@@ -102,7 +117,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
-    lines += filter(None, [labels_line(rows)])
+    lines += filter(None, [sums.by_part, labels_line(rows)])
     lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:

@@ -43,6 +43,9 @@ class Row:
         bytes_dense: what dense float32 FedAvg would have sent whatever the method keeps at home, 4
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
+        bytes_masks: of `bytes_up` and `bytes_down`, what told masks; the sum.
+        bytes_vectors: likewise, what told batch norm and biases; the rest is values of weights, but
+            for a payload's front, some ten bytes a tensor.
         seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
             the server's message to the update's arrival; the round's by the server's clock.
         status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged", with
@@ -103,6 +106,8 @@ class Row:
     bytes_dense: int = 0
     bytes_paper: int = 0
     bytes_bound: int = 0
+    bytes_masks: int = 0
+    bytes_vectors: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "absent"
     failed: str | bool = False

@@ -20,7 +20,7 @@ from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.server.round_collector import RoundCollector
 from fedklpr_flwr.wire.codec import open_payload
 from fedklpr_flwr.wire.layout import Layout
-from fedklpr_flwr.wire.payload import is_change
+from fedklpr_flwr.wire.payload import NOTHING, Spent, is_change
 
 
 class Downlink:
@@ -38,7 +38,7 @@ class Downlink:
         self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
         self._full_hash = mask_hash(dict(self._everything))
         self._consensus: dict[int, dict[str, torch.Tensor]] = {}
-        self._newest: tuple[tuple[str, Layout, bool, int, bool], bytes, int] | None = None
+        self._newest: tuple[tuple[str, Layout, bool, int, bool], bytes, Spent] | None = None
 
     def client(self, name: str) -> ClientState:
         """What is known of a client; one that is new starts with a full mask."""
@@ -100,11 +100,11 @@ class Downlink:
             payload = b""
             if full or phase == "evaluate" or not known.delivered:
                 if self._names_initial(full):
-                    known.delivered, kept = self._initial_name, 0
+                    known.delivered, spent = self._initial_name, NOTHING
                 else:
-                    payload, kept = self._payload(name, full)
+                    payload, spent = self._payload(name, full)
                     known.delivered = payload_name(payload)
-                tally.count_down(name, len(payload), kept)
+                tally.count_down(name, len(payload), spent)
             task = Task(
                 run=self._state.run,
                 round=tally.number,
@@ -145,8 +145,8 @@ class Downlink:
         held, state = self.client(name).holds, self._state
         return bool(held and state.change) and layout == shared_layout(self._settings, state.round)
 
-    def _payload(self, name: str, full: bool) -> tuple[bytes, int]:
-        """A client's part of the model as bytes, and how many numbers it carries."""
+    def _payload(self, name: str, full: bool) -> tuple[bytes, Spent]:
+        """A client's part of the model as bytes, and what it carries."""
         # A client has its own parts from the first round on that it was merged without them.
         has_own_since = 0 if full else self.client(name).base_round
         layout = shared_layout(self._settings, has_own_since)
@@ -161,6 +161,5 @@ class Downlink:
             else:
                 payload = encode_model(sent, masks, known, layout, self._settings)
             opened = open_payload(payload, layout=layout, known_masks=known)
-            kept = sum(opened.kept(spec.name) for spec in layout)
-            self._newest = (key, payload, kept)
+            self._newest = (key, payload, opened.spent)
         return self._newest[1:]

@@ -40,6 +40,7 @@ from fedklpr_flwr.server.merge_round import (
 )
 from fedklpr_flwr.server.stored_updates import Spool, store_update
 from fedklpr_flwr.wire.layout import Layout
+from fedklpr_flwr.wire.payload import NOTHING, Spent
 
 _TRUSTED = 0.5
 """Below it a client's trust is worth a word."""
@@ -114,11 +115,11 @@ class RoundCollector:
         self._asked_at[client] = time.monotonic()
         self.asked[phase].add(client)
 
-    def count_down(self, client: str, size: int, kept: int) -> None:
+    def count_down(self, client: str, size: int, spent: Spent = NOTHING) -> None:
         """The model goes down."""
         row = self.row(client)
         row.bytes_down += size
-        row.bytes_paper += 4 * kept
+        _add(row, spent)
 
     # ------------------------------------------------------------------ replies
 
@@ -196,7 +197,7 @@ class RoundCollector:
             )
             found = spooled.found
             report = replace(report, pruned=found.pruned)
-            row.bytes_paper += 4 * found.kept
+            _add(row, found.spent)
             row.bytes_bound += found.bound
             self._note_report(row, report, said)
             self._hashes[client] = found.mask_hash
@@ -328,6 +329,13 @@ class RoundCollector:
             row.degenerate = label_fault(row)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
+
+
+def _add(row: Row, spent: Spent) -> None:
+    """Count what a payload carried."""
+    row.bytes_paper += 4 * spent.kept
+    row.bytes_masks += spent.masks
+    row.bytes_vectors += spent.vectors
 
 
 def peak_megabytes() -> float:

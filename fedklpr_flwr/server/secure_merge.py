@@ -22,6 +22,7 @@ from fedklpr_flwr.server.stored_updates import StoredUpdate
 from fedklpr_flwr.server.update_checks import Inspection, largest_honest
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
+from fedklpr_flwr.wire.payload import NOTHING
 
 
 def spool_advert(
@@ -61,7 +62,7 @@ def spool_advert(
             )
     write_atomically(folder.next_mask_file(client), masks_to_bytes(common))
     pruned = pruning_ratio(common) if common else 0.0
-    found = Inspection({}, advert.mask_hash, pruned, kept=0, bound=0, lengths=(0, 0), change=None)
+    found = Inspection({}, advert.mask_hash, pruned, NOTHING, 0, lengths=(0, 0), change=None)
     return StoredUpdate(Path(), found, None)
 
 

@@ -158,7 +158,7 @@ class SecureRound:
             content = stage_content(place.run, place.round, stage, payload)
             message = Message(content, nodes[name], SECURE, group_id=str(place.round))
             self._tally.ask("train", name, message_bytes(message))
-            self._tally.count_down(name, len(payload), 0)
+            self._tally.count_down(name, len(payload))
             yield message
 
     def _awaiting(

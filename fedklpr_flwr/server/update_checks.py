@@ -26,7 +26,7 @@ from fedklpr_flwr.server.robust.update_sketch import (
 )
 from fedklpr_flwr.wire.entropy_bound import bound_bytes, change_bound_bytes
 from fedklpr_flwr.wire.layout import Layout, TensorSpec
-from fedklpr_flwr.wire.payload import Payload
+from fedklpr_flwr.wire.payload import Payload, Spent
 
 LARGEST_WEIGHT = 3e4
 """No weight of an update is larger: float16, in which it may go down again, ends at 65504."""
@@ -51,7 +51,7 @@ class Inspection:
     masks: dict[str, torch.Tensor]
     mask_hash: str
     pruned: float
-    kept: int
+    spent: Spent
     bound: int
     lengths: Lengths
     change: SampledChange | None
@@ -95,7 +95,7 @@ def inspect_update(
         masks,
         mask_hash(masks),
         pruned,
-        kept=sum(look.kept for look in looks),
+        spent=opened.spent,
         bound=round(sum(look.bound for look in looks)),
         lengths=(float(np.sqrt(squares[0])), float(np.sqrt(squares[1]))),
         change=SampledChange.joined(changes) if changes else None,
@@ -106,7 +106,6 @@ class _Look(NamedTuple):
     """One tensor of an update: what `Inspection` sums up, and its mask where it may be pruned."""
 
     mask: Array | None
-    kept: int
     bound: float
     apart: float
     own: float
@@ -129,7 +128,6 @@ def _inspect_tensor(
         whole = np.ones(spec.shape, np.bool_)
     return _Look(
         whole if spec.prunable else None,
-        int(values.size),
         change_bound_bytes(symbols, values.size, spec.size, mask is not None)
         if payload.is_change
         else bound_bytes(values, spec.size, mask is not None),

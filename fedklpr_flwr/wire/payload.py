@@ -53,6 +53,23 @@ class DecodedTensor(NamedTuple):
     values: np.ndarray
 
 
+class Spent(NamedTuple):
+    """What a payload carries, and what parts of it take.
+
+    Args:
+        kept: numbers.
+        masks: bytes that tell which.
+        vectors: bytes of the values of tensors of fewer than two axes: batch norm and biases.
+    """
+
+    kept: int
+    masks: int
+    vectors: int
+
+
+NOTHING = Spent(0, 0, 0)
+
+
 class OpenedTensor(NamedTuple):
     """One tensor of a payload, its values still coded.
 
@@ -125,6 +142,13 @@ class Payload:
         """The bytes that told the masks: their sections, and the hash where one was needed."""
         hashed = len(NO_HASH) if uses_known_masks(self._table) else 0
         return int(self._table["lengths"][:, MASK].sum(dtype=np.int64)) + hashed
+
+    @property
+    def spent(self) -> Spent:
+        """Numbers and bytes by part, without decoding a tensor."""
+        short = [len(spec.shape) < 2 for spec in self.layout]
+        vectors = self._table["lengths"][short][:, MASK + 1 :].sum(dtype=np.int64)
+        return Spent(int(self._table["kept"].sum(dtype=np.int64)), self.mask_bytes, int(vectors))
 
     def kept(self, name: str) -> int:
         """The number of coordinates that were sent of a tensor, without decoding it."""

@@ -151,10 +151,10 @@ def test_an_inspection_says_what_a_payload_really_holds(arrive, tiny_settings):
     arrival = arrive("a", model(0), mask, pruned=0.0)
     settings = tiny_settings("pruning.target=0.5")
     found = inspect_update(arrival.payload, LAYOUT, FULL, BEFORE, settings)
-    assert (found.pruned, found.kept) == (pytest.approx(2 / 6), 4 + 2)
+    assert (found.pruned, found.spent.kept) == (pytest.approx(2 / 6), 4 + 2)
     assert torch.equal(found.masks["conv"], torch.from_numpy(mask))
     assert found.mask_hash == mask_hash({"conv": torch.from_numpy(mask)})
-    assert 0 < found.bound < 4 * found.kept + 2
+    assert 0 < found.bound < 4 * found.spent.kept + 2
 
 
 def test_an_update_pruned_beyond_the_target_is_refused(arrive, tiny_settings):
@@ -175,7 +175,7 @@ def test_an_update_of_numbers_that_no_training_reaches_is_refused(
         payload = arrive("a", tensors).payload
         return inspect_update(payload, LAYOUT, FULL, BEFORE, tiny_settings())
 
-    assert inspect(-largest).kept == 8
+    assert inspect(-largest).spent.kept == 8
     for value in (-1.01 * largest, 3e38):
         with pytest.raises(WireError, match=f"values of {name}: expected none beyond"):
             inspect(value)

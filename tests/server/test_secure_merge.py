@@ -35,7 +35,7 @@ def spooled(folder, exponents=(0, 1), masks=MASKS):
 
 def test_an_advert_is_let_in_with_the_mask_of_all(folder):
     found = spooled(folder).found
-    assert (found.pruned, found.kept, found.change) == (0.25, 0, None)
+    assert (found.pruned, found.spent.kept, found.change) == (0.25, 0, None)
     assert torch.equal(MaskFile(folder.next_mask_file("gate"))["w"], MASKS["w"])
 
 

@@ -165,6 +165,23 @@ def test_an_unchanged_mask_costs_its_hash():
     assert abs(len(told) - len(payload) - saved) <= 16
 
 
+def test_a_payload_says_what_its_parts_take():
+    tensors, masks, layout = wide_model(0.5)
+    payload = encode(tensors, masks, layout=layout)
+    spent = open_payload(payload, layout=layout).spent
+    short = [spec for spec in layout if len(spec.shape) < 2]
+    assert short, "the model has no batch norm"
+    pruned = sum(int((~mask).sum()) for mask in masks.values())
+    assert spent.kept == sum(spec.size for spec in layout) - pruned
+    # Leaving a part out leaves out its bytes, but for the table, which compresses otherwise.
+    wide = tuple(spec for spec in layout if spec not in short)
+    without = encode({s.name: tensors[s.name] for s in wide}, masks, layout=wide)
+    record = 64
+    assert abs(len(payload) - len(without) - spent.vectors) <= record * len(short)
+    whole = open_payload(encode(tensors, {}, layout=layout), layout=layout).spent
+    assert (whole.masks, whole.vectors) == (0, spent.vectors)
+
+
 def test_a_shrunken_mask_costs_about_the_entropy_of_what_was_pruned():
     tensors, masks, layout = wide_model(0.4)
     shrunk = pruned_further(tensors, masks, 0.1)
