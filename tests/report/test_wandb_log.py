@@ -44,10 +44,10 @@ def when_whole(path: Path, pb: Any) -> list[bytes]:
         time.sleep(0.1)
 
 
-def found(folder: Path, kind: str) -> list[Any]:
-    """The records of one kind in the only W&B file below a folder."""
+def found(folder: Path, kind: str, part: str = "offline-run-*") -> list[Any]:
+    """The records of one kind in the only W&B file below a folder, or in a part of it."""
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    (path,) = folder.glob(f"wandb/{part}/*.wandb")
     every = []
     for blob in when_whole(path, pb):
         record = pb.Record()
@@ -57,10 +57,10 @@ def found(folder: Path, kind: str) -> list[Any]:
     return every
 
 
-def history(folder: Path) -> list[dict[str, float]]:
+def history(folder: Path, part: str = "offline-run-*") -> list[dict[str, float]]:
     return [
         {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in step.item}
-        for step in found(folder, "history")
+        for step in found(folder, "history", part)
     ]
 
 
@@ -104,6 +104,20 @@ def test_offline_writes_every_round_and_an_absent_login_makes_online_offline(tmp
     assert begun.run_id == "run-key"
     config = {item.key: json.loads(item.value_json) for item in begun.config.update}
     assert (config["seed"], config["pruning"]) == (3, {"rate": 0.1})
+
+
+@pytest.mark.slow
+def test_a_resumed_run_writes_a_part_of_its_own_of_the_same_run_and_keeps_the_first(tmp_path):
+    for numbers in ((0, 1), (2,)):
+        log = WandbLog("offline", tmp_path, {"seed": 3}, "run-key")
+        for number in numbers:
+            log.log(rows(number))
+        log.close()
+    parts = sorted(path.name for path in tmp_path.glob("wandb/offline-run-*"))
+    assert len(parts) == 2
+    told = [[step["_step"] for step in history(tmp_path, part)] for part in parts]
+    assert told == [[0, 1], [2]]
+    assert {run.run_id for part in parts for run in found(tmp_path, "run", part)} == {"run-key"}
 
 
 def test_a_fault_of_wandb_never_reaches_the_run(tmp_path, caplog):
