@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings

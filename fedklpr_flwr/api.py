@@ -17,7 +17,7 @@ from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
 from fedklpr_flwr.launch.command_line import split_arguments
 from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs import rows as run_rows
-from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.search.gallery import open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.system import run_files

@@ -10,7 +10,7 @@ from tiny_federation import figure
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.export.sparse_file import Architecture
 from fedklpr_flwr.reid.network import build_network
-from fedklpr_flwr.runs.picture_model import PictureModel
+from fedklpr_flwr.runs.opened_model import PictureModel
 
 
 def small_model(seed: int = 0) -> PictureModel:

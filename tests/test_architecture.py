@@ -265,7 +265,7 @@ def test_a_client_starts_without_what_only_a_server_or_a_report_needs():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     loaded = set(done.stdout.split())
-    assert "fedklpr_flwr.client.round" in loaded
+    assert "fedklpr_flwr.client.local_round" in loaded
     assert loaded & {"wandb", "matplotlib", "sklearn", "ray", "torchvision.models"} == set()
 
 

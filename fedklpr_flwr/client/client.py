@@ -10,8 +10,8 @@ import torch
 
 from fedklpr_flwr.client.final_training import fine_tune
 from fedklpr_flwr.client.incoming_model import incoming_model
+from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.outgoing_update import outgoing_update
-from fedklpr_flwr.client.round import run_local_round
 from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Settings

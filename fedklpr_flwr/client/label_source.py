@@ -13,7 +13,7 @@ from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
 from fedklpr_flwr.reid.camera_features import FEWEST, normalise_by_camera
-from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
+from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.pseudo_labels import (
     PseudoLabels,

@@ -13,6 +13,7 @@ from fedklpr_flwr.algorithm.masks import (
     pruning_ratio,
 )
 from fedklpr_flwr.algorithm.paired_evidence import Pairs
+from fedklpr_flwr.algorithm.pruning_rules import RULES
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
     PruningSettings,
@@ -23,7 +24,6 @@ from fedklpr_flwr.algorithm.pruning_step import (
 )
 from fedklpr_flwr.algorithm.recovery import PruningDecision, RecoveryRule
 from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
-from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.device import all_on_host, all_to, device_of

@@ -25,7 +25,7 @@ from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.site import Site, open_site
 from fedklpr_flwr.protocol.figures import SCORES
 from fedklpr_flwr.reid.network import ReidNetwork
-from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
 from fedklpr_flwr.system.paths import user_cache
 

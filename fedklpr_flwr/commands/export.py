@@ -18,7 +18,7 @@ from fedklpr_flwr.export.card import Shipped, model_card
 from fedklpr_flwr.export.write_export import SUFFIXES, Pictures, ship
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.run_report import read_run_report
-from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.paths import user_cache
 from fedklpr_flwr.wording import counted

@@ -16,7 +16,7 @@ from rich.table import Table
 from fedklpr_flwr.commands.progress_bars import counting
 from fedklpr_flwr.data.contact_sheet import SheetRow, search_sheet
 from fedklpr_flwr.errors import SettingsError, UnreadablePicture
-from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.search.gallery import Gallery, open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.system.paths import user_cache

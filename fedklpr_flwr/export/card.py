@@ -234,7 +234,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fedklpr_flwr.data.picture_file import decode_picture
-from fedklpr_flwr.runs.picture_model import open_model
+from fedklpr_flwr.runs.opened_model import open_model
 
 names = ("one.jpg", "two.jpg")
 pictures = [decode_picture(Path(name), height={height}, width={width}) for name in names]

@@ -23,7 +23,7 @@ from fedklpr_flwr.export.shipped_network import (
 from fedklpr_flwr.export.sparse_file import read_sparse, write_sparse
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
-from fedklpr_flwr.runs.picture_model import PictureModel
+from fedklpr_flwr.runs.opened_model import PictureModel
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.reid.met_pairs import MetPairs
+from fedklpr_flwr.reid.jaccard_pairs import MetPairs
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

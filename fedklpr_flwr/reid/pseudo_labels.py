@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours, camera_jaccard_within
-from fedklpr_flwr.reid.distances import jaccard_within
+from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours, camera_jaccard_within
+from fedklpr_flwr.reid.jaccard import jaccard_within
 from fedklpr_flwr.reid.track_clusters import Tracks, constrained_labels, track_units
 
 if TYPE_CHECKING:

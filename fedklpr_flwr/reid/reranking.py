@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedklpr_flwr.reid.distances import neighbour_mass
 from fedklpr_flwr.reid.features import check_finite
+from fedklpr_flwr.reid.jaccard import neighbour_mass
 from fedklpr_flwr.reid.neighbours import nearest_neighbours
 from fedklpr_flwr.reid.ranking import RankingScores, rows_in_block, score_blocks
 

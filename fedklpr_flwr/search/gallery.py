@@ -18,7 +18,7 @@ from fedklpr_flwr.data.benchmarks.numbering import PictureRow
 from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
 from fedklpr_flwr.errors import DataError, UnreadablePicture
 from fedklpr_flwr.reid.camera_features import UNKNOWN, CameraLooks, camera_looks
-from fedklpr_flwr.runs.picture_model import PictureModel
+from fedklpr_flwr.runs.opened_model import PictureModel
 from fedklpr_flwr.search.index_file import (
     Entry,
     KnownPictures,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedklpr_flwr.data.picture_file import decode_bytes, read_bytes
 from fedklpr_flwr.reid.camera_features import UNKNOWN
 from fedklpr_flwr.reid.nearest import closest_rows
-from fedklpr_flwr.runs.picture_model import PictureModel
+from fedklpr_flwr.runs.opened_model import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 
 

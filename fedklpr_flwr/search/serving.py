@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedklpr_flwr.data.picture_file import read_bytes, shown_picture
 from fedklpr_flwr.errors import FedKlprError, SettingsError, UnreadablePicture
-from fedklpr_flwr.runs.picture_model import PictureModel
+from fedklpr_flwr.runs.opened_model import PictureModel
 from fedklpr_flwr.search.gallery import Gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.search.page import CSS, POLICY, SCRIPT, search_page

@@ -15,7 +15,7 @@ from fedklpr_flwr.client.label_source import (
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site, join_sites
-from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours
+from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours
 from fedklpr_flwr.reid.network import build_network
 from fedklpr_flwr.reid.track_clusters import Tracks
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedklpr_flwr.algorithm.recovery import RecoveryState
-from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.model.personal_model import load_personal_model
 from fedklpr_flwr.model.shared_model import full_masks, initial_network

@@ -14,7 +14,7 @@ from tiny_federation import PAIR, PRUNES, write_pictures
 
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.runs.picture_model import open_model
+from fedklpr_flwr.runs.opened_model import open_model
 from fedklpr_flwr.runs.trained_models import open_run
 
 

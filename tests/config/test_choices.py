@@ -6,9 +6,9 @@ The settings name their choices, since whoever reads a configuration must not lo
 import pytest
 
 from fedklpr_flwr.algorithm.merge.accumulate import MERGES
+from fedklpr_flwr.algorithm.pruning_rules import RULES
 from fedklpr_flwr.algorithm.pruning_step import WHEN
 from fedklpr_flwr.algorithm.recovery import REFERENCES
-from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.client.drift_penalty import DRIFT_PENALTIES
 from fedklpr_flwr.client.label_source import LABEL_SOURCES
 from fedklpr_flwr.client.local_loss import OBJECTIVES

@@ -7,7 +7,7 @@ from sklearn.cluster import DBSCAN
 
 from experiments.benchmarks.clusters import EPS, K1, K2, MIN_SAMPLES, drawn_features
 from experiments.benchmarks.dense_jaccard import dense_jaccard
-from fedklpr_flwr.reid.distances import jaccard_within
+from fedklpr_flwr.reid.jaccard import jaccard_within
 from fedklpr_flwr.reid.pseudo_labels import cluster_people
 
 

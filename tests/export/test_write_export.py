@@ -17,7 +17,7 @@ from fedklpr_flwr.export.shipped_network import check_near
 from fedklpr_flwr.export.write_export import Pictures, ship
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import float_state
-from fedklpr_flwr.runs.picture_model import PictureModel, open_model
+from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "viper" / "cam_a"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fedklpr_flwr.client.drift_penalty import receive
-from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import SettingsError

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from fedklpr_flwr.reid import met_pairs
+from fedklpr_flwr.reid import jaccard_pairs
 from fedklpr_flwr.reid.close_pairs import pairs_within
 
 KINDS = ("even", "steep", "one", "copies")
@@ -45,7 +45,7 @@ def compared_in_full(mass: NDArray[np.float32], eps: float) -> dict[tuple[int, i
 def test_no_close_pair_is_missed(
     kind: str, eps: float, meetings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(met_pairs, "_MEETINGS", meetings)
+    monkeypatch.setattr(jaccard_pairs, "_MEETINGS", meetings)
     for seed in range(3):
         mass = rows_of_mass(kind, 40 + seed, seed)
         near = pairs_within(csr_matrix(mass), eps).tocoo()

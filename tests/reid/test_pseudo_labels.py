@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.reid.distances import jaccard_within
+from fedklpr_flwr.reid.jaccard import jaccard_within
 from fedklpr_flwr.reid.pseudo_labels import (
     _density_labels,
     _most_frequent,

@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.client.round: one client's round, and what it leaves."""
+"""Claims about fedklpr_flwr.client.local_round: one client's round, and what it leaves."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.client import training as local_training
 from fedklpr_flwr.client.divergence_probe import divergence_batch
-from fedklpr_flwr.client.round import run_local_round
+from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, fresh_memory
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.shared_model import full_masks, initial_network

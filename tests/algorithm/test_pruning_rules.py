@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fedklpr_flwr.algorithm.masks import full_mask, pruning_ratio
+from fedklpr_flwr.algorithm.pruning_rules import RULES
 from fedklpr_flwr.algorithm.pruning_step import PruningMoment, PruningSettings, PruningState
 from fedklpr_flwr.algorithm.recovery import RecoveryRule, record_accuracy, record_prune
-from fedklpr_flwr.algorithm.schedules import RULES
 from fedklpr_flwr.errors import SettingsError
 
 RISING = {"a": torch.arange(1.0, 11.0)}

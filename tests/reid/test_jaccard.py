@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedklpr_flwr.errors import FedKlprError, SettingsError
-from fedklpr_flwr.reid import close_pairs, distances, met_pairs
-from fedklpr_flwr.reid.distances import jaccard_within
+from fedklpr_flwr.reid import close_pairs, jaccard, jaccard_pairs
+from fedklpr_flwr.reid.jaccard import jaccard_within
 
 
 def clustered(count: int, width: int, noise: float, seed: int = 0) -> Tensor:
@@ -82,8 +82,8 @@ def test_every_picture_is_stored_as_within_zero_of_itself() -> None:
 def test_the_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     features = clustered(150, 16, 0.6)
     whole = jaccard_within(features, k1=20, k2=6, eps=0.6)
-    monkeypatch.setattr(met_pairs, "_MEETINGS", 700)
-    monkeypatch.setattr(distances, "_BLOCK", 900)
+    monkeypatch.setattr(jaccard_pairs, "_MEETINGS", 700)
+    monkeypatch.setattr(jaccard, "_BLOCK", 900)
     cut = jaccard_within(features, k1=20, k2=6, eps=0.6)
     assert np.array_equal(whole.indptr, cut.indptr)
     assert np.array_equal(whole.indices, cut.indices)

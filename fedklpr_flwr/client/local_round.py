@@ -3,8 +3,8 @@
     received model x mask -> [before_training] -> epochs x (label -> train -> [after_epoch])
                           -> [after_training] -> measure divergence -> ClientUpdate, ClientMemory
 
-The bracketed moments belong to the pruning rule (algorithm/schedules.py). There is no `if method
-==` here: a method is its named choices.
+The bracketed moments belong to the pruning rule (algorithm/pruning_rules.py). There is no
+`if method ==` here: a method is its named choices.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.reid.camera_neighbours import CameraNeighbours, camera_jaccard_within
+from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours, camera_jaccard_within
 from fedklpr_flwr.reid.pseudo_labels import camera_split, cluster_people
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.reid.close_pairs import pairs_within
-from fedklpr_flwr.reid.distances import mass_over
+from fedklpr_flwr.reid.jaccard import mass_over
 from fedklpr_flwr.reid.neighbours import nearest_elsewhere, nearest_neighbours
 
 if TYPE_CHECKING:
