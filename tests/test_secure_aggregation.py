@@ -15,6 +15,7 @@ from tiny_federation import (
 
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import initial_network, shared_layout
 from fedklpr_flwr.protocol.flower_messages import TASK, read_payload
 from fedklpr_flwr.protocol.secure.quantise import step_of
@@ -148,6 +149,39 @@ def test_the_others_model_is_that_of_a_federation_without_the_drop_out(sites, tm
     for name, bound in apart_at_most(sites, words, overheard).items():
         apart = np.abs(found[name].astype(np.float64) - expected[name])
         assert apart.max(initial=0) <= 2 * bound / left + 1e-5, name
+
+
+class CedarIsSlow(InProcessGrid):
+    """Cedar's blinded values come when the sum has been opened, if they are asked for then."""
+
+    opened = False
+
+    def push_messages(self, messages):
+        for message in messages:
+            stage = message.content[TASK].get("stage") if message.has_content() else None
+            self.opened = self.opened or stage == "open"
+            yield from super().push_messages([message])
+
+    def pull_messages(self, message_ids):
+        here = [key for key in message_ids if not self._is_held(self._waiting.get(key))]
+        return super().pull_messages(here)
+
+    def _is_held(self, message):
+        if message is None or message.metadata.dst_node_id != 4 or self.opened:
+            return False
+        return message.content[TASK].get("stage") == "values"
+
+
+def test_values_that_come_when_the_sum_is_opened_are_left_alone(sites, tmp_path):
+    words = (*SECURE_SUM, ONE_ROUND, "federation.round_seconds=1")
+    overheard = Overheard()
+    run = run_tiny_federation(sites, tmp_path, *words, app=overheard, grid=CedarIsSlow)
+    row = run.row(1, "cedar")
+    assert (row.status, row.weight) == ("late", 0.0)
+    assert "no answer within 1 s" in row.failed
+    assert run.row(1, None).status == "2 merged"
+    # Both would be needed to see cedar's update alone, and it sent neither.
+    assert {stage for client, stage in overheard.stages if client == 2} == {"share"}
 
 
 def failing_in(stages):
