@@ -110,14 +110,15 @@ def _is_trouble(row: Row) -> bool:
 
 
 def closing_lines(rows: Sequence[Row]) -> list[str]:
-    """What the run cost, in two sentences, and what the final fine-tuning gained."""
+    """What the run cost, in two or three sentences, and what the final fine-tuning gained."""
     sums = totals(rows)
     lines = [
         f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), "
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
+        *filter(None, [sums.by_part]),
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
-    lines += filter(None, [sums.by_part, labels_line(rows)])
+    lines += filter(None, [labels_line(rows)])
     lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
