@@ -32,6 +32,7 @@ from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.flower_internals import ErrorCode
 from fedklpr_flwr.model.site import Site, open_site
+from fedklpr_flwr.protocol.box_state import BoxState
 from fedklpr_flwr.protocol.flower_messages import (
     PAYLOAD,
     REPORT,
@@ -184,9 +185,12 @@ def _is_real_site(context: Context) -> bool:
 @app.query()
 @_discreet
 def query(message: Message, context: Context) -> Message:
-    """Say which client speaks here, an empty name where there is none; and a site's own policy."""
-    identity = identify(context, settings_of(context))
-    said = {"client": identity.name if identity else ""}
+    """Say which client speaks here, empty where none does; a real box says how it is, too."""
+    settings = settings_of(context)
+    identity = identify(context, settings)
+    said: dict[str, Any] = {"client": identity.name if identity else ""}
+    if "client" in context.node_config:
+        said |= BoxState.here(_memory_root(context, settings)).to_dict()
     if policy := SitePolicy.of_node(context.node_config).words():
         said["policy"] = policy
     return _reply(message, [], said)

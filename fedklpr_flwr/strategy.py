@@ -55,7 +55,7 @@ class FedKlprStrategy(Strategy):
         overrides: str = "",
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
-        self.registry = NodeRegistry.empty(state.run)
+        self.registry = NodeRegistry.empty(state.run, folder.write_boxes)
         self.downlink = Downlink(state, folder, settings)
         self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows

@@ -237,8 +237,8 @@ def test_the_words_utils_common_and_helpers_name_no_file():
 def test_nothing_is_timed_by_a_clock_that_can_jump():
     """Deadlines and durations are monotonic.
 
-    The wall clock names new run folders, says whether a certificate holds, and stands beside the
-    times of files.
+    The wall clock names new run folders, says whether a certificate holds, stands beside the times
+    of files, and is held against a box's.
     """
     wall = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
     users = {
@@ -255,6 +255,7 @@ def test_nothing_is_timed_by_a_clock_that_can_jump():
         "fedklpr_flwr.deploy.check",
         "fedklpr_flwr.deploy.clean_memories",
         "fedklpr_flwr.search.gallery",
+        "fedklpr_flwr.protocol.box_state",
     }
 
 

@@ -20,6 +20,7 @@ from fedklpr_flwr.deploy.folder import read_secrets
 from fedklpr_flwr.launch.end_processes import processes_of, stop
 from fedklpr_flwr.launch.own_superlink import free_port
 from fedklpr_flwr.runs.rows import read_rows
+from fedklpr_flwr.version import VERSION
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +68,13 @@ def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, ca
     trained = [row for row in read_rows(folder / "run.jsonl") if row.client and row.round]
     assert min(row.seconds["send"] for row in trained) > 1  # each starts a process on its box
     assert rows[-1].pruned > 0
+    status = [sys.executable, "-m", "fedklpr_flwr.commands", "deploy", "status", "--json"]
+    office = [str(street.folder / "office"), "--run", str(folder)]
+    told = json.loads(subprocess.run([*status, *office], capture_output=True, check=True).stdout)
+    for box in told["boxes"]:
+        assert (box["state"], box["merged"], box["failed"]) == ("online", 2, 0)
+        assert box["box"]["box_version"] == VERSION
+        assert abs(box["box"]["clock_ahead"]) < 60
 
 
 def test_three_boxes_sum_in_secret_and_end_with_the_simulations_model(street, cache, tmp_path):

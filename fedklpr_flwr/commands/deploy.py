@@ -1,9 +1,14 @@
 """`fedklpr deploy`: from a list of sites to keys, certificates, start scripts and services."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from fedklpr_flwr.deploy.check import (
     Finding,
@@ -22,9 +27,10 @@ from fedklpr_flwr.deploy.folder import (
 from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
+from fedklpr_flwr.deploy.status import BoxStatus, box_statuses
 from fedklpr_flwr.deploy.superlink_check import tls_fault
 from fedklpr_flwr.errors import SettingsError
-from fedklpr_flwr.wording import counted
+from fedklpr_flwr.wording import counted, printable
 
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
 
@@ -133,6 +139,57 @@ def register(
     """
     for site, node in register_keys(office).items():
         print(f"{site}: {'was registered before' if node == 'known' else f'node {node}'}")
+
+
+@cli.command("status")
+def status(
+    office: Annotated[Path, typer.Argument(help="the folder office/, on the SuperLink's machine")],
+    run: Annotated[
+        Path | None, typer.Option(help="a run folder; default: runs/latest, if there is one")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="all of it, as JSON")] = False,
+) -> None:
+    """Show every box: registered, online, merged, failed; its version, disk and clock.
+
+    Example: fedklpr deploy status street-cameras/office --run runs/latest
+    """
+    latest = Path("runs/latest")
+    shown = run or (latest if latest.exists() else None)
+    boxes, findings = box_statuses(office, shown), check_folder(office)
+    if as_json:
+        told = {
+            "run": shown and str(shown.resolve()),
+            "boxes": [box.to_dict() for box in boxes],
+            "certificates": [finding.text for finding in findings],
+        }
+        print(json.dumps(told, indent=1))
+        return
+    heads = ("box", "node", "merged", "Rank-1", "failed", "version", "free", "clock")
+    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1))
+    for box in boxes:
+        table.add_row(*map(escape, map(printable, _cells(box))))
+    Console().print(table)
+    for box in boxes:
+        if box.reason:
+            print(printable(f"{box.site} failed last: {box.reason:.300}"))
+    for finding in findings:
+        print(finding.text)
+
+
+def _cells(box: BoxStatus) -> list[str]:
+    """A line of the table."""
+    said = box.box
+    since = f" since {box.since}" if box.since else ""
+    return [
+        box.site,
+        f"{box.state}{since}",
+        "-" if box.merged is None else str(box.merged),
+        "-" if box.rank1 is None else f"{box.rank1:.3f}",
+        f"{box.failed}x" if box.failed else "-",
+        str(said.get("box_version", "-")),
+        f"{said['box_free_mb'] / 1000:.0f} GB" if "box_free_mb" in said else "-",
+        f"{said['clock_ahead']:+.0f} s" if "clock_ahead" in said else "-",
+    ]
 
 
 @cli.command("clean")

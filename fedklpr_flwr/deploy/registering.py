@@ -14,6 +14,9 @@ from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.plain_text import toml_text
 
+NODES = "nodes.json"
+"""In the office's Flower home: the number of each site's node, as the SuperLink gave it."""
+
 _UP_SECONDS = 90.0
 _KNOWN = "already in use"
 
@@ -34,10 +37,30 @@ def register_keys(office: Path) -> dict[str, str]:
         RunError: the SuperLink is not up in 90 s, cannot be spoken to, or refuses a key.
     """
     home, authority = office.absolute() / "flower", office.absolute() / "ca.crt"
-    name, address = _settle(home / "config.toml", authority)
+    name, address = connection_of(office)
     _wait_until_up(address)
     _check_tls(address, authority)
-    return {key.stem: _register(key, name, home) for key in sorted((office / "keys").glob("*.pub"))}
+    keys = sorted((office / "keys").glob("*.pub"))
+    found = {key.stem: _register(key, name, home) for key in keys}
+    if fresh := {site: node for site, node in found.items() if node != "known"}:
+        write_atomically(home / NODES, json.dumps(_noted(home / NODES) | fresh).encode())
+    return found
+
+
+def connection_of(office: Path) -> tuple[str, str]:
+    """The name and address of an office's connection, its certificate's path put right.
+
+    Raises:
+        SettingsError: it is no office folder.
+    """
+    return _settle(office.absolute() / "flower" / "config.toml", office.absolute() / "ca.crt")
+
+
+def _noted(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _settle(path: Path, authority: Path) -> tuple[str, str]:

@@ -4,6 +4,7 @@
     run.jsonl                      one line a client and round, one a round
     report.md                      the final table
     status.json                    running | finished | failed, and why
+    boxes.json                     of real boxes, how each was when it said its name
     state.json                     the last merged round, and what the server knows of each client
     global.safetensors             the merged model after that round
     downlink.safetensors           the same as it went down, only where the wire is lossy
@@ -18,6 +19,7 @@ interrupted commit.
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,10 @@ class RunFolder:
         """Say how the run stands: running, finished or failed."""
         content = {"status": status, "message": message, "pid": os.getpid()}
         write_atomically(self.path / run_files.STATUS, json.dumps(content).encode())
+
+    def write_boxes(self, boxes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep how each box was when it said its name, for `fedklpr deploy status`."""
+        write_atomically(self.path / run_files.BOXES, json.dumps(boxes).encode())
 
     def commit(self, state: ServerState, new_masks: list[str]) -> None:
         """Make a merged round the folder's state, all of it or none of it.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
+from typing import Any
 
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -13,12 +14,17 @@ from flwr.serverapp import Grid
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
+from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import TASK, read_report
 from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
 from fedklpr_flwr.system.randomness import named_generator
+from fedklpr_flwr.version import VERSION
 from fedklpr_flwr.wording import named, printable
 
 _MOST_SILENT = 5
+
+Note = Callable[[Mapping[str, Mapping[str, Any]]], None]
+"""Told how each box is, by its name."""
 
 
 def chosen_share(here: Sequence[str], settings: Settings, round_number: int) -> list[str]:
@@ -48,6 +54,8 @@ class NodeRegistry:
         asked: what each node said its client's name is; empty = it has none.
         faults: why a node that is there speaks for nobody.
         silent: how often a node has not answered in time.
+        boxes: how each box was when it said its name, see `BoxState.noted`; in a simulation none.
+        note: told of them whenever one has said its name.
     """
 
     run: str
@@ -55,11 +63,15 @@ class NodeRegistry:
     asked: dict[int, str]
     faults: dict[int, str] = field(default_factory=dict)
     silent: dict[int, int] = field(default_factory=dict)
+    boxes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    note: Note = lambda boxes: None
 
     @classmethod
-    def empty(cls, run: str) -> "NodeRegistry":
+    def empty(cls, run: str, note: Note | None = None) -> "NodeRegistry":
         """A registry on which nobody is yet."""
-        return cls(run, {}, {})
+        registry = cls(run, {}, {})
+        registry.note = note or registry.note
+        return registry
 
     def refresh(self, grid: Grid, deadline_seconds: float) -> None:
         """Ask every node that is new for its name; forget those that are gone.
@@ -88,11 +100,16 @@ class NodeRegistry:
             try:
                 name = _name_in(reply)
                 _check_registered(node, name, registered)
+                box = _box_in(reply)
                 self._enter(node, name)
                 _say_policy(name, reply)
+                if box is not None:
+                    self._note_box(name, node, box)
             except FedKlprError as error:
                 self._fault(node, str(error)[:500])
         self.nodes = {name: node for node, name in self.asked.items() if name}
+        if hello and self.boxes:
+            self.note(self.boxes)
 
     def _enter(self, node: int, name: str) -> None:
         """Note whom a node speaks for, and say so where another node did."""
@@ -106,6 +123,12 @@ class NodeRegistry:
         log(WARNING, "node %d replaces node %d as the client %s", node, earlier, name)
         if earlier in self.asked:
             self.faults[earlier] = f"says it is {name}, as node {node} did after it"
+
+    def _note_box(self, name: str, node: int, box: BoxState) -> None:
+        """Keep how a box is, and say what an operator should look at."""
+        self.boxes[name] = noted = box.noted(node)
+        for remark in box.remarks(noted["clock_ahead"]):
+            log(WARNING, "%s %s", name, remark)
 
     def _fault(self, node: int, why: str) -> None:
         """Say, once, why a node speaks for nobody."""
@@ -199,6 +222,22 @@ def _check_registered(node: int, name: str, registered: Mapping[int, str]) -> No
         )
     if name and not own and name in registered.values():
         raise RunError(f"it says it is {name}, which is registered with another key: refused")
+
+
+def _box_in(reply: Message) -> BoxState | None:
+    """How the box is that answered hello; None where it does not say.
+
+    Raises:
+        WireError: it is none of what a box can say.
+        RunError: it cannot work with this server.
+    """
+    box = BoxState.read(read_report(reply.content))
+    if box is not None and box.box_protocol != PROTOCOL:
+        raise RunError(
+            f"it runs version {box.box_version}, whose protocol {box.box_protocol} does not go "
+            f"with this server's {PROTOCOL} (version {VERSION}): install one version on both"
+        )
+    return box
 
 
 def _say_policy(name: str, reply: Message) -> None:

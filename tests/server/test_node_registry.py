@@ -10,11 +10,13 @@ from flwr.superlink.grid import HttpGrid
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
+from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import REPORT, report_record
 from fedklpr_flwr.server import exchange as exchange_module
 from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.reply_polling import PullApart, polling_of
+from fedklpr_flwr.version import VERSION
 
 
 def say_name(message, context):
@@ -202,6 +204,41 @@ def test_the_roster_knows_clients_by_the_names_they_say():
     registry = NodeRegistry.empty("run-1")
     registry.refresh(grid_of("gate", "", "yard"), 5.0)
     assert registry.nodes == {"gate": 2, "yard": 4}, "a node without a client is left alone"
+
+
+def say_more(**more):
+    """A real box: it says its name and how it is."""
+
+    def answer(message, context):
+        name = str(context.node_config["client"])
+        report = {"client": name, **BoxState(VERSION, PROTOCOL, 900.0, time.time()).to_dict()}
+        if name == "gate":
+            report |= more
+        return Message(RecordDict({REPORT: report_record(report)}), reply_to=message)
+
+    return answer
+
+
+def test_how_boxes_are_is_noted_once_they_say_their_names():
+    told = []
+    registry = NodeRegistry.empty("run-1", told.append)
+    grid = grid_of("gate", "yard", app=say_more(box_free_mb=3.0))
+    registry.refresh(grid, 5.0)
+    registry.refresh(grid, 5.0)
+    (boxes,) = told
+    assert {name: box["node"] for name, box in boxes.items()} == {"gate": "2", "yard": "3"}
+    assert boxes["gate"]["box_free_mb"] == 3.0
+    assert abs(boxes["yard"]["clock_ahead"]) < 5
+
+
+def test_a_box_of_another_protocol_is_refused_by_name_and_the_others_stay():
+    registry = NodeRegistry.empty("run-1")
+    older = say_more(box_protocol=PROTOCOL - 1, box_version="0.0.9")
+    registry.refresh(grid_of("gate", "yard", app=older), 5.0)
+    assert registry.nodes == {"yard": 3}
+    (why,) = registry.faults.values()
+    assert "version 0.0.9, whose protocol 0 does not go with this server's 1" in why
+    assert "install one version on both" in why
 
 
 def test_of_two_nodes_with_one_name_the_later_speaks():

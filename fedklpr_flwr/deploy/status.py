@@ -1,0 +1,128 @@
+"""How a federation of real boxes stands: who is registered and online, and how its run goes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedklpr_flwr.deploy.registering import NODES, connection_of
+from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.runs.rows import Row, read_rows
+from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.plain_text import parse_json
+
+
+@dataclass(frozen=True)
+class BoxStatus:
+    """One box of the federation.
+
+    Attributes:
+        site: its name.
+        node: Flower's number of its SuperNode; empty where this SuperLink does not know its key.
+        state: online, offline, registered (it never came), or not registered.
+        since: of that state, as Flower says it; empty where it does not.
+        merged: the last round of the run in which its update was merged; None = none.
+        rank1: its own Rank-1 in the last round in which it was scored; None = not known.
+        failed: in how many rounds of the run it failed or was late.
+        reason: why, the last time.
+        box: what it said of itself when the run began (`BoxState.noted`); empty where it did not.
+    """
+
+    site: str
+    node: str
+    state: str
+    since: str
+    merged: int | None
+    rank1: float | None
+    failed: int
+    reason: str
+    box: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def box_statuses(office: Path, run: Path | None) -> list[BoxStatus]:
+    """Ask the SuperLink on this machine for its nodes, and a run folder for its rounds.
+
+    Args:
+        office: the folder office/, on the SuperLink's machine.
+        run: a run folder of the federation; None = there was none yet.
+
+    Returns:
+        One for each site whose key lies in office/keys, by name.
+
+    Raises:
+        SettingsError: it is no office folder.
+        RunError: the SuperLink does not answer, or the run folder cannot be read.
+    """
+    sites = sorted(path.stem for path in (office / "keys").glob("*.pub"))
+    seen = {str(node["node-id"]): node for node in _listed(office)}
+    rows = read_rows(run / run_files.ROWS) if run and (run / run_files.ROWS).exists() else []
+    boxes = _read(run / run_files.BOXES) if run else {}
+    nodes = _read(office / "flower" / NODES)
+    return [_status(site, seen, rows, boxes.get(site) or {}, nodes) for site in sites]
+
+
+def _status(
+    site: str,
+    seen: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Row],
+    box: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+) -> BoxStatus:
+    # Each start of the SuperLink gives other numbers: of the two places the newer one is known.
+    told = (str(nodes.get(site, "")), str(box.get("node", "")))
+    node = next((number for number in told if number in seen), "")
+    state = str(seen[node]["status"]) if node else "not registered"
+    own = [row for row in rows if row.client == site]
+    failed = [row for row in own if row.failed or row.status == "late"]
+    scored = [row.rank1 for row in own if row.rank1 is not None]
+    merged = [row.round for row in own if row.status == "merged" and row.round]
+    return BoxStatus(
+        site,
+        node,
+        state,
+        str(seen[node].get(f"{state}-at", "")) if state in ("online", "offline") else "",
+        max(merged, default=None),
+        scored[-1] if scored else None,
+        len(failed),
+        str(failed[-1].failed or failed[-1].status) if failed else "",
+        box,
+    )
+
+
+def _listed(office: Path) -> list[dict[str, Any]]:
+    """The nodes that the SuperLink knows."""
+    name, _ = connection_of(office)
+    env = {**os.environ, "FLWR_HOME": str(office.absolute() / "flower")}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    done = subprocess.run(
+        ["flwr", "supernode", "list", name, "--format", "json"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    try:
+        return [dict(node) for node in json.loads(done.stdout)["nodes"]]
+    except (ValueError, KeyError, TypeError) as error:
+        said = " ".join((done.stdout + done.stderr).split())
+        raise RunError(
+            f"the SuperLink of {office} does not tell its nodes ({said:.300}): is it up? "
+            "office/start.sh starts it"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of names; empty where it is not there or damaged."""
+    try:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
