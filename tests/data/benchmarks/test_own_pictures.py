@@ -327,6 +327,14 @@ def test_a_table_as_programs_write_it(plant, tmp_path):
         read_dataset("csv", tmp_path)
 
 
+@pytest.mark.parametrize("cell", ["?", "#N/A", "None", "nan"])
+def test_a_cell_that_says_nothing_is_no_persons_name(plant, tmp_path, cell):
+    plant(tmp_path, ["1.jpg"])
+    assert facts(read_dataset("csv", table(tmp_path, f"1.jpg,{cell},door,train")).train) == [
+        ("1.jpg", -1, 0)
+    ]
+
+
 def test_two_columns_for_one_thing_are_named(plant, tmp_path):
     plant(tmp_path, ["1.jpg"])
     table(tmp_path, "1.jpg,a,b,door,train", header="path,pid,label,camera,split")
