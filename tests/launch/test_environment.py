@@ -3,6 +3,7 @@
 import os
 from importlib.util import find_spec
 
+import httpx
 import pytest
 
 from fedklpr_flwr.errors import RunError
@@ -34,6 +35,27 @@ def test_a_proxy_that_flower_cannot_use_is_left_behind(tmp_path):
         env = run_environment({**given, "http_proxy": "http://p:3128"}, home)
         assert given.keys() & env.keys() <= {"HOME"}
         assert env["http_proxy"] == "http://p:3128"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"no_proxy": "10.0.0.0/8,fe80::/10,[::1]", "http_proxy": "http://p:3128"},
+        {"NO_PROXY": "intra.example,fd00::/8", "all_proxy": "p:3128"},
+        {"HTTP_PROXY": "ftp://x"},
+        {"http_proxy": "http://user:pass#word@p:3128"},
+        {"https_proxy": "http://p:port"},
+    ],
+)
+def test_no_proxy_and_no_list_of_exceptions_stops_flowers_client(given, tmp_path, monkeypatch):
+    for key in [key for key in os.environ if key.casefold().endswith("_proxy")]:
+        monkeypatch.delenv(key)
+    for home in (tmp_path, None):
+        env = run_environment({"HOME": "/home/x", **given}, home)
+        for key in [key for key in env if key.casefold().endswith("_proxy")]:
+            monkeypatch.setenv(key, env[key])
+        httpx.Client().close()
+    assert "p:3128" in "".join(env.values()) or not {"no_proxy", "NO_PROXY"} & given.keys()
 
 
 def test_what_others_said_of_ray_and_flower_is_left_behind_in_a_simulation_alone(tmp_path):
