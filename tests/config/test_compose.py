@@ -432,7 +432,9 @@ def test_a_text_keeps_what_was_written():
 @pytest.mark.parametrize("written", ["1_000", "+5", "7", "010", "12:30", "0x1F"])
 def test_a_text_on_a_command_line_is_what_was_written(written):
     word = f"{{reader: folder, name: a, folder: {written}}}"
-    settings = compose_settings("smoke", (f"data.clients=[{word},{{name: b, reader: folder}}]",))
+    settings = compose_settings(
+        "smoke", (f"data.clients=[{word},{{name: b, reader: folder, folder: b}}]",)
+    )
     assert settings.data.clients[0].folder == written
     assert compose_settings("smoke", (f"data.root={written}",)).data.root == written
 
