@@ -1,8 +1,10 @@
 """A user's own pictures: folders and tables, with and without labels."""
 
 import pytest
+from PIL import Image
 
 from fedklpr_flwr.data.benchmarks import read_dataset
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.errors import DataError
 
 LABELLED = [
@@ -299,6 +301,32 @@ def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):
     assert len(read_dataset("folder", root).train) == 3
     (root / "train/b/c2_2").write_bytes((root / "train/a/c1_1.jpg").read_bytes())
     with pytest.raises(DataError, match=r"c2_2: expected a name that ends in \.jpg"):
+        read_dataset("folder", root)
+
+
+@pytest.mark.parametrize("suffix", [".pnm", ".dib", ".mpo", ".apng", ".jpg_large", ".00", ".JIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF", "TIFF"])
+def test_a_picture_of_an_unknown_suffix_is_told_by_its_first_bytes(plant, tmp_path, suffix, kind):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    Image.new("RGB", (4, 8), "red").save(root / f"train/a/c2_10.15{suffix}", kind)
+    for name, other in (
+        ("a.wav", b"RIFF1234WAVE"),
+        ("a.txt", b"BM is no picture"),
+        ("b.csv", b"P1,x"),
+    ):
+        (root / "train/a" / name).write_bytes(other)
+    tree = PictureTree(root)
+    assert len(tree.pictures(root / "train/a")) == 1
+    (fault,) = tree.problems
+    assert fault.path.name == f"c2_10.15{suffix}"
+    assert "rename it" in fault.why
+
+
+@pytest.mark.parametrize("suffix", [".dng", ".CR2", ".nef", ".arw", ".svg", ".ico"])
+def test_a_picture_of_a_kind_that_is_not_read_asks_to_be_converted(plant, tmp_path, suffix):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    (root / f"train/a/c2_1{suffix}").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"c2_1.*: convert it"):
         read_dataset("folder", root)
 
 
