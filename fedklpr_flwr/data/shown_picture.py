@@ -104,7 +104,7 @@ def of_sixteen_bits(picture: Image.Image) -> bool:
     Args:
         picture: Opened, and not decoded yet.
     """
-    for tile in picture.tile:
+    for tile in getattr(picture, "tile", ()):
         said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if ";16" in str(said[0]) or (tile[0].startswith("ppm") and 65_535 in said[1:]):
             return not picture.mode.startswith("I")

@@ -84,6 +84,8 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
     env["FEDKLPR_CACHE"] = str(user_cache())
     if not _has_home(env):
         env["HOME"] = str(home)
+        if not (env.get("TORCH_HOME") or env.get("XDG_CACHE_HOME")):
+            env["TORCH_HOME"] = str(user_cache() / "torch")  # where this command looks as well
     if not _has_name(env):
         env["USER"] = "fedklpr"
     return env

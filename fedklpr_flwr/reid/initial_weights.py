@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedklpr_flwr.errors import WeightsError
+from fedklpr_flwr.system.paths import user_cache
 
 IMAGENET_FILES: dict[str, tuple[str, str]] = {
     "resnet18": (
@@ -150,7 +151,7 @@ def download_imagenet_weights(backbone: str) -> Path:
             " set model.weights=none or a file"
         )
     name, sha256 = IMAGENET_FILES[backbone]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = _hub() / "checkpoints" / name
     if not path.exists():
         _fetch(_FROM + name, path, sha256)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -170,7 +171,13 @@ def holds_imagenet_weights(backbone: str) -> bool:
     """
     if backbone not in IMAGENET_FILES:
         return False
-    return (Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[backbone][0]).exists()
+    return (_hub() / "checkpoints" / IMAGENET_FILES[backbone][0]).exists()
+
+
+def _hub() -> Path:
+    """Torch's cache; below our own where torch knows no home, and would take a folder called ~."""
+    folder = Path(torch.hub.get_dir())
+    return user_cache() / "torch" / "hub" if folder.parts[0] == "~" else folder
 
 
 def _fetch(url: str, path: Path, sha256: str) -> None:

@@ -363,6 +363,33 @@ def test_a_cell_that_says_nothing_is_no_persons_name(plant, tmp_path, cell):
     ]
 
 
+@pytest.mark.parametrize(
+    "above", ["", '"sep=,"\n', "\n\n", "# made by hand\n\nsep=,\n", ",,,\n", "#\n"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_stands_above_a_tables_columns_is_passed_over(plant, tmp_path, above, encoding):
+    plant(tmp_path, ["1.jpg", "2.jpg"])
+    text = f"{above}path,person,camera,split\n1.jpg,a,door,train\n# a word\n2.jpg,b,hall,train\n"
+    (tmp_path / "t.csv").write_text(text, encoding=encoding)
+    assert facts(read_dataset("csv", tmp_path).train) == [("1.jpg", 1, 0), ("2.jpg", 2, 1)]
+    (tmp_path / "t.csv").write_text(f"{text}#3.jpg,b,,train\n", encoding=encoding)
+    with pytest.raises(DataError, match=f"line {5 + above.count(chr(10))}: expected a camera"):
+        read_dataset("csv", tmp_path)
+
+
+def test_a_column_may_be_called_by_the_sign_of_comments(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    table(tmp_path, "0,1.jpg,a,door,train", header="#,path,person,camera,split")
+    assert facts(read_dataset("csv", tmp_path).train) == [("1.jpg", 1, 0)]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "sep=,\n", "#", "\n\n,,"])
+def test_a_table_of_nothing_is_a_sentence(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match="expected a first line with the columns"):
+        read_dataset("csv", tmp_path)
+
+
 def test_two_columns_for_one_thing_are_named(plant, tmp_path):
     plant(tmp_path, ["1.jpg"])
     table(tmp_path, "1.jpg,a,b,door,train", header="path,pid,label,camera,split")
