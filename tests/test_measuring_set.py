@@ -1,6 +1,7 @@
 """The same pictures in another guise score the same: orientation, depth, names, junk."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +132,24 @@ NAMES = {
     "a folder for each camera, spelled otherwise": lambda part, p, c, n: (
         f"{part}/anna{p}/Cam_{c + 1:02d}/cam9_{n:04d}.png"
     ),
+    "place and camera": lambda part, p, c, n: (
+        f"{part}/{p}/{('lobby_cam1', 'lobby_cam2', 'yard')[c]}_{n:04d}.png"
+    ),
+    "LTCC": lambda part, p, c, n: f"{part}/{p}/{p}_{int(p) % 2 + 1}_c{c + 1}_{n:06d}.png",
+    "MSMT17": lambda part, p, c, n: (
+        f"{part}/{p}/{p}_{2 * c + n:03d}_{c + 1:02d}_0303morning_{n:04d}_0.png"
+    ),
+    "MARS": lambda part, p, c, n: f"{part}/{p}/{p}C{c + 1}T0001F{n:03d}.png",
+    "VC-Clothes": lambda part, p, c, n: f"{part}/{p}/{p}-{c + 1:02d}-01-{n:02d}.png",
+    "hyphens": lambda part, p, c, n: f"{part}/{p}/cam{c + 1}-{n:04d}.png",
+    "spaces": lambda part, p, c, n: f"{part}/anna{p}/cam {c + 1} {n:04d}.png",
+    "hours": lambda part, p, c, n: f"{part}/{p}/{'abc'[c]}x_{7 + n:02d}-10-00.png",
+    "a time after a day": lambda part, p, c, n: f"{part}/{p}/{'abc'[c]}x_20260131_1015{n:02d}.png",
+    "frame and box": lambda part, p, c, n: f"{part}/{p}/{'abc'[c]}x_{int(p) * 10 + n:06d}_01.png",
+    "numbers with and without zeros": lambda part, p, c, n: (
+        f"{part}/{int(p) + 10:0{4 if part == 'query' else 2}d}/"
+        f"{c + 1:0{2 if part == 'query' else 1}d}_{n}.png"
+    ),
     "person again": lambda part, p, c, n: f"{part}/{p}/{p}_door{c + 1}_{n}.png",
 }
 
@@ -144,6 +163,78 @@ def test_the_same_pictures_by_other_names_score_the_same(how, plain, tmp_path):
     assert [(c.train, c.query, c.gallery, c.persons) for c in report.cameras] == [
         (12, 6, 6, 2 * PERSONS)
     ] * 3
+
+
+DOUBTFUL = {
+    "north_101": ("north_101", "north_102", "south_1"),
+    "front_door": ("front_door", "front_hall", "yard"),
+    "gate_north": ("gate_north", "gate_south", "gate_east"),
+}
+
+
+@pytest.mark.parametrize("how", DOUBTFUL)
+def test_second_words_that_may_be_cameras_are_a_problem_that_lists_both_readings(how, tmp_path):
+    def name(part, p, c, n):
+        return f"{part}/{p}/{DOUBTFUL[how][c]}_{n:04d}.png"
+
+    root = write_measuring_set(tmp_path, name=name)
+    first = how.partition("_")[0]
+    with pytest.raises(DataError, match=rf"is {first} one camera, or are {first}_\w+ and {first}_"):
+        read_dataset("folder", root)
+    for part in ("query", "gallery"):
+        shutil.rmtree(root / part)
+    with pytest.raises(DataError, match=f"is {first} one camera"):
+        read_dataset("folder", root)
+
+
+def test_one_picture_of_another_name_merges_no_cameras(plain, tmp_path):
+    root = write_measuring_set(tmp_path, name=NAMES["north_1"])
+    other = root / "gallery/0007/north_entrance_9.png"
+    Image.fromarray(drawn(7, 1, 7)).save(other)
+    with pytest.raises(DataError, match=r"is north one camera, or are north_1 and north_2 two\?"):
+        read_dataset("folder", root)
+    dataset = read_dataset("folder", root, skip_unreadable=True)
+    assert dataset.camera_names == ("north", "north_1", "north_2", "north_3")
+
+
+def test_hours_after_a_camera_are_a_problem_and_no_cameras(tmp_path):
+    def name(part, p, c, n):
+        return f"{part}/{p}/{('lobby', 'yard', 'gate')[c]}_{int(p) + 6:02d}_10_{n:02d}.png"
+
+    report = check_dataset("folder", write_measuring_set(tmp_path, name=name))
+    assert any(
+        "is lobby one camera, or are lobby_07 and lobby_08 two" in f.why for f in report.problems
+    )
+
+
+ALONE = ("LTCC", "MSMT17", "MARS", "VC-Clothes", "hyphens", "spaces", "place and camera")
+
+
+@pytest.mark.parametrize("how", ALONE)
+def test_train_alone_has_persons_where_camera_words_differ_in_a_folder(how, tmp_path):
+    def name(part, p, c, n):
+        return NAMES[how](part, p, c, n).replace(f"{part}/{p}/", f"{part}/anna{p}/")
+
+    root = write_measuring_set(tmp_path, name=name)
+    for part in ("query", "gallery"):
+        shutil.rmtree(root / part)
+    dataset = read_dataset("folder", root)
+    assert "6 persons, 3 cameras" in dataset.notes[0]
+
+
+SEARCHED = (*ALONE, "north_1", "gate_a", "benchmark names", "cam_1", "person again")
+
+
+@pytest.mark.parametrize("how", SEARCHED)
+def test_a_gallerys_own_folder_is_searched_with_its_persons_and_cameras(how, tmp_path):
+    root = write_measuring_set(tmp_path, name=NAMES[how])
+    (inside, below) = (
+        [(row.path, row.person, row.camera) for row in searched_rows(PictureTree(place))]
+        for place in (root, root / "gallery")
+    )
+    assert inside == below
+    assert len({row[1] for row in below}) == PERSONS
+    assert len({row[2] for row in below}) == 3
 
 
 def test_the_layout_of_the_pytorch_baselines_has_a_reader_of_its_own(plain, tmp_path):
@@ -182,6 +273,8 @@ def test_persons_who_have_a_camera_each_are_a_problem(tmp_path):
     with pytest.raises(DataError, match="6 persons with a camera of their own each"):
         read_dataset("folder", root)
     assert "camera of their own" in check_dataset("folder", root).problems[0].why
+    Image.fromarray(drawn(1, 0, 7)).save(root / "train/0001/cam1_000.png")
+    assert "camera of their own" in check_dataset("folder", root).problems[0].why
 
 
 def test_queries_by_a_camera_that_the_gallery_has_not_are_a_problem(tmp_path):
@@ -198,10 +291,11 @@ def test_queries_that_no_other_camera_can_find_are_a_problem(tmp_path):
     assert any("got none in all 18" in fault.why for fault in report.problems)
 
 
-def test_days_are_no_persons(tmp_path):
+@pytest.mark.parametrize("day", ["2026-01-{}", "{}.01.2026", "2026-01-{}_evening", "202601{} 1015"])
+def test_days_are_no_persons(day, tmp_path):
     def name(part, p, c, n):
         if part == "train":
-            return f"train/2026-01-{int(p):02d}/cam{c + 1}_{n}.png"
+            return f"train/{day.format(p[2:])}/cam{c + 1}_{n}.png"
         return plain_name(part, p, c, n)
 
     dataset = read_dataset("folder", write_measuring_set(tmp_path, name=name))
@@ -216,7 +310,7 @@ def test_days_are_no_persons(tmp_path):
         ("2026010{c}_10{n}500", "expected a name such as cam1_0001.jpg"),
         ("170000000{c}_{n}", "expected a name such as cam1_0001.jpg"),
         ("IMG_{c}{n}", r"expected cameras that query and gallery have \(IMG\), got folders called"),
-        ("cam{c}-{n}", "expected a name such as cam1_0001.jpg"),
+        ("north-{c}-{n}", "expected a name such as cam1_0001.jpg"),
         ("x{p}{c}{n}_1", "got 36 cameras for 36 pictures"),
     ],
 )
@@ -283,12 +377,15 @@ def test_junk_is_nobody_for_the_reader_folder(plain, tmp_path):
 
 def test_words_for_nobody_are_nobody(plain, tmp_path):
     root = write_measuring_set(tmp_path)
-    for place, camera in (("train/Unknown", 1), ("gallery/junk", 2), ("gallery/distractors", 3)):
+    nobody = ("Unknown", "none", "?", "-2", "nobody", "unlabeled", "Unknown_person")
+    places = [(f"train/{word}", 1) for word in nobody]
+    for place, camera in (*places, ("gallery/junk", 2), ("gallery/distractors", 3)):
         (root / place).mkdir()
         Image.fromarray(drawn(7, camera - 1, 0)).save(root / place / f"cam{camera}_1.png")
     found = measured(root)
     assert found.persons[:2] == plain.persons[:2]
     assert sorted(found.persons[2]) == [0, *sorted(plain.persons[2])]
+    assert "6 persons, 3 cameras" in read_dataset("folder", root).notes[0]
     rows = searched_rows(PictureTree(root))
     assert {row.person for row in rows} == {"", *(f"{p:04d}" for p in range(7, 13))}
 
@@ -316,3 +413,12 @@ def test_a_person_called_0000_who_is_searched_for_is_a_person(tmp_path, plain):
 
     dataset = read_dataset("folder", write_measuring_set(tmp_path, name=name))
     assert len({image.person_id for image in dataset.gallery} - {0, -1}) == PERSONS
+
+
+def test_a_person_called_0000_in_train_alone_is_told(tmp_path):
+    root = write_measuring_set(tmp_path)
+    (root / "train" / "0000").mkdir()
+    Image.new("RGB", (32, 64)).save(root / "train" / "0000" / "cam1_1.png")
+    assert any(
+        "0000 in train is taken for a person" in n for n in read_dataset("folder", root).notes
+    )

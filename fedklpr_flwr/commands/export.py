@@ -1,5 +1,7 @@
 """`fedklpr export`: a run's model as one file for others, with a card beside it."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +17,8 @@ from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_cache import load_pictures
 from fedklpr_flwr.errors import DataError, FedKlprError, SettingsError
 from fedklpr_flwr.export.card import Shipped, model_card
+from fedklpr_flwr.export.recipe import beyond
+from fedklpr_flwr.export.sparse_file import Architecture
 from fedklpr_flwr.export.write_export import SUFFIXES, Pictures, ship
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.run_report import read_run_report
@@ -47,6 +51,10 @@ def export(
         Path | None,
         typer.Option(help="a folder of pictures to check it on; default: the run's own"),
     ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option(min=16, help="of weights, how high their pictures are (256 of 256x128)"),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="open the folders that somebody else's run names")
     ] = False,
@@ -59,7 +67,7 @@ def export(
 
     Example: fedklpr export runs/latest --format onnx
     """
-    model = open_model(run, client, trust=trust)
+    model = open_model(run, client, height, trust=trust)
     path = out or _usual_path(run, kind, client)
     if run.is_file() and path.resolve() == run.resolve():
         raise SettingsError(f"{path} is the model itself: name another file by --out")
@@ -70,6 +78,8 @@ def export(
     near = shipped.checked.difference
     told = "not checked: onnxruntime is not installed" if near is None else f"within {near:.1e}"
     on = f"of torch on {shipped.checked.pictures}" if near is not None else ""
+    if model.remark:
+        print(model.remark, file=sys.stderr)
     print(f"{model.name}\n{path} ({path.stat().st_size / 1e6:.2f} MB), {told} {on}\n{card}")
 
 
@@ -103,14 +113,13 @@ def _pictures(model: PictureModel, run: Path, client: str | None, check: Path | 
     size = model.architecture
     if check is not None:
         rows = searched_rows(open_tree("folder", check))
-        if not rows:
-            raise DataError(f"--check {check}: expected a folder of pictures, found none")
-        images = [PersonImage(row.path, -1, 0) for row in rows[:: max(1, len(rows) // _CHECKED)]]
-        pixels, _ = load_pictures(
-            images[:_CHECKED], height=size.height, width=size.width, cache=None
-        )
-        words = f"{counted(len(pixels), 'picture')} of {check.name}, read by the lines below"
-        return Pictures(pixels, words, tuple(image.path for image in images[:_CHECKED]))
+        found = _of_files([PersonImage(row.path, -1, 0) for row in rows], size, check.name)
+        if found is None:
+            raise DataError(
+                f"--check {check}: expected a folder of pictures that the card's lines read as the "
+                f"package does (8 bits, sRGB or an RGB profile), found none among {len(rows)}"
+            )
+        return found
     sites = model.settings.data.clients if run.is_dir() and not model.settings.deployment else ()
     for one in sites:
         if client not in (None, one.name):
@@ -119,11 +128,31 @@ def _pictures(model: PictureModel, run: Path, client: str | None, check: Path | 
             site = open_site(one, model.settings, user_cache())
         except FedKlprError:
             continue  # its pictures are elsewhere
-        for part in (site.gallery, site.query, site.train):
-            if len(part):
-                count = min(_CHECKED, len(part))
-                chosen = part.pixels[:: max(1, len(part) // count)][:count]
+        if site.source is not None:
+            lists, gone = site.source.dataset.lists, site.source.unreadable
+            for part in reversed(lists.values()):
+                there = [image for image in part if image.box is None and image.path not in gone]
+                if found := _of_files(there, size, one.name):
+                    return found
+        for held in (site.gallery, site.query, site.train):
+            if len(held):
+                count = min(_CHECKED, len(held))
+                chosen = held.pixels[:: max(1, len(held) // count)][:count]
                 return Pictures(chosen, f"{counted(count, 'picture')} of {one.name}")
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (_CHECKED, 3, size.height, size.width), np.uint8)
     return Pictures(torch.from_numpy(noise), f"{_CHECKED} pictures of random numbers")
+
+
+def _of_files(images: Sequence[PersonImage], size: Architecture, whose: str) -> Pictures | None:
+    """Some pictures, read by the card's lines, too; those that they read otherwise are left out."""
+    chosen = images[:: max(1, len(images) // _CHECKED)][:_CHECKED]
+    otherwise = {image.path: why for image in chosen if (why := beyond(image.path))}
+    alike = [image for image in chosen if image.path not in otherwise]
+    if not alike:
+        return None
+    pixels, _ = load_pictures(alike, height=size.height, width=size.width, cache=None)
+    words = f"{counted(len(pixels), 'picture')} of {whose}, read by the lines below"
+    for path, why in list(otherwise.items())[:1]:
+        words += f", without {len(otherwise)} that they read otherwise ({path.name}: {why})"
+    return Pictures(pixels, words, tuple(image.path for image in alike))

@@ -21,6 +21,7 @@ from fedklpr_flwr.config.cross_checks import check_pairs
 from fedklpr_flwr.config.experiment_guard import check_method
 from fedklpr_flwr.config.partition import spread_clients
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.config.written_text import kind_of, numbers_kept
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.plain_text import check_plain_yaml
@@ -99,7 +100,7 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
-            words = [f"experiment={experiment}", *overrides]
+            words = [f"experiment={experiment}", *numbers_kept(overrides)]
             config = hydra_compose("config", overrides=words)
             if config.deployment is True and not any(w.startswith("defence=") for w in overrides):
                 # Hydra chooses a group by other groups alone, and deployment is a plain key.
@@ -234,6 +235,9 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
             return f"{item} does not exist{_hint(value, known)}; there are: {', '.join(known)}"
     if told := _several_values(words, text):
         return told
+    unread = getattr(error, "override", None)
+    if unread in overrides:  # Hydra speaks of its lexer, or of an input without the key
+        return f"{unread}: {_UNREAD}"
     for item, key, _ in words:
         if key and key.rsplit(".", 1)[-1] in text:
             own = not key.startswith("hydra")
@@ -243,6 +247,10 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     return text
 
 
+_UNREAD = (
+    "it has letters or signs that Hydra cannot read in plain words: put each text in its quotes, "
+    "inside the shell's: 'data.root=\"/srv/my pictures (new)\"'"
+)
 _SWEEP = "one run takes one value; several are a sweep: python -m fedklpr_flwr.sweep -m"
 
 
@@ -253,7 +261,7 @@ def _several_values(words: Sequence[tuple[str, str, str]], text: str) -> str | N
     several = [item for item in words if "," in item[2] and not item[2].startswith(("[", "{", "'"))]
     for item, key, value in several or words[:1]:
         whole, _, part = value.partition(",")
-        point = whole.lstrip("-").isdecimal() and part.isdecimal()
+        point = whole.lstrip("-").isdecimal() and part.isdecimal() and kind_of(key) is float
         told = f"a decimal number has a point, {key}={whole}.{part}; " * point
         return f"{item}: {told}{_SWEEP} {item}"
     return None
@@ -331,14 +339,12 @@ def _scalar(kind: type, value: Any, path: str, allowed: Mapping[str, Any]) -> An
     choices = allowed.get("choices")
     if choices and value not in choices:
         raise SettingsError(f"{path}={value}: expected one of {', '.join(choices)}")
-    if kind is str and (value is None or isinstance(value, bool | float)):
-        # 1.10 has become 1.1, 1e3 1000.0 and no false: what was written is gone.
+    if kind is str and (value is None or isinstance(value, bool | int | float)):
+        # 1.10 has become 1.1, 010 8, 12:30 750 and no false: what was written is gone.
         raise SettingsError(
             f"{path}={value!r}: expected a text, and this was read as another kind of value: put "
             "it in quotes (in a shell in both kinds of them: '\"1.10\"')"
         )
-    if kind is str and isinstance(value, int):
-        value = str(value)
     if type(value) is not kind:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         raise SettingsError(f"{path}={value!r}: expected {names.get(kind, kind.__name__)}")

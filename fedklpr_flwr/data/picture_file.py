@@ -3,6 +3,7 @@
 import io
 import stat
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,29 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from fedklpr_flwr.data.shown_picture import as_shown, in_eight_bits, reduced, visible
+from fedklpr_flwr.data.shown_picture import (
+    as_shown,
+    check_bright,
+    in_eight_bits,
+    of_sixteen_bits,
+    reduced,
+    visible,
+)
 from fedklpr_flwr.errors import UnreadablePicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """What is read, by Pillow's names; nothing else of Pillow's is ever tried."""
 
-DECODING = 3
+DECODING = 4
 """Changes whenever the same file gives other pixels: nothing decoded before it may be used on."""
 
 # A picture of one person has some thousand pixels, a phone's photograph 12 to 50 million. What has
 # more is not decoded: a file of a few kilobytes can claim gigabytes of memory.
-LARGEST_PICTURE = 64_000_000
+LARGEST_PICTURE = 65_000_000
+# A JPEG is decoded at a fraction of its size, whatever it was: phones have up to 108 megapixels.
+LARGEST_JPEG = 128_000_000
+# Pillow warns of what is looked at here before anything is decoded.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 LARGEST_FILE = 512_000_000
 # Larger ones are shown in strips, at a fraction of their size.
 _REDUCED_FROM = 20_000_000
@@ -75,7 +87,8 @@ def decode_picture(path: Path, *, height: int, width: int) -> NDArray[np.uint8]:
 
     Raises:
         UnreadablePicture: If the file is missing, empty, truncated, no picture, of more than
-            `LARGEST_PICTURE` pixels, or of a kind that viewers do not show alike.
+            `LARGEST_PICTURE` pixels (a JPEG that is decoded smaller: `LARGEST_JPEG`), or of a kind
+            that viewers do not show alike.
     """
     return decode_bytes(read_bytes(path), path, height=height, width=width)
 
@@ -205,17 +218,19 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         size = picture.size
-        if size[0] * size[1] <= LARGEST_PICTURE:
+        jpeg = isinstance(picture, JpegImageFile)
+        if size[0] * size[1] <= (LARGEST_JPEG if jpeg else LARGEST_PICTURE):
             # Of a PNG the question would decode it all; only a JPEG can be decoded smaller.
-            turn = _orientation(picture) if isinstance(picture, JpegImageFile) else 1
+            turn = _orientation(picture) if jpeg else 1
             least = (height, width) if turn in _ON_ITS_SIDE else (width, height)
             picture.draft("RGB", least)
             # Of a progressive JPEG the decoder holds all coefficients at any scale.
             held = size if picture.info.get("progressive") else picture.size
             if held[0] * held[1] <= _LARGE:
                 return _upright(picture, least)
-            with _LARGE_ONES:
-                return _upright(picture, least)
+            if held[0] * held[1] <= LARGEST_PICTURE:
+                with _LARGE_ONES:
+                    return _upright(picture, least)
     except UnidentifiedImageError as error:  # its own words are of an address in memory
         raise _unreadable(path, _what_it_is(data)) from error
     # Damaged bytes make Pillow's decoders raise nearly anything: OSError, SyntaxError, KeyError ...
@@ -226,8 +241,11 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
 
 def _upright(picture: Image.Image, least: tuple[int, int]) -> Image.Image:
     """Decode an opened picture, as it is shown and as it stands; `least` is before it is turned."""
+    deep = of_sixteen_bits(picture)
     picture.load()  # a TIFF stands upright from here on
     turn = _orientation(picture)
+    if deep:
+        check_bright(picture)
     picture = in_eight_bits(visible(picture))
     large = picture.width * picture.height > _REDUCED_FROM
     # Eight times the size asked for is left for the antialiased resize, which it cannot tell.

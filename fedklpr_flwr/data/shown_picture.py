@@ -93,8 +93,42 @@ def in_eight_bits(picture: Image.Image) -> Image.Image:
             "black: scale it, or convert it to 8 bits"
         )
     grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
-    grey.info = {key: picture.info[key] for key in ("icc_profile",) if key in picture.info}
+    kept = ("icc_profile", "gamma", "srgb")
+    grey.info = {key: picture.info[key] for key in kept if key in picture.info}
     return grey
+
+
+def of_sixteen_bits(picture: Image.Image) -> bool:
+    """Tell whether a picture that comes in 8 bits a channel has 16 in its file.
+
+    Args:
+        picture: Opened, and not decoded yet.
+    """
+    for tile in getattr(picture, "tile", ()):
+        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if ";16" in str(said[0]) or (tile[0].startswith("ppm") and 65_535 in said[1:]):
+            return not picture.mode.startswith("I")
+    return False
+
+
+def check_bright(picture: Image.Image) -> None:
+    """Refuse colours of 16 bits of which so little is used that a viewer shows black.
+
+    Args:
+        picture: Decoded to 8 bits a channel.
+
+    Raises:
+        ValueError: If it is as dark as 12 bits in 16 are.
+    """
+    bands = [
+        band for name, band in zip(picture.getbands(), picture.split(), strict=True) if name != "A"
+    ]
+    brightest = max(int(np.asarray(band).max()) for band in bands)
+    if 0 < brightest <= _DARKEST_WHITE * 256:
+        raise ValueError(
+            "16-bit colours of which one part in sixteen alone is used, which a viewer shows as "
+            "black: scale it, or convert it to 8 bits"
+        )
 
 
 def reduced(picture: Image.Image, factor: int) -> Image.Image:

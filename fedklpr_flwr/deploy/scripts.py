@@ -7,10 +7,18 @@ wherever its folder lies; only the service's text names that place.
 from shlex import quote
 
 from fedklpr_flwr.deploy.sites_file import ServerPlace, SitePlace, Sites
-from fedklpr_flwr.launch.environment import OFF
+from fedklpr_flwr.launch.environment import LOOPBACK, OFF
 from fedklpr_flwr.system.plain_text import toml_text
 
-_BEGIN = """\
+_PAST_PROXIES = """\
+# What is on this machine is reached past every proxy.
+export no_proxy="${{no_proxy:+$no_proxy,}}{loopback}"
+export NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{loopback}"
+[ -z "${{no_grpc_proxy:-}}" ] || export no_grpc_proxy="$no_grpc_proxy,{loopback}"
+"""
+
+_BEGIN = (
+    """\
 #!/bin/sh
 # {what} of {federation}. Made by `fedklpr deploy init`.
 set -eu
@@ -24,6 +32,8 @@ export FLWR_HOME="$work/flower"
 [ -w "${{HOME:-}}" ] || export HOME="$work"
 export {off}
 """
+    + _PAST_PROXIES
+)
 
 _SUPERLINK = """\
 fedklpr deploy check "$here"
@@ -34,7 +44,8 @@ exec python -m fedklpr_flwr.deploy.guarded_superlink \\
     --ssl-keyfile "$here/server.key" --disable-runtime-dependency-installation
 """
 
-_REGISTER = """\
+_REGISTER = (
+    """\
 #!/bin/sh
 # Tells the SuperLink of {federation}, on this machine, which boxes it may trust: all of keys/.
 # It forgets them when it ends: run this after every start (the service does).
@@ -44,8 +55,12 @@ here=$(pwd)
 export PATH={venv}/bin:"$PATH"
 export FLWR_HOME="$here/flower"
 export {off}
+"""
+    + _PAST_PROXIES
+    + """\
 exec fedklpr deploy register "$here"
 """
+)
 
 _SUPERNODE = """\
 export FEDKLPR_CACHE={cache}
@@ -145,7 +160,9 @@ def start_superlink(sites: Sites) -> str:
 
 def register(sites: Sites) -> str:
     """The script that registers all boxes' keys."""
-    return _REGISTER.format(federation=sites.federation, venv=quote(sites.server.venv), off=_off())
+    return _REGISTER.format(
+        federation=sites.federation, venv=quote(sites.server.venv), **_everywhere()
+    )
 
 
 def connection(sites: Sites, authority: str) -> str:
@@ -245,9 +262,11 @@ def _begin(what: str, sites: Sites, part: ServerPlace | SitePlace) -> str:
         federation=sites.federation,
         work=quote(sites.work_of(part)),
         venv=quote(part.venv),
-        off=_off(),
+        **_everywhere(),
     )
 
 
-def _off() -> str:
-    return " ".join(f"{key}={value}" for key, value in OFF.items() if key.startswith("FLWR_"))
+def _everywhere() -> dict[str, str]:
+    """What all scripts say of the environment."""
+    off = " ".join(f"{key}={value}" for key, value in OFF.items() if key.startswith("FLWR_"))
+    return {"off": off, "loopback": ",".join(LOOPBACK)}

@@ -192,12 +192,15 @@ def _usage(shipped: Shipped) -> str:
 _PICTURES = """
 Cut the person out; the lines below turn it upright, decode a large JPEG at a fraction of its scale
 and resize the cut to {width} x {height} (bilinear, antialiased): the pixels that the model was
-trained on. Convert pictures of 16 bits or of another colour space than sRGB before. Normalisation
-is inside; any number of pictures at once.
+trained on. A colour profile of red, green and blue is followed; convert pictures of 16 bits, in
+CMYK or grey with a profile to 8 bits in sRGB before. Normalisation is inside; any number of
+pictures at once.
 
 ```python
+from io import BytesIO
+
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 
 {lines}

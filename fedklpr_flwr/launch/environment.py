@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.system.paths import user_cache
@@ -23,7 +24,7 @@ OFF = {
 PROGRAMS = ("flwr", "flower-superlink")
 """What is started of Flower's."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY", "no_grpc_proxy")
 # Another cluster's address, job or temporary folder; Flower's own inner settings.
 _OTHERS = ("RAY_", "FLWR_")
@@ -71,9 +72,9 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
     env |= {**OFF, "PYTHONUTF8": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     for key in _NO_PROXY:
-        passed = [word for word in env.get(key, "").split(",") if word]
+        passed = [word for word in env.get(key, "").split(",") if word.strip() and _readable(word)]
         if key != "no_grpc_proxy" or passed:  # gRPC would take it instead of no_proxy
-            env[key] = ",".join(dict.fromkeys([*passed, *_LOOPBACK]))
+            env[key] = ",".join(dict.fromkeys([*passed, *LOOPBACK]))
     if home is None:
         return env
     env = {key: value for key, value in env.items() if key in OFF or not key.startswith(_OTHERS)}
@@ -83,6 +84,8 @@ def run_environment(given: Mapping[str, str], home: Path | None) -> dict[str, st
     env["FEDKLPR_CACHE"] = str(user_cache())
     if not _has_home(env):
         env["HOME"] = str(home)
+        if not (env.get("TORCH_HOME") or env.get("XDG_CACHE_HOME")):
+            env["TORCH_HOME"] = str(user_cache() / "torch")  # where this command looks as well
     if not _has_name(env):
         env["USER"] = "fedklpr"
     return env
@@ -117,9 +120,22 @@ def notes_of_environment(given: Mapping[str, str]) -> list[str]:
 
 
 def _unusable_proxy(key: str, value: str) -> bool:
-    """Whether it names a SOCKS proxy, at which Flower's client ends without a package for it."""
-    socks = key.casefold() in _PROXIES and value.casefold().startswith("socks")
-    return socks and importlib.util.find_spec("socksio") is None
+    """Whether Flower's client ends at it: another scheme, SOCKS without its package, no address."""
+    if key.casefold() not in _PROXIES or not value:
+        return False
+    address = value if "://" in value else f"http://{value}"
+    try:
+        parts = urlsplit(address)
+        whole = bool(parts.hostname) and parts.port != 0 and not parts.query and "#" not in value
+    except ValueError:  # a port that is no number
+        return True
+    socks = parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is not None
+    return not whole or not (parts.scheme in ("http", "https") or socks)
+
+
+def _readable(passed: str) -> bool:
+    """Whether Flower's client can read a word of no_proxy: of IPv6 it knows addresses alone."""
+    return "[" not in passed and not (passed.count(":") > 1 and "/" in passed)
 
 
 def short_temporary_folder(given: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedklpr_flwr.errors import WeightsError
+from fedklpr_flwr.system.paths import user_cache
 
 IMAGENET_FILES: dict[str, tuple[str, str]] = {
     "resnet18": (
@@ -39,7 +40,11 @@ _FROM = "https://download.pytorch.org/models/"
 
 _LISTED = 8
 # What others put a state dict into, the likeliest first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net", "params", "weights")
+_WRAPPERS = (
+    *("state_dict", "model_state_dict", "model_state", "model", "network", "net", "params"),
+    *("weights", "backbone", "checkpoint", "state_dict_ema", "ema_state_dict", "model_ema", "ema"),
+    *("teacher", "student"),
+)
 
 
 def load_backbone_weights(network: nn.Module, path: Path) -> str:
@@ -60,7 +65,7 @@ def load_backbone_weights(network: nn.Module, path: Path) -> str:
         WeightsError: the file cannot be read, or a key is missing, unknown or of another shape;
             the network is then unchanged.
     """
-    tensors = read_tensors(path)
+    tensors, taken = _read(path)
     backbone = network.get_submodule("backbone")
     prefix = backbone_prefix(backbone, tensors)
     outer = prefix.removesuffix("backbone.")
@@ -77,7 +82,7 @@ def load_backbone_weights(network: nn.Module, path: Path) -> str:
     _check_fit(target.state_dict(), found, path, before)
     target.load_state_dict(found, strict=False)  # strict but for the counters, checked above
     passed = sorted({_head(name, before) for name in tensors if not _taken(name, before, found)})
-    said = [f"the prefix {before} taken off"] if before else []
+    said = [taken] * bool(taken) + [f"the prefix {before} taken off"] * bool(before)
     for other in _prefixes(backbone, tensors):
         if other != prefix and _fitting(backbone, tensors, other) == len(backbone.state_dict()):
             said.append(f"what is behind {other or 'no prefix'} fits as well and is passed over")
@@ -146,7 +151,7 @@ def download_imagenet_weights(backbone: str) -> Path:
             " set model.weights=none or a file"
         )
     name, sha256 = IMAGENET_FILES[backbone]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = _hub() / "checkpoints" / name
     if not path.exists():
         _fetch(_FROM + name, path, sha256)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -166,12 +171,18 @@ def holds_imagenet_weights(backbone: str) -> bool:
     """
     if backbone not in IMAGENET_FILES:
         return False
-    return (Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[backbone][0]).exists()
+    return (_hub() / "checkpoints" / IMAGENET_FILES[backbone][0]).exists()
+
+
+def _hub() -> Path:
+    """Torch's cache; below our own where torch knows no home, and would take a folder called ~."""
+    folder = Path(torch.hub.get_dir())
+    return user_cache() / "torch" / "hub" if folder.parts[0] == "~" else folder
 
 
 def _fetch(url: str, path: Path, sha256: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
@@ -189,17 +200,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file cannot be read, or holds something else.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """A file's tensors, and which of several were taken, in words; empty where there is one."""
     if not path.is_file():
         raise WeightsError(f"expected a .pth or .safetensors file of weights; {path} is no file")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
-            return _plain(load_file(path), path)
+            return _plain(load_file(path), path), ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript the error below says what it is
-            # {epoch, rank1, state_dict}: a figure of numpy's is a plain number, no program.
-            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            # {epoch, rank1, state_dict}: numpy's numbers and arrays are no programs.
+            with torch.serialization.safe_globals(_NUMPYS):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -214,7 +230,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds a {type(content).__name__}{keys}, not a plain dict of name -> tensor, "
             f"alone or as {', '.join(_WRAPPERS)}; save the model's state_dict()"
         )
-    return _plain(tensors, path)
+    found = [name for name in _WRAPPERS if _unwrapped(content.get(name)) is not None]
+    taken = f"{found[0]} taken, {', '.join(found[1:])} passed over" if found[1:] else ""
+    return _plain(tensors, path), taken
 
 
 def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -236,14 +254,19 @@ _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.
 
 
 def _unwrapped(content: object) -> dict[str, Tensor] | None:
-    """The dict of tensors in what a file holds; None where there is none."""
-    if not isinstance(content, dict) or not content:
+    """The dict of tensors in what a file holds; None where there is none.
+
+    Numbers and words beside them (a step, a version) are passed over.
+    """
+    if not isinstance(content, dict):
         return None
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    if len(tensors) == len(content):
-        return tensors
     inner = (_unwrapped(content[name]) for name in _WRAPPERS if name in content)
-    return next((found for found in inner if found is not None), None)
+    if (found := next((one for one in inner if one is not None), None)) is not None:
+        return found
+    if not all(isinstance(value, _TENSORS + _BESIDE) for value in content.values()):
+        return None
+    tensors = {name: value for name, value in content.items() if isinstance(value, _TENSORS)}
+    return {name: torch.as_tensor(value) for name, value in tensors.items()} or None
 
 
 def _what_it_is(path: Path, said: str) -> str:
@@ -260,7 +283,7 @@ def _what_it_is(path: Path, said: str) -> str:
     size = path.stat().st_size
     if not size:
         return f"is empty: {expected}"
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return f"is ONNX, which other programs run: {expected}; {_SPARSE}"
     if _is_torchscript(path):
         return f"is TorchScript, which torch.jit.load opens: {expected}; {_SPARSE}"
@@ -276,15 +299,21 @@ def _what_it_is(path: Path, said: str) -> str:
         return (
             f"holds an object of a program ({program[1]}) beside or around its tensors: {expected}"
         )
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return f"is damaged or cut off ({size:,} bytes; {said:.120}): copy or export it anew"
     return f"is not a readable file of weights: {expected}"
 
 
-_NUMPY_NUMBERS: list[Any] = [
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+_TENSORS, _BESIDE = (Tensor, np.ndarray), (int, float, str, type(None), np.generic)
+_KINDS = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+_MULTIARRAY = np._core.multiarray  # type: ignore[attr-defined]
+_NUMPYS: list[Any] = [
+    *(np.ndarray, np.dtype, *(type(np.dtype(name)) for name in _KINDS)),
+    *(
+        (getattr(_MULTIARRAY, name), f"numpy.{core}.multiarray.{name}")
+        for name in ("scalar", "_reconstruct")
+        for core in ("_core", "core")  # numpy 2 and 1
+    ),
 ]
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 _SPARSE = "of our runs fedklpr export RUN --format safetensors writes such a file"

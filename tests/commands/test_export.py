@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES, write_pictures
 
 from fedklpr_flwr.model.mask_file import MaskFile
-from fedklpr_flwr.reid.network import float_state
+from fedklpr_flwr.reid.network import build_network, float_state
 from fedklpr_flwr.runs.opened_model import open_model
 from fedklpr_flwr.runs.trained_models import open_run
 
@@ -101,9 +101,34 @@ def test_the_code_on_the_card_runs_and_compares_two_pictures(kind, run, export, 
 def test_torchscript_is_checked_on_the_runs_own_pictures(run, export):
     status, out, err = export(run, "--format", "torchscript")
     assert status == 0, err
-    assert "of torch on 16 pictures of ash" in out
+    assert "of torch on 16 pictures of ash, read by the lines below" in out
     script = torch.jit.load(str(run / "export" / "merged.pt"))
     assert script(torch.rand(4, 3, 32, 16)).norm(dim=1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+
+
+def test_pictures_that_the_card_reads_otherwise_are_named_and_left_out(run, export, tmp_path):
+    words = (run, "--format", "torchscript", "--out", tmp_path / "m.pt", "--check", tmp_path / "p")
+    (tmp_path / "p" / "gate").mkdir(parents=True)
+    deep = np.random.default_rng(0).integers(0, 65_536, (64, 32), np.uint16)
+    Image.fromarray(deep).save(tmp_path / "p" / "gate" / "deep.png")
+    status, _, err = export(*words)
+    assert status == 1
+    assert "(8 bits, sRGB or an RGB profile), found none among 1" in err
+    Image.new("RGB", (32, 64), "red").save(tmp_path / "p" / "gate" / "plain.jpg")
+    status, out, err = export(*words)
+    assert status == 0, err
+    assert "1 picture of p, read by the lines below, without 1 that they read otherwise" in out
+    assert "(deep.png: more than 8 bits)" in out
+
+
+def test_a_file_of_weights_says_its_size_and_takes_another(export, tmp_path):
+    network = build_network("small", weights=None, generator_seed=0)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    words = (tmp_path / "w.pth", "--format", "torchscript")
+    status, _, err = export(*words, "--height", 64)
+    assert status == 0, err
+    assert "says nothing of its pictures: taken as 64 x 32" in err
+    assert torch.jit.load(str(tmp_path / "w.pt"))(torch.rand(1, 3, 64, 32)).shape[0] == 1
 
 
 def test_an_export_can_be_exported_again(run, export, tmp_path, sites):

@@ -10,8 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from fedklpr_flwr.config.compose import (
+    compose,
     compose_settings,
     configuration_folder,
     experiment_names,
@@ -425,3 +427,34 @@ def test_what_cannot_be_kept_as_it_was_written_says_how_to_write_it(word, said):
 def test_a_text_keeps_what_was_written():
     assert compose_settings("smoke", ("run.dir=010",)).run.dir == "010"
     assert compose_settings("smoke", ('run.dir="1.10"',)).run.dir == "1.10"
+
+
+@pytest.mark.parametrize("written", ["1_000", "+5", "7", "010", "12:30", "0x1F"])
+def test_a_text_on_a_command_line_is_what_was_written(written):
+    word = f"{{reader: folder, name: a, folder: {written}}}"
+    settings = compose_settings(
+        "smoke", (f"data.clients=[{word},{{name: b, reader: folder, folder: b}}]",)
+    )
+    assert settings.data.clients[0].folder == written
+    assert compose_settings("smoke", (f"data.root={written}",)).data.root == written
+
+
+@pytest.mark.parametrize("written", ["010", "012", "12:30", "0x1F", "1_000", "7"])
+def test_a_text_that_yaml_took_for_a_number_asks_for_quotes(written):
+    composed = compose("smoke", ())
+    composed["data"]["clients"][0]["folder"] = OmegaConf.create(f"x: {written}").x
+    with pytest.raises(SettingsError, match=r"data\.clients\[0\]\.folder=\d+: .* put it in quotes"):
+        settings_from(composed)
+
+
+@pytest.mark.parametrize("value", ["/srv/ü", "~/x", "it's", "x#y", "/srv/(a)", "a=b", "[ü]"])
+def test_a_value_that_hydra_cannot_read_is_named_with_its_key_and_its_quotes(value):
+    with pytest.raises(SettingsError) as told:
+        compose_settings("smoke", (f"data.root={value}",))
+    assert str(told.value).startswith(f"data.root={value}: it has letters or signs")
+    assert compose_settings("smoke", (f'data.root="{value}"',)).data.root == value
+
+
+def test_a_decimal_comma_is_thought_of_where_a_number_has_a_point():
+    with pytest.raises(SettingsError, match="seed=0,1: one run takes one value"):
+        compose_settings("smoke", ("seed=0,1",))

@@ -1,13 +1,19 @@
 """One picture file: every kind becomes RGB, every broken one an error that names it."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fedklpr_flwr.data.picture_file import LARGEST_PICTURE, decode_picture, picture_bytes
+from fedklpr_flwr.data.picture_file import (
+    LARGEST_JPEG,
+    LARGEST_PICTURE,
+    decode_picture,
+    picture_bytes,
+)
 from fedklpr_flwr.errors import DataError
 
 
@@ -87,8 +93,16 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
         picture_bytes(path)
 
 
-def test_a_phones_photograph_is_no_bomb():
-    assert LARGEST_PICTURE > 8160 * 6144
+def test_a_phones_photograph_is_no_bomb(tmp_path):
+    assert LARGEST_PICTURE > 9248 * 6936, "of 64 megapixels"
+    assert LARGEST_JPEG > 12_000 * 9_000, "of 108 megapixels"
+    Image.new("L", (9500, 9500), 200).save(tmp_path / "phone.jpg")
+    with warnings.catch_warnings(record=True) as told:
+        assert decode_picture(tmp_path / "phone.jpg", height=8, width=4).min() == 200
+    assert told == []
+    Image.new("L", (9500, 9500), 200).save(tmp_path / "phone.png")
+    with pytest.raises(DataError, match="9500 x 9500 pixels, more than 65,000,000"):
+        decode_picture(tmp_path / "phone.png", height=8, width=4)
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):

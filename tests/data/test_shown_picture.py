@@ -202,6 +202,53 @@ def test_a_png_that_is_linear_in_light_is_shown_brighter(tmp_path, grey):
     assert np.array_equal(seen(tmp_path / "linear.png"), as_plain(shown))
 
 
+def sixteen_bits(pixels: np.ndarray, before: bytes = b"") -> bytes:
+    """A PNG of 16 bits a channel, which Pillow reads and does not write."""
+    kinds = {1: 0, 2: 4, 3: 2, 4: 6}
+    height, width, channels = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 16, kinds[channels], 0, 0, 0)
+    data = chunk(b"gAMA", before) * bool(before) + chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def test_sixteen_bits_of_grey_follow_a_png_s_gamma_as_eight_do(tmp_path, grey):
+    linear = struct.pack(">I", 100_000)
+    deep = grey[..., None].astype(np.uint16) * 257
+    (tmp_path / "a.png").write_bytes(sixteen_bits(deep, linear))
+    shown = np.rint(255 * (grey / 255) ** (1 / 2.2)).astype(np.uint8)
+    assert np.array_equal(seen(tmp_path / "a.png"), as_plain(shown))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_twelve_bits_of_colour_in_sixteen_are_refused_by_name_and_not_black(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 4096, (48, 24, channels), np.uint16)
+    if channels != 3:
+        values[..., -1] = 65_535
+    (tmp_path / "dark.png").write_bytes(sixteen_bits(values))
+    with pytest.raises(DataError, match=r"dark\.png: .*one part in sixteen"):
+        seen(tmp_path / "dark.png")
+    bright = values if channels == 3 else values[..., :-1]
+    bright[:] = bright * 16
+    (tmp_path / "bright.png").write_bytes(sixteen_bits(values))
+    assert seen(tmp_path / "bright.png").max() > 100
+
+
+def test_twelve_bits_of_a_ppm_that_says_sixteen_are_refused_by_name(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (48, 24, 3), np.uint16).astype(">u2")
+    for most, name in ((65_535, "dark.ppm"), (4095, "right.ppm")):
+        (tmp_path / name).write_bytes(b"P6\n24 48\n%d\n" % most + values.tobytes())
+    with pytest.raises(DataError, match="one part in sixteen"):
+        seen(tmp_path / "dark.ppm")
+    assert seen(tmp_path / "right.ppm").max() > 100
+
+
 @pytest.mark.parametrize("kind", ["ICO", "ICNS", "EPS", "PSD", "TGA", "PCX", "DDS", "JPEG2000"])
 def test_nothing_but_the_documented_formats_reaches_pillow(tmp_path, kind):
     content = BytesIO()

@@ -2,8 +2,11 @@
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
+import httpx
 import pytest
+import torch
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.environment import (
@@ -14,6 +17,7 @@ from fedklpr_flwr.launch.environment import (
     short_temporary_folder,
 )
 from fedklpr_flwr.launch.own_superlink import what_the_server_says
+from fedklpr_flwr.reid.initial_weights import IMAGENET_FILES, holds_imagenet_weights
 from fedklpr_flwr.system.paths import user_cache
 
 
@@ -34,6 +38,44 @@ def test_a_proxy_that_flower_cannot_use_is_left_behind(tmp_path):
         env = run_environment({**given, "http_proxy": "http://p:3128"}, home)
         assert given.keys() & env.keys() <= {"HOME"}
         assert env["http_proxy"] == "http://p:3128"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"no_proxy": "10.0.0.0/8,fe80::/10,[::1]", "http_proxy": "http://p:3128"},
+        {"NO_PROXY": "intra.example,fd00::/8", "all_proxy": "p:3128"},
+        {"HTTP_PROXY": "ftp://x"},
+        {"http_proxy": "http://user:pass#word@p:3128"},
+        {"https_proxy": "http://p:port"},
+    ],
+)
+def test_no_proxy_and_no_list_of_exceptions_stops_flowers_client(given, tmp_path, monkeypatch):
+    for key in [key for key in os.environ if key.casefold().endswith("_proxy")]:
+        monkeypatch.delenv(key)
+    for home in (tmp_path, None):
+        env = run_environment({"HOME": "/home/x", **given}, home)
+        for key in [key for key in env if key.casefold().endswith("_proxy")]:
+            monkeypatch.setenv(key, env[key])
+        httpx.Client().close()
+    assert "p:3128" in "".join(env.values()) or not {"no_proxy", "NO_PROXY"} & given.keys()
+
+
+def test_without_a_home_a_run_looks_for_weights_where_its_command_does(tmp_path, monkeypatch):
+    for key in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without a passwd entry
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.chdir(tmp_path)
+    name, _ = IMAGENET_FILES["resnet18"]
+    env = run_environment({}, tmp_path / "run")
+    there = Path(env["TORCH_HOME"]) / "hub" / "checkpoints" / name
+    assert not holds_imagenet_weights("resnet18")
+    there.parent.mkdir(parents=True)
+    there.touch()
+    assert holds_imagenet_weights("resnet18")
+    assert "TORCH_HOME" not in run_environment({"HOME": "/home/x"}, tmp_path)
 
 
 def test_what_others_said_of_ray_and_flower_is_left_behind_in_a_simulation_alone(tmp_path):

@@ -224,6 +224,60 @@ def test_weights_load_as_other_toolkits_save_them(how: str, network: ReidNetwork
     assert ("passed over" in said) == (how in ("torchreid", "fast-reid"))
 
 
+INSIDE = {
+    "a step beside the tensors": lambda d: {"state_dict": {**d, "step": 5, "version": "1"}},
+    "numpy's arrays": lambda d: {"state_dict": {k: v.numpy() for k, v in d.items()}},
+    "a float16 figure": lambda d: {"state_dict": d, "rank1": np.float16(0.5), "n": np.uint8(3)},
+} | {
+    name: lambda d, name=name: {name: d, "epoch": 3}
+    for name in ("ema_state_dict", "state_dict_ema", "model_state", "checkpoint", "backbone")
+}
+
+
+@pytest.mark.parametrize("how", INSIDE)
+def test_weights_are_found_in_what_others_put_them_into(
+    how: str, network: ReidNetwork, tmp_path: Path
+) -> None:
+    state = {
+        k: v + 1 if v.is_floating_point() else v for k, v in network.backbone.state_dict().items()
+    }
+    torch.save(INSIDE[how](state), tmp_path / "w.pth")
+    assert load_backbone_weights(network, tmp_path / "w.pth") == ""
+    assert torch.equal(network.backbone.conv1.weight, state["conv1.weight"])
+
+
+def test_of_a_teacher_and_a_student_the_one_taken_is_said(
+    network: ReidNetwork, tmp_path: Path
+) -> None:
+    own = network.backbone.state_dict()
+    torch.save({"student": own, "teacher": own, "epoch": 1}, tmp_path / "w.pth")
+    assert load_backbone_weights(network, tmp_path / "w.pth") == (
+        "teacher taken, student passed over"
+    )
+
+
+def test_figures_that_numpy_1_wrote_are_read(network: ReidNetwork, tmp_path: Path) -> None:
+    """It calls the same function numpy.core.multiarray.scalar, two letters shorter in the file."""
+    content = {"state_dict": network.state_dict(), "rank1": np.float64(0.5)}
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    bytes_now = (tmp_path / "w.pth").read_bytes()
+    assert b"numpy._core.multiarray\nscalar" in bytes_now
+    (tmp_path / "w.pth").write_bytes(bytes_now.replace(b"numpy._core.multi", b"numpy.core.multi"))
+    load_backbone_weights(network, tmp_path / "w.pth")
+
+
+def test_a_suffix_in_capitals_is_the_same(network: ReidNetwork, tmp_path: Path) -> None:
+    save_file(network.state_dict(), tmp_path / "W.SAFETENSORS")
+    assert read_tensors(tmp_path / "W.SAFETENSORS").keys() == network.state_dict().keys()
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "/proc/x")
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    with pytest.raises(WeightsError, match=r"could not fetch .* carry resnet18-f37072fd\.pth"):
+        download_imagenet_weights("resnet18")
+
+
 def test_a_file_that_holds_a_programs_object_names_it(network: ReidNetwork, tmp_path: Path) -> None:
     torch.save({"state_dict": network.state_dict(), "args": Path("x")}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"holds an object of a program \(pathlib"):

@@ -12,15 +12,17 @@ not called after cameras, if half of its pictures or more have names without CAM
 all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called
 after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31) are no persons:
 train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read with
-persons, a picture without CAMERA_ is a problem, and so are persons who have a camera each, and
-cameras that took a picture each. So it is where train, read without persons, has none of the
+persons, a picture without CAMERA_ is a problem, and so are persons who have cameras of their own,
+and cameras that took a picture each. So it is where train, read without persons, has none of the
 cameras of query and gallery. Other folders of pictures (test, val) are passed over, and told.
-CAMERA is told as a benchmark's name tells it (0013_c1s1_000451_03.jpg, also PERSON_c1_...), by a
-camera's own word (cam_1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg), or
-by the first word; a day or a moment (20260131_101500.jpg) is none. Cam_01, cam1 and c1 are one
-camera, Anna and anna one person.
--1 (junk, unknown) is junk and dropped; 0000 (distractors) in a gallery, where no query is called
-so, is a distractor.
+CAMERA is told as a benchmark's name tells it (0013_c1s1_000451_03.jpg, also PERSON_c1_..., and
+those of MSMT17, LTCC, MARS and VC-Clothes), by a camera's own word (cam_1_x.jpg, cam1-x.jpg,
+lobby_cam1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg), or by the first
+word; a day or a moment (20260131_101500.jpg) is none. Second words that may be of cameras or not
+are a problem that lists both readings. Cam_01, cam1 and c1 are one camera; Anna and anna are one
+person, and so are 1 and 0001.
+-1 (junk, unknown, nobody) is junk and dropped; 0000 (distractors) in a gallery, where no query is
+called so, is a distractor.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
@@ -30,16 +32,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fedklpr_flwr.data.benchmarks.camera_names import (
+    CamerasTold,
+    cameras_in_names,
+    market_name,
+)
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.spoken_names import (
     camera_key,
-    cameras_in_names,
     is_camera,
     is_date,
-    market_name,
     person_called,
+    person_key,
 )
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
@@ -92,16 +98,10 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         rows = _known(tree, ("train", *tested))
         train = [row for row in rows if row.part == "train"]
         persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
-        pairs = {(row.person, row.camera) for row in train}
-        if len(pairs) == len(persons) == len(cameras) >= _TOO_MANY_PAIRS:
-            tree.note(
-                tree.root / "train",
-                f"expected persons seen by several cameras, got {len(persons)} persons with a "
-                "camera of their own each: are its folders cameras, or its names others than "
-                "CAMERA_anything.jpg?",
-            )
+        persons -= {person for person in persons if person_called(person) == "-1"}
         layout, who = "PERSON/CAMERA_anything.jpg", counted(len(persons), "person") + ", "
         _note_moments(tree, cameras, len(train))
+        _note_pairs(tree, train)
     else:
         train = _dated(tree) if dated else _by_camera(tree, tree.root / "train")
         searched = _known(tree, tested)
@@ -115,6 +115,23 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     if tracks := len({(row.camera, row.track) for row in train if row.track}):
         note += f"; {counted(tracks, 'track')} in folders of cameras"
     return numbered_dataset("folder", rows, (note,))
+
+
+def _note_pairs(tree: PictureTree, train: Sequence[PictureRow]) -> None:
+    """Note persons who have cameras of their own: most cameras are seen by one person alone."""
+    seen: dict[str, set[str]] = {}
+    for row in train:
+        if person_called(row.person) != "-1":
+            seen.setdefault(camera_key(row.camera), set()).add(person_key(row.person))
+    persons = set().union(*seen.values())
+    own = [person for of in seen.values() for person in of if len(of) == 1]
+    if min(len(persons), len(seen)) >= _TOO_MANY_PAIRS and 4 * len(own) >= 3 * len(seen):
+        tree.note(
+            tree.root / "train",
+            f"expected persons seen by several cameras, got {len(set(own))} persons with a camera "
+            "of their own each: are its folders cameras, or its names others than "
+            "CAMERA_anything.jpg?",
+        )
 
 
 def _note_moments(tree: PictureTree, cameras: Collection[str], pictures: int) -> None:
@@ -186,12 +203,13 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
         dated = part == "train" and _all_dates(tree, part)
         return _named(_dated(tree) if dated else _known(tree, (part,)))
     rows = []
+    told = _told_of_folders(tree)
     for folder in tree.folders(tree.root):
         inner = _camera_folders(tree, folder)
         for path in tree.folders(folder):
             if path not in inner:
                 tree.note(path, f"expected pictures in {folder.name}, got a folder")
-        rows += _in_folder(tree.pictures(folder), folder.name)
+        rows += _in_folder(tree.pictures(folder), folder.name, told)
         rows += [
             PictureRow(path, folder.name, camera.name, "gallery")
             for camera in inner
@@ -213,15 +231,29 @@ def _camera_folders(tree: PictureTree, person: Path) -> list[Path]:
     return [folder for folder in tree.folders(person) if is_camera(folder.name)]
 
 
-def _in_folder(pictures: Sequence[Path], folder: str) -> list[PictureRow]:
+def _told_of_folders(tree: PictureTree) -> CamerasTold:
+    """What the pictures in folders of either persons or cameras tell; doubts are noted."""
+    look = PictureTree(tree.root)
+    told = cameras_in_names(
+        (folder.name, path.name)
+        for folder in look.folders(tree.root)
+        if not is_camera(folder.name)
+        for path in look.pictures(folder)
+    )
+    for doubt in told.doubts:
+        tree.note(tree.root, doubt)
+    return told
+
+
+def _in_folder(pictures: Sequence[Path], folder: str, told: CamerasTold) -> list[PictureRow]:
     """Tell person and camera of the pictures in a folder of either."""
-    cameras = cameras_in_names((folder, path.name) for path in pictures)
     rows = []
+    persons = told.of_persons()
     for path in pictures:
-        camera = cameras.get((folder, path.name), "")
+        camera = told.cameras.get((folder, path.name), "")
         if market_name(path.name):
             rows.append(_alone(path))
-        elif is_camera(camera) and not is_camera(folder):
+        elif camera and (persons or (folder, path.name) in told.sure):
             rows.append(PictureRow(path, "" if is_date(folder) else folder, camera, "gallery"))
         else:
             rows.append(PictureRow(path, "", folder, "gallery"))
@@ -232,8 +264,9 @@ def _alone(path: Path) -> PictureRow:
     """Tell what the name of a picture outside of any folder says."""
     if market := market_name(path.name):
         return PictureRow(path, "" if market[0] == "-1" else market[0], market[1], "gallery")
-    camera = cameras_in_names([("", path.name)]).get(("", path.name), "")
-    return PictureRow(path, "", camera if is_camera(camera) else "", "gallery")
+    told = cameras_in_names([("", path.name)])
+    sure = told.cameras["", path.name] if told.sure else ""
+    return PictureRow(path, "", sure, "gallery")
 
 
 def _by_camera(tree: PictureTree, part: Path) -> list[PictureRow]:
@@ -257,10 +290,12 @@ def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
         for person in tree.folders(tree.root / part)
         for path in tree.pictures(person)
     ]
-    cameras = cameras_in_names((person, path.name) for _, person, path in pictures)
+    told = cameras_in_names((person, path.name) for _, person, path in pictures)
+    for doubt in told.doubts:
+        tree.note(tree.root, doubt)
     rows = []
     for part, person, path in pictures:
-        camera = cameras.get((person, path.name))
+        camera = told.cameras.get((person, path.name))
         if camera is None:
             tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
         elif is_date(person) and _all_dates(tree, part):
@@ -287,7 +322,10 @@ def _dated(tree: PictureTree) -> list[PictureRow]:
     pictures = [
         (day.name, path) for day in tree.folders(tree.root / "train") for path in tree.pictures(day)
     ]
-    cameras = cameras_in_names((day, path.name) for day, path in pictures)
+    told = cameras_in_names((day, path.name) for day, path in pictures)
+    cameras = told.cameras
+    for doubt in told.doubts:
+        tree.note(tree.root, doubt)
     for day, path in pictures:
         if (day, path.name) not in cameras:
             tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
@@ -327,8 +365,11 @@ def _has_persons(tree: PictureTree, part: Path) -> bool:
     inner = [track for folder in folders for track in look.folders(folder)]
     if sum(len(look.pictures(track)) for track in inner) > len(names):
         return all(track in _camera_folders(look, track.parent) for track in inner)
-    cameras = cameras_in_names(names)
-    if names and 2 * len(cameras) <= len(names):
+    told = cameras_in_names(names)
+    if told.doubts or told.differ_in_folders():
+        return True
+    if names and 2 * len(told.cameras) <= len(names):
         return False
-    found = set(cameras.values())
-    return len(found) != 1 or any(word.isdecimal() or is_camera(word) for word in found)
+    return (
+        bool(told.sure) or len(found := set(told.cameras.values())) != 1 or found.pop().isdecimal()
+    )

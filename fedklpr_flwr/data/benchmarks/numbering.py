@@ -35,7 +35,7 @@ class PictureRow:
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
     """Number persons (from 1) and cameras (from 0) in order of their names, over all parts.
 
-    Junk (a person called -1, as in Market-1501, junk, unknown or unidentified) is dropped
+    Junk (a person called -1, as in Market-1501, junk, unknown, nobody or the like) is dropped
     everywhere. A person called 0000, or distractors, of whom there is no query is nobody who is
     searched for: a distractor in the gallery (0), dropped elsewhere.
 
@@ -121,6 +121,8 @@ def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[
     distractors = sum(row.person == _DISTRACTOR for row in kept) * (_DISTRACTOR in nobody)
     if distractors:
         notes.append(f"{counted(distractors, 'distractor')} (0000{called}) in the gallery")
+    elif any(row.person == _DISTRACTOR and row.part == "train" for row in kept):
+        notes.append("0000 in train is taken for a person; if that is nobody, call it -1")
     return kept, notes
 
 

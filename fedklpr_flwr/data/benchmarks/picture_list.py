@@ -6,7 +6,8 @@ distractor where no query is called so; camera is any name; split is train, quer
 is 12. Two more columns may tell what a tracker knows: track, any name within a camera (empty =
 none), and frame, a whole number by the camera's clock, so that tracks that are there at the same
 time are not taken for one person. Other columns are passed over.
-UTF-8 or UTF-16; comma, semicolon or tab between the columns. The columns may also be called as
+UTF-8 or UTF-16; comma, semicolon or tab between the columns; empty lines and lines that begin with
+# are passed over. The columns may also be called as
 others call them: file, filename, image; pid, person_id, identity; camid, camera_id, cam; set, part,
 subset. The root is the file, or a folder with one .csv file in it.
 Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the names.
@@ -14,6 +15,7 @@ Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the 
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +41,8 @@ _ALSO_CALLED = {
     "split": ("set", "part", "subset", "partition"),
 }
 _DELIMITERS = (",", ";", "\t")
+# A spreadsheet's sep=; or a comment; a column may be called # as well.
+_NOTE = re.compile(r"sep=|#(?!\s*[,;\t])")
 _PARTS = ("train", "query", "gallery")
 
 
@@ -109,9 +113,11 @@ def _table(root: Path) -> Path:
 
 def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the table's lines, with their numbers, as column to text; empty ones are passed over."""
-    text, above = _text(file), 0
-    if text.startswith("sep="):  # a spreadsheet's own first line
-        text, above = text.partition("\n")[2], 1
+    text = _text(file)
+    # A spreadsheet's own first line, comments and empty lines may stand above the columns.
+    heads = text.splitlines(keepends=True)
+    above = next((number for number, line in enumerate(heads) if not _is_above(line)), len(heads))
+    text = "".join(heads[above:])
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     try:
@@ -132,6 +138,7 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
             )
             for line in table
             if any(isinstance(cell, str) and cell.strip() for cell in line.values())
+            and not _is_comment(line[found[0]], [line[name] for name in found[1:]])
         ]
     except csv.Error as error:
         raise DataError(f"{file}: expected a .csv file, got: {error}") from error
@@ -140,13 +147,29 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
+def _is_above(line: str) -> bool:
+    """Whether a line may stand above the columns: it is empty, a comment or a spreadsheet's own."""
+    words = line.strip().strip('"').strip(",;\t ")
+    return not words or _NOTE.match(line.strip().strip('"')) is not None
+
+
+def _is_comment(first: str | None, others: Sequence[str | None]) -> bool:
+    """Whether a line has one cell, which begins with #; a picture's name may begin so as well."""
+    return (first or "").lstrip().startswith("#") and not any(others)
+
+
 def _text(file: Path) -> str:
     """The table's text, of whichever encoding its first bytes tell."""
     try:
         data = file.read_bytes()
         # Spreadsheets put a byte-order mark in front.
-        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return data.decode("utf-16")
+        # Without it every other byte of a first line in UTF-16 is 0.
+        wide = {b"\0": "utf-16-be"}.get(
+            data[:1], "utf-16-le" if data[1:2] == b"\0" else "utf-8-sig"
+        )
+        return data.decode(wide)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{file}: expected a .csv file in UTF-8 or UTF-16, got: {error}; save it as UTF-8"

@@ -25,7 +25,12 @@ PICTURE_SUFFIXES = frozenset(
         ".webp",
     }
 )
-UNREAD_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl", ".raw"})
+UNREAD_SUFFIXES = frozenset(
+    (
+        *(".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ico", ".raw"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+    )
+)
 """Pictures that are not read, and must not be missing in silence."""
 
 _SYSTEMS_OWN = frozenset(
@@ -78,7 +83,7 @@ class PictureTree:
         for path in self._entries(folder):
             if path.suffix.lower() in UNREAD_SUFFIXES and not path.name.startswith("."):
                 self.note(path, f"expected a JPEG, PNG or the like, got {path.suffix}: convert it")
-            elif not path.suffix and _begins_as_a_picture(path):
+            elif path.suffix.lower() not in PICTURE_SUFFIXES and _begins_as_a_picture(path):
                 self.note(path, "expected a name that ends in .jpg, .png or the like: rename it")
         # Names that begin with a dot are not pictures: macOS leaves ._NAME.jpg beside NAME.jpg.
         return [
@@ -312,16 +317,20 @@ def _real(path: Path) -> Path:
         return Path(os.path.abspath(path.parent)) / path.name
 
 
-_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+# JPEG, PNG, GIF, TIFF, WebP, BMP, PNM; RIFF and BM alone are other programs' files as well.
+_PICTURE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|II\*\0|MM\0\*|RIFF.{4}WEBP|BM.{4}\0{4}|P[1-6]\s[\d\s#]",
+    re.DOTALL,
+)
 
 
 def _begins_as_a_picture(path: Path) -> bool:
-    """Whether a plain file begins as JPEG, PNG, GIF, TIFF or WebP do."""
+    """Whether a plain file begins as a picture does, whatever its name says."""
     try:
         if path.name.startswith(".") or not path.is_file() or path.is_symlink():
             return False
         with path.open("rb") as file:
-            return file.read(8).startswith(_PICTURE_STARTS)
+            return _PICTURE_START.match(file.read(16)) is not None
     except OSError:
         return False
 
@@ -334,5 +343,5 @@ def _files(path: Path) -> list[Path]:
 
 
 def _looks_a_picture(path: Path) -> bool:
-    kinds = PICTURE_SUFFIXES | UNREAD_SUFFIXES
-    return path.suffix.lower() in kinds and not path.name.startswith(".")
+    named = path.suffix.lower() in PICTURE_SUFFIXES | UNREAD_SUFFIXES
+    return (named and not path.name.startswith(".")) or _begins_as_a_picture(path)

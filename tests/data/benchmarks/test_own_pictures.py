@@ -1,8 +1,10 @@
 """A user's own pictures: folders and tables, with and without labels."""
 
 import pytest
+from PIL import Image
 
 from fedklpr_flwr.data.benchmarks import read_dataset
+from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.errors import DataError
 
 LABELLED = [
@@ -302,6 +304,32 @@ def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):
         read_dataset("folder", root)
 
 
+@pytest.mark.parametrize("suffix", [".pnm", ".dib", ".mpo", ".apng", ".jpg_large", ".00", ".JIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "WEBP", "GIF", "TIFF"])
+def test_a_picture_of_an_unknown_suffix_is_told_by_its_first_bytes(plant, tmp_path, suffix, kind):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    Image.new("RGB", (4, 8), "red").save(root / f"train/a/c2_10.15{suffix}", kind)
+    for name, other in (
+        ("a.wav", b"RIFF1234WAVE"),
+        ("a.txt", b"BM is no picture"),
+        ("b.csv", b"P1,x"),
+    ):
+        (root / "train/a" / name).write_bytes(other)
+    tree = PictureTree(root)
+    assert len(tree.pictures(root / "train/a")) == 1
+    (fault,) = tree.problems
+    assert fault.path.name == f"c2_10.15{suffix}"
+    assert "rename it" in fault.why
+
+
+@pytest.mark.parametrize("suffix", [".dng", ".CR2", ".nef", ".arw", ".svg", ".ico"])
+def test_a_picture_of_a_kind_that_is_not_read_asks_to_be_converted(plant, tmp_path, suffix):
+    root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    (root / f"train/a/c2_1{suffix}").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"c2_1.*: convert it"):
+        read_dataset("folder", root)
+
+
 def test_a_table_as_programs_write_it(plant, tmp_path):
     """Floats for whole numbers, nan for nothing, capitals, an index, empty lines, a first line."""
     plant(tmp_path, [f"{number}.jpg" for number in range(6)])
@@ -324,6 +352,41 @@ def test_a_table_as_programs_write_it(plant, tmp_path):
     assert facts(dataset.query) == [("4.jpg", 1, 0)]
     (tmp_path / "t.csv").write_text("\n".join([*lines, "6,6.jpg,7,nan,gallery,"]))
     with pytest.raises(DataError, match="line 11: expected a camera, got none"):
+        read_dataset("csv", tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["?", "#N/A", "None", "nan"])
+def test_a_cell_that_says_nothing_is_no_persons_name(plant, tmp_path, cell):
+    plant(tmp_path, ["1.jpg"])
+    assert facts(read_dataset("csv", table(tmp_path, f"1.jpg,{cell},door,train")).train) == [
+        ("1.jpg", -1, 0)
+    ]
+
+
+@pytest.mark.parametrize(
+    "above", ["", '"sep=,"\n', "\n\n", "# made by hand\n\nsep=,\n", ",,,\n", "#\n"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_stands_above_a_tables_columns_is_passed_over(plant, tmp_path, above, encoding):
+    plant(tmp_path, ["1.jpg", "2.jpg"])
+    text = f"{above}path,person,camera,split\n1.jpg,a,door,train\n# a word\n2.jpg,b,hall,train\n"
+    (tmp_path / "t.csv").write_text(text, encoding=encoding)
+    assert facts(read_dataset("csv", tmp_path).train) == [("1.jpg", 1, 0), ("2.jpg", 2, 1)]
+    (tmp_path / "t.csv").write_text(f"{text}#3.jpg,b,,train\n", encoding=encoding)
+    with pytest.raises(DataError, match=f"line {5 + above.count(chr(10))}: expected a camera"):
+        read_dataset("csv", tmp_path)
+
+
+def test_a_column_may_be_called_by_the_sign_of_comments(plant, tmp_path):
+    plant(tmp_path, ["1.jpg"])
+    table(tmp_path, "0,1.jpg,a,door,train", header="#,path,person,camera,split")
+    assert facts(read_dataset("csv", tmp_path).train) == [("1.jpg", 1, 0)]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "sep=,\n", "#", "\n\n,,"])
+def test_a_table_of_nothing_is_a_sentence(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match="expected a first line with the columns"):
         read_dataset("csv", tmp_path)
 
 
