@@ -17,7 +17,7 @@ from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runs.resume_checks import check_resumed
 from fedklpr_flwr.runs.run_config_file import BegunWith, read_begun_with, write_begun_with
-from fedklpr_flwr.runs.trusted_runs import check_may_go_on, mark_own, refuse_links
+from fedklpr_flwr.runs.trusted_runs import check_may_go_on, mark_begun, refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import new_run_folder
 
@@ -82,10 +82,8 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True, trust: bool = F
         _remove_flower_home(folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
         begun = BegunWith(experiment, run_config["overrides"], real_sites=not simulated)
-        if settings.resume is None:  # what lies there of a run that never began is not this one's
-            (folder / run_files.CONFIG).unlink(missing_ok=True)
         write_begun_with(folder, begun, resumed=settings.resume is not None)
-        mark_own(folder)
+        mark_begun(folder, begun)
         if not simulated:  # real sites compose nothing: they are sent what it comes to
             run_config["settings"] = resolved_text(settings)
     except BaseException:

@@ -1,6 +1,5 @@
 """Claims about fedklpr_flwr.launch.prepare: a command line is checked before anything starts."""
 
-import hmac
 import json
 import os
 import shlex
@@ -15,7 +14,7 @@ from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
 from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs.lock import SERVER, hold
-from fedklpr_flwr.runs.trusted_runs import is_own, write_own_settings
+from fedklpr_flwr.runs.trusted_runs import write_own_settings
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder, point_latest, user_cache
@@ -218,7 +217,7 @@ def say_otherwise(folder, *words):
 
 def test_somebody_elses_run_goes_on_after_trust_alone_and_looks_nothing_up(begun, tmp_path):
     say_otherwise(begun.folder, f"data.cache='{tmp_path}/theirs'")
-    with pytest.raises(RunError, match=r"was not made here by this user.*--trust"):
+    with pytest.raises(RunError, match=r"was not begun here by this user.*--trust"):
         prepare([f"resume={begun.folder}"])
     assert not (tmp_path / "theirs").exists()
     prepare([f"resume={begun.folder}"], trust=True).release()
@@ -231,24 +230,24 @@ def test_nothing_is_looked_up_for_somebody_elses_run_trust_or_not(begun, monkeyp
     with pytest.raises(SettingsError, match="not taken from somebody else's run") as error:
         prepare([f"resume={begun.folder}"], trust=True)
     assert "hunter2" not in str(error.value)
-    assert not is_own(begun.folder)
 
 
-def test_a_servers_start_makes_no_run_ones_own(begun, tmp_path):
-    copied = tmp_path / "copied"
-    shutil.copytree(begun.folder, copied)
-    (copied / ".made-here").unlink()
-    write_own_settings(begun.settings, copied)
-    assert not is_own(copied)
+def test_a_servers_start_makes_what_a_run_began_with_no_ones_own(begun):
+    say_otherwise(begun.folder, "federation.rounds=9")
     write_own_settings(begun.settings, begun.folder)
-    assert is_own(begun.folder)
+    with pytest.raises(RunError, match="--trust"):
+        prepare([f"resume={begun.folder}"])
+
+
+def test_a_mark_is_of_one_users_key(begun, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "another"))
+    with pytest.raises(RunError, match="--trust"):
+        prepare([f"resume={begun.folder}"])
 
 
 def test_a_run_of_before_run_config_was_marked_goes_on_while_both_files_say_one_thing(begun):
     write_own_settings(begun.settings, begun.folder)
-    key = (user_cache() / "own-runs.key").read_bytes()
-    config = (begun.folder / run_files.CONFIG).read_bytes()
-    (begun.folder / ".made-here").write_text(hmac.new(key, config, "sha256").hexdigest())
+    (begun.folder / ".begun-here").unlink()
     kept = (begun.folder / run_files.RUN_CONFIG).read_text()
     for words in (["federation.rounds=9"], ["wire.level=${oc.env:HOME,fast}"]):
         say_otherwise(begun.folder, *words)
