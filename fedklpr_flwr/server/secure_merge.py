@@ -7,6 +7,7 @@ It is merge_round.py's masked mean where all masks are alike, within half a step
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -102,20 +103,20 @@ def far_ranges(adverts: Mapping[str, Advert]) -> dict[str, str]:
     Returns:
         By client what is wrong; nobody where fewer than three tell ranges.
     """
-    told = {name: np.array(advert.exponents) for name, advert in adverts.items()}
-    if len(told) < 3:
+    if len(adverts) < 3:
         return {}
     found = {}
-    for name, own in told.items():
-        others = np.stack([of for other, of in told.items() if other != name])
-        # Who has not moved a tensor says nothing of how far one moves.
-        moved = np.ma.masked_equal(others, LOWEST)
-        typical = np.ma.median(moved, axis=0).filled(HIGHEST)
-        far = own > typical + _FAR
-        if far.mean() > _FAR_TENSORS:
+    for name, advert in adverts.items():
+        others = [other.exponents for whose, other in adverts.items() if whose != name]
+        far = 0
+        for own, told in zip(advert.exponents, zip(*others, strict=True), strict=True):
+            # Who has not moved a tensor says nothing of how far one moves.
+            moved = [exponent for exponent in told if exponent > LOWEST]
+            far += bool(moved) and own > median(moved) + _FAR
+        if far > _FAR_TENSORS * len(advert.exponents):
             found[name] = (
                 f"ranges: expected those of the other clients, at most 2^{_FAR} times as large, "
-                f"got more in {int(far.sum())} of {len(own)} tensors; its training went astray"
+                f"got more in {far} of {len(advert.exponents)} tensors; its training went astray"
             )
     return found
 
