@@ -249,14 +249,13 @@ class FedKlprStrategy(Strategy):
             yield from self._sum_replies(grid, self._secure, chosen)
 
     def _sum_replies(self, grid: Grid, secure: SecureRound, chosen: list[str]) -> Iterator[Message]:
-        """The replies of a secure sum's stages; all train once more where it was not opened."""
+        """The replies of a secure sum's stages; where it was not opened all train once more."""
         yield from self._stage_replies(grid, secure)
         if not self._tally.arrivals:
             log(
                 WARNING, "round %d: the sum was not opened: all train once more", self._tally.number
             )
-            secure.begin_again()
-            yield from self._replies(grid, "train", chosen)
+            yield from self._replies(grid, "train", secure.begin_again(chosen))
             yield from self._stage_replies(grid, secure)
 
     def _stage_replies(self, grid: Grid, secure: SecureRound) -> Iterator[Message]:

@@ -1,5 +1,8 @@
 """Claims about whole federations whose server sees sums alone (privacy=secure_aggregation)."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from tiny_federation import (
@@ -17,10 +20,18 @@ from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import initial_network, shared_layout
-from fedklpr_flwr.protocol.flower_messages import TASK, read_payload
+from fedklpr_flwr.protocol.flower_messages import PAYLOAD, TASK, payload_record, read_payload
 from fedklpr_flwr.protocol.secure.quantise import step_of
-from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, ValuesTask, unpack
-from fedklpr_flwr.protocol.update_front import FRONT
+from fedklpr_flwr.protocol.secure.stages import (
+    SECURE,
+    Advert,
+    Opened,
+    Shares,
+    ValuesTask,
+    pack,
+    unpack,
+)
+from fedklpr_flwr.protocol.update_front import FRONT, with_front
 from fedklpr_flwr.reid.network import float_state
 
 SECURE_SUM = ("method=fedavg", "privacy=secure_aggregation", "labels.source=identities")
@@ -28,6 +39,18 @@ PRUNED = (
     *("privacy=secure_aggregation", "method.pruning=always", "pruning.first_round=1"),
     *("pruning.masks=consensus", "klaw.direction=bounded"),
 )
+
+
+FOUR = tuple(
+    f"{{name: {name}, reader: folder, folder: {folder}}}"
+    for name, folder in zip([*NAMES, "dogwood"], [*NAMES, "cedar"], strict=True)
+)
+OF_FOUR = f"data.clients=[{','.join(FOUR)}]"
+
+
+def run_four(sites, path, *words, **options):
+    """The tiny federation with a fourth site of cedar's pictures: of four one may drop out."""
+    return run_tiny_federation(sites, path, *words, OF_FOUR, nodes=4, **options)
 
 
 class Overheard:
@@ -124,28 +147,28 @@ def test_two_runs_of_one_seed_blind_otherwise_and_merge_alike(sites, tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["share", "values", "open"])
-def test_one_of_three_may_drop_out_in_any_stage(sites, tmp_path, stage):
+def test_one_of_four_may_drop_out_in_any_stage(sites, tmp_path, stage):
     app = interfering(in_stage(stage), client="cedar", phase=SECURE)
-    run = run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
+    run = run_four(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
     row = run.row(1, "cedar")
     if stage == "open":  # its values are in the sum, which the others open
-        assert (row.status, run.row(1, None).status) == ("merged", "3 merged")
+        assert (row.status, run.row(1, None).status) == ("merged", "4 merged")
         return
-    assert (row.status, run.row(1, None).status) == ("failed", "2 merged")
+    assert (row.status, run.row(1, None).status) == ("failed", "3 merged")
     assert "the camera store is on fire" in row.failed
-    weights = [run.row(1, name).weight for name in ("ash", "birch")]
+    weights = [run.row(1, name).weight for name in ("ash", "birch", "dogwood")]
     assert sum(weights) == pytest.approx(1)
     assert row.weight == 0
 
 
 def test_the_others_model_is_that_of_a_federation_without_the_drop_out(sites, tmp_path):
-    words = (*SECURE_SUM, "klpwa.cap=null", ONE_ROUND)
+    words = (*SECURE_SUM, "method.aggregation_weights=uniform", ONE_ROUND)
     overheard = Overheard(interfering(in_stage("values"), client="cedar", phase=SECURE))
-    dropped = run_tiny_federation(sites, tmp_path / "a", *words, app=overheard)
+    dropped = run_four(sites, tmp_path / "a", *words, app=overheard)
     never = interfering(fails, client="cedar", phase="train")
-    without = run_tiny_federation(sites, tmp_path / "b", *words, app=never)
+    without = run_four(sites, tmp_path / "b", *words, app=never)
     found, expected = dropped.state().tensors, without.state().tensors
-    left = 0.7  # of the pictures, and so of the weights that were told: 10 persons of 13
+    left = 0.75  # of the weights that were told
     for name, bound in apart_at_most(sites, words, overheard).items():
         apart = np.abs(found[name].astype(np.float64) - expected[name])
         assert apart.max(initial=0) <= 2 * bound / left + 1e-5, name
@@ -175,11 +198,11 @@ class CedarIsSlow(InProcessGrid):
 def test_values_that_come_when_the_sum_is_opened_are_left_alone(sites, tmp_path):
     words = (*SECURE_SUM, ONE_ROUND, "federation.round_seconds=1")
     overheard = Overheard()
-    run = run_tiny_federation(sites, tmp_path, *words, app=overheard, grid=CedarIsSlow)
+    run = run_four(sites, tmp_path, *words, app=overheard, grid=CedarIsSlow)
     row = run.row(1, "cedar")
     assert (row.status, row.weight) == ("late", 0.0)
     assert "no answer within 1 s" in row.failed
-    assert run.row(1, None).status == "2 merged"
+    assert run.row(1, None).status == "3 merged"
     # Both would be needed to see cedar's update alone, and it sent neither.
     assert {stage for client, stage in overheard.stages if client == 2} == {"share"}
 
@@ -203,7 +226,7 @@ def test_of_too_many_drop_outs_all_try_once_more_and_the_round_is_merged(sites, 
 
 def test_a_sum_that_nobody_can_open_stops_the_run_with_what_to_do(sites, tmp_path):
     app = failing_in({"birch": ("share", 99), "cedar": ("values", 99)})
-    with pytest.raises(RunError, match="the secure sum needs 2"):
+    with pytest.raises(RunError, match="the secure sum needs 3"):
         run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
     again = run_tiny_federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND)
     assert again.row(1, None).status == "3 merged"
@@ -211,10 +234,53 @@ def test_a_sum_that_nobody_can_open_stops_the_run_with_what_to_do(sites, tmp_pat
 
 def test_a_client_that_loses_its_memory_on_the_way_is_a_drop_out(sites, tmp_path):
     app = interfering(in_stage("values", forget), client="ash", phase=SECURE, times=2)
-    run = run_tiny_federation(sites, tmp_path, *SECURE_SUM, "federation.rounds=2", app=app)
+    run = run_four(sites, tmp_path, *SECURE_SUM, "federation.rounds=2", app=app)
     assert "no sum is open here" in run.row(1, "ash").failed
-    assert run.row(1, None).status == "2 merged"
-    assert run.row(2, None).status == "3 merged"
+    assert run.row(1, None).status == "3 merged"
+    assert run.row(2, None).status == "4 merged"
+
+
+def lies(message, context, app, **wrong):
+    """A hostile client: what its honest self says, with some of it replaced."""
+    reply = app(message, context)
+    task, content = message.content[TASK], read_payload(reply.content)[FRONT.size :]
+    kind = {"share": Shares, "open": Opened}.get(task.get("stage"), Advert)
+    said = unpack(kind, content)
+    changed = {key: change(getattr(said, key)) for key, change in wrong.items()}
+    payload = with_front(pack(replace(said, **changed)), task["run"], task["round"])
+    reply.content[PAYLOAD] = payload_record(payload)
+    return reply
+
+
+HOSTILE = {
+    "keys": (None, {"blinding": lambda key: "no key"}),
+    "rubbish": ("share", {"sealed": lambda sealed: ("rubbish", *sealed[1:])}),
+    "rubbish for two": ("share", {"sealed": lambda sealed: ("no", "no", *sealed[2:])}),
+    "mark": ("share", {"mark": lambda mark: "0" * 64}),
+    "opened": ("open", {"seeds": lambda seeds: seeds[::-1]}),
+}
+"""By lie: in which stage, None = the training, and what is replaced."""
+
+
+@pytest.mark.parametrize("lie", HOSTILE)
+@pytest.mark.parametrize("count", [3, 4])
+def test_one_hostile_client_neither_ends_a_run_nor_has_an_honest_one_blamed(
+    sites, tmp_path, lie, count
+):
+    stage, wrong = HOSTILE[lie]
+    lying, phase = partial(lies, **wrong), "train" if stage is None else SECURE
+    what = in_stage(stage, lying) if stage else lying
+    app = interfering(what, client="cedar", phase=phase)
+    federation = run_tiny_federation if count == 3 else run_four
+    run = federation(sites, tmp_path, *SECURE_SUM, ONE_ROUND, app=app)
+    shut_out = lie in ("keys", "rubbish for two")  # of which nobody else can be at fault
+    assert run.row(1, None).status == f"{count - shut_out} merged"
+    assert run.row(1, "cedar").status == ("failed" if shut_out else "merged")
+    assert "evaluation" not in str(run.row(1, "cedar").failed)
+    honest = ["ash", "birch", "dogwood"][: count - 1]
+    assert [run.row(1, name).failed for name in honest] == [False] * len(honest)
+    if lie == "keys":
+        assert "public key" in run.row(1, "cedar").failed
 
 
 def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(sites, tmp_path):

@@ -1,12 +1,15 @@
 """A client's half of a secure sum: what it has learnt waits until it is told what to blind it by.
 
 Between the stages, each of which is a process of its own on a real box, its change and its secrets
-lie in its memory folder, readable by its user alone. Each stage is answered once, so that no stream
-ever blinds two vectors; a new training begins with new secrets.
+lie in its memory folder, readable by its user alone. Each stage is answered once, one at a time, so
+that no stream ever blinds two vectors; a new training begins with new secrets.
 """
 
+import fcntl
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,11 @@ from fedklpr_flwr.protocol.secure.blinding import Place, blind
 from fedklpr_flwr.protocol.secure.keys import (
     Secrets,
     checked_key,
+    fewest_in_sum,
     make_shares,
     new_secrets,
     seal,
     seed_mark,
-    threshold,
     unseal,
 )
 from fedklpr_flwr.protocol.secure.quantise import HIGHEST, exponent_of, quantise, step_of
@@ -42,9 +45,18 @@ from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
 
 _STATE, _CHANGE, _OPENED = "secure.json", "secure.safetensors", "secure-opened.json"
+_LOCK = ".secure-lock"
 
 _WHOLE = 1 + 1e-9
 """What weights may add up to, with the last bits of a sum."""
+
+_LARGEST, _LARGEST_LEFT = 0.5, 0.75
+"""What one client may weigh of all asked, and of those left: with more the sum tells of it."""
+
+_NOTHING_OPEN = "no sum is open here: it was not asked to train, has opened it, or lost its memory"
+
+_NO_SHARES = (b"", b"")
+"""What is held of a client whose sealed shares do not open."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +105,14 @@ class SecureUpdate:
         Raises:
             WireError: a number is not finite.
         """
-        self.forget()
-        exponents = tuple(exponent_of(change) for change in changes.values())
-        secrets = new_secrets()
-        # Safetensors sorts by size: the order is told by the names.
-        ordered = {f"{place:06d}": change for place, change in enumerate(changes.values())}
-        write_atomically(self._folder / _CHANGE, save(ordered), mode=PRIVATE)
-        self._keep(_Waiting(self._place.round, "share", secrets))
+        with self._alone():
+            self.forget()
+            exponents = tuple(exponent_of(change) for change in changes.values())
+            secrets = new_secrets()
+            # Safetensors sorts by size: the order is told by the names.
+            ordered = {f"{place:06d}": change for place, change in enumerate(changes.values())}
+            write_atomically(self._folder / _CHANGE, save(ordered), mode=PRIVATE)
+            self._keep(_Waiting(self._place.round, "share", secrets))
         public = secrets.public
         return pack(Advert(public.blinding, public.sealing, mask_hash, exponents))
 
@@ -110,13 +123,14 @@ class SecureUpdate:
             WireError: it is not this stage's turn, or what is asked would tell more than the sum.
             MemoryStateError: what was kept is lost.
         """
-        waiting = self._waiting()
-        if waiting.round != self._place.round or waiting.awaits != stage:
-            raise WireError(
-                f"stage {stage!r:.20} of round {self._place.round}: expected {waiting.awaits} of "
-                f"round {waiting.round}; each is answered once"
-            )
-        return _STAGES[stage](self, waiting, content)
+        with self._alone():
+            waiting = self._waiting()
+            if waiting.round != self._place.round or waiting.awaits != stage:
+                raise WireError(
+                    f"stage {stage!r:.20} of round {self._place.round}: expected {waiting.awaits} "
+                    f"of round {waiting.round}; each is answered once"
+                )
+            return _STAGES[stage](self, waiting, content)
 
     def forget(self) -> None:
         """Remove what only an open sum needs."""
@@ -180,10 +194,14 @@ class SecureUpdate:
         others = {name: blinding[name] for name in asked.clients if name != self._client}
         secrets = waiting.secrets
         blind(values, self._place, self._client, secrets.seed, secrets.blinding, others)
-        return pack_values(values)
+        return pack_values(values, [name for name in asked.clients if held[name] == _NO_SHARES])
 
     def _unsealed(self, asked: ValuesTask, waiting: _Waiting) -> dict[str, tuple[bytes, bytes]]:
-        """What the others have shared with this client, by name."""
+        """What the others have shared with this client, by name.
+
+        What does not open is its sender's fault, not this client's: it goes on, and says so with
+        its values.
+        """
         sealing = dict(zip(waiting.clients, waiting.sealing, strict=True))
         found = {}
         for name, sealed in zip(asked.clients, asked.sealed, strict=True):
@@ -192,8 +210,8 @@ class SecureUpdate:
             place = self._place.run, self._place.round, name, self._client
             try:
                 found[name] = unseal(sealed, waiting.secrets.sealing, sealing[name], *place)
-            except WireError as error:
-                raise WireError(f"the share of {name}: {error}") from error
+            except WireError:
+                found[name] = _NO_SHARES
         return found
 
     def _check_values(
@@ -203,7 +221,7 @@ class SecureUpdate:
         count = len(asked.clients)
         if {len(asked.sealed), len(asked.weights)} != {count}:
             raise WireError(f"values: expected a share and a weight of each of {count} clients")
-        _check_hidden(asked.weights)
+        _check_hidden(asked.weights, _LARGEST)
         own = [exponent_of(change) for change in changes]
         told = asked.exponents
         fits = len(told) == len(own) and all(
@@ -218,7 +236,7 @@ class SecureUpdate:
         self, named: Sequence[str], among: Sequence[str], waiting: _Waiting
     ) -> None:
         """Refuse a sum of so few that it tells of single ones, or that this client is not in."""
-        needed = threshold(len(waiting.clients))
+        needed = fewest_in_sum(len(waiting.clients))
         if (
             not _are_names(named)
             or not {*named} <= {*among}
@@ -234,7 +252,7 @@ class SecureUpdate:
         asked = unpack(OpenTask, content)
         self._check_takes_part(asked.clients, [*waiting.weights], waiting)
         weights = [waiting.weights[name] for name in asked.clients]
-        _check_hidden(weights)
+        _check_hidden(weights, _LARGEST_LEFT)
         self._note_opened(asked.clients, weights)
         self.forget()
         absent = [name for name in waiting.weights if name not in asked.clients]
@@ -242,7 +260,7 @@ class SecureUpdate:
         return pack(Opened(seeds, tuple(waiting.shares[name][1].hex() for name in absent)))
 
     def _note_opened(self, clients: Sequence[str], weights: Sequence[float]) -> None:
-        """Open a round's sum for one set of clients and weights only, however often it is tried.
+        """Open a round's sum for one set of clients and weights only, and none of before it again.
 
         Two sums of the same updates, of two sets or by two weighings, tell by their difference what
         a single client sent.
@@ -253,7 +271,13 @@ class SecureUpdate:
             earlier = parse_json(path.read_text(encoding="ascii")) if path.exists() else {}
         except ValueError as error:
             raise MemoryStateError(f"{path} is damaged: {error}; delete it to go on") from error
-        if earlier.get("round") == self._place.round and earlier != now:
+        last = earlier.get("round", 0)
+        if last > self._place.round:
+            raise WireError(
+                f"round {self._place.round} comes after round {last} was opened here, and is "
+                "opened no more: begin a new run with this one's model"
+            )
+        if last == self._place.round and earlier != now:
             raise WireError(
                 f"round {self._place.round} was opened here as the sum of "
                 f"{', '.join(earlier['clients'])}, and is opened as no other: wait until all of "
@@ -262,6 +286,18 @@ class SecureUpdate:
         write_atomically(path, json.dumps(now).encode(), mode=PRIVATE)
 
     # ------------------------------------------------------------------ on disk
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other process answer meanwhile: two at a time would use one stream twice."""
+        how = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self._folder / _LOCK, how, PRIVATE)
+        except FileNotFoundError as error:
+            raise WireError(_NOTHING_OPEN) from error
+        with os.fdopen(descriptor, "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _keep(self, waiting: _Waiting) -> None:
         content = json.dumps(asdict(waiting), default=bytes.hex)
@@ -286,9 +322,7 @@ class SecureUpdate:
                 weights=found["weights"],
             )
         except FileNotFoundError as error:
-            raise WireError(
-                "no sum is open here: it was not asked to train, has opened it, or lost its memory"
-            ) from error
+            raise WireError(_NOTHING_OPEN) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MemoryStateError(f"{path} is damaged: {error}; the round goes without") from error
 
@@ -313,13 +347,23 @@ def _are_names(names: Sequence[str]) -> bool:
     return list(names) == sorted({*names})
 
 
-def _check_hidden(weights: Sequence[float]) -> None:
+def _check_hidden(weights: Sequence[float], largest: float) -> None:
     """Refuse weights by which the sum is one client's update, or leaves the range of numbers.
 
+    Args:
+        weights: of those in the sum.
+        largest: what one may have of their sum.
+
     Raises:
-        WireError: fewer than two count, or they are no shares of a whole.
+        WireError: fewer than two count, one counts for nearly all, or they are no shares of a
+            whole.
     """
     if sum(weight > 0 for weight in weights) < 2:
         raise WireError("a sum in which one client counts is that client's update: refused")
     if min(weights) < 0 or sum(weights) > _WHOLE:
         raise WireError(f"weights: expected shares of at most 1 in all, got {sum(weights):g}")
+    if max(weights) > largest * sum(weights) * _WHOLE:
+        raise WireError(
+            f"a sum of which one client is {max(weights) / sum(weights):.3g} tells of that client: "
+            f"expected at most {largest:g}, set klpwa.cap={_LARGEST:g} or less"
+        )

@@ -80,7 +80,8 @@ def site_settings(settings: Settings, policy: SitePolicy) -> Settings:
     """Make of a run's settings those that a real site obeys, whatever the server says.
 
     It is a deployment, and where its pictures, its cache and its memory lie is its own affair: they
-    come from its SuperNode's node-config.
+    come from its SuperNode's node-config. A file of weights that the server names is not opened:
+    the model comes from the server.
 
     Raises:
         SettingsError: they ask what only a simulation may do, or what the site's policy forbids.
@@ -95,4 +96,6 @@ def site_settings(settings: Settings, policy: SitePolicy) -> Settings:
     asked = {**settings_to_dict(without_places), "deployment": True}
     own = settings_from(with_what_null_meant(asked))
     policy.check(own)
+    if own.model.weights != "imagenet":
+        own = replace(own, model=replace(own.model, weights=None))
     return own

@@ -29,6 +29,10 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="go on with somebody else's run, as its files say")
+]
+
 
 def run(
     overrides: Overrides = None,
@@ -38,6 +42,7 @@ def run(
     superlink: Annotated[
         str | None, typer.Option(help="a connection of Flower's configuration to run on")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Run a whole federation on Flower and follow it to its end.
 
@@ -50,7 +55,7 @@ def run(
         words.append("deployment=true")
     if superlink is None:
         check_environment(os.environ)
-    prepared = prepare(words, simulated=superlink is None)
+    prepared = prepare(words, simulated=superlink is None, trust=trust)
     _check_nodes(prepared.settings, nodes)
     rounds = prepared.settings.federation.rounds
     announce(prepared)

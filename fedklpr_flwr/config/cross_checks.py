@@ -59,6 +59,18 @@ def _rewind(settings: Settings) -> None:
         )
 
 
+def _parts_at_home(settings: Settings) -> None:
+    """What never travels begins at each site, which opens no file that a server names."""
+    parts, weights = settings.method.personal_parts, settings.model.weights
+    named = weights not in (None, "imagenet")
+    if settings.deployment and named and parts not in ("none", "classifier"):
+        raise SettingsError(
+            f"method.personal_parts={parts} with model.weights={weights}: these parts begin at "
+            "each site, where that file is not opened under deployment=true: set "
+            "model.weights=imagenet or null, or method.personal_parts=none"
+        )
+
+
 def _classifier(settings: Settings) -> None:
     loss, parts = settings.method.local_loss, settings.method.personal_parts
     source = settings.labels.source
@@ -223,6 +235,10 @@ def _secure(settings: Settings) -> None:
             and "the direction of an update is not seen: set klaw.direction=gain, alignment or "
             "bounded"
         ),
+        f"klpwa.cap={settings.klpwa.cap}": (
+            (settings.klpwa.cap is None or settings.klpwa.cap > 0.5)
+            and "a sum that is mostly one site's tells of that site: set klpwa.cap=0.5 or less"
+        ),
         f"federation.min_clients={settings.federation.min_clients}": (
             settings.federation.min_clients < 2
             and "the sum of one is its update: set federation.min_clients=2 or more"
@@ -350,6 +366,7 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _accuracy,
     _guard,
     _rewind,
+    _parts_at_home,
     _classifier,
     _personal,
     _neighbours,

@@ -18,11 +18,18 @@ def resolved_text(settings: Settings) -> str:
     return json.dumps(settings_to_dict(settings), separators=(",", ":"))
 
 
-def refuse_lookups(overrides: Sequence[str]) -> None:
+_INSTEAD = "start the run with fedklpr run --superlink, which sends plain values"
+
+
+def refuse_lookups(
+    overrides: Sequence[str], *, source: str = "a server", instead: str = _INSTEAD
+) -> None:
     """Refuse overrides that would read anything of the machine they are composed on.
 
     Args:
-        overrides: Hydra's, as they came over a network.
+        overrides: Hydra's, as they came over a network, or in somebody else's run folder.
+        source: where they came from, in words.
+        instead: what to do.
 
     Raises:
         SettingsError: an interpolation, a setting of Hydra's own, or a group's choice that is no
@@ -41,7 +48,6 @@ def refuse_lookups(overrides: Sequence[str]) -> None:
             if found:
                 shown = "".join(c for c in key[:64] if c.isalnum() or c in "._")
                 raise SettingsError(
-                    f"{shown}=...: {what} is not taken from a server, since it would be looked up "
-                    "on this site: start the run with fedklpr run --superlink, which sends plain "
-                    "values"
+                    f"{shown}=...: {what} is not taken from {source}, since it would be looked up "
+                    f"here: {instead}"
                 )

@@ -24,10 +24,13 @@ from fedklpr_flwr.deploy.request_limits import (
     RequestLimits,
     Scope,
     Send,
+    impatient_loop,
 )
 from fedklpr_flwr.flower_internals import UNGUARDED, run_superlink
+from fedklpr_flwr.system.open_files import allow_all_open_files
 
 _CONNECTIONS = 1000
+_LOOP = f"{impatient_loop.__module__}:{impatient_loop.__name__}"
 
 _REFUSAL = (
     "This SuperLink answers other machines on its Fleet interface alone: run flwr and fedklpr on "
@@ -86,8 +89,12 @@ def main() -> None:
             )
     # uvicorn would believe whoever this names where a request says it comes from.
     os.environ["FORWARDED_ALLOW_IPS"] = "127.0.0.1"
-    # Flower hands uvicorn neither a protocol nor a limit.
-    uvicorn.run = partial(uvicorn.run, http=ImpatientProtocol, limit_concurrency=_CONNECTIONS)
+    # Connections that have not finished TLS are counted nowhere, and each is an open file.
+    allow_all_open_files()
+    # Flower hands uvicorn neither a protocol, a loop nor a limit.
+    uvicorn.run = partial(
+        uvicorn.run, http=ImpatientProtocol, loop=_LOOP, limit_concurrency=_CONNECTIONS
+    )
     run_superlink((Middleware(OfficeOnly), Middleware(RequestLimits)))
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar
 
+from uvicorn.loops.auto import auto_loop_factory
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 Scope = MutableMapping[str, Any]
@@ -35,6 +36,10 @@ MOST_CONNECTIONS = 256
 
 IDLE_SECONDS, BODY_SECONDS, HEADER_SECONDS = 30.0, 600.0, 15.0
 """Between two parts of a body; for all of a body; for a request's head."""
+
+HANDSHAKE_SECONDS = 8.0
+"""For TLS, before which a connection is nobody's yet and no limit above sees it; asyncio waits
+60 s."""
 
 
 class RequestLimits:
@@ -103,6 +108,19 @@ class RequestLimits:
             parts.append(part)
             if not message.get("more_body", False):
                 return None
+
+
+def impatient_loop() -> asyncio.AbstractEventLoop:
+    """Make uvicorn's event loop, whose servers wait no longer for TLS than HANDSHAKE_SECONDS."""
+    loop = auto_loop_factory()()
+    create: Callable[..., Any] = loop.create_server
+
+    async def create_server(*given: Any, **how: Any) -> Any:
+        waits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS} if how.get("ssl") else {}
+        return await create(*given, **how, **waits)
+
+    loop.create_server = create_server  # type: ignore[method-assign, assignment]
+    return loop
 
 
 class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]

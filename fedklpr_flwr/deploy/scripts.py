@@ -144,6 +144,8 @@ SystemCallFilter=sched_setaffinity sched_setscheduler set_mempolicy mbind setpri
 SystemCallErrorNumber=EPERM
 MemoryMax={memory}
 TasksMax=4096
+# A connection is an open file, a stranger's that never says a word, too.
+LimitNOFILE=65536
 """
 # MemoryDenyWriteExecute is left out: torch's and numba's compiled loops write code and run it.
 

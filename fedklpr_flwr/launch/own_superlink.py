@@ -31,7 +31,7 @@ from fedklpr_flwr.runs.record_reader import read_status
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
-from fedklpr_flwr.system.plain_text import toml_text
+from fedklpr_flwr.system.plain_text import parse_json, toml_text
 
 _START_SECONDS = 60.0
 
@@ -219,12 +219,11 @@ def _report_new(folder: Path, seen: int, on_row: Callable[[Row], None]) -> int:
 
 def _correct_status(folder: Path) -> None:
     """Once all its processes are gone, no run goes on saying that it runs."""
-    path = folder / run_files.STATUS
-    if path.exists():
-        status = json.loads(path.read_text())
-        if status["status"] == "running":
-            status |= {"status": "failed", "message": "stopped before it ended"}
-            write_atomically(path, json.dumps(status).encode())
+    if read_status(folder)[0] == "running":
+        path = folder / run_files.STATUS
+        status = parse_json(path.read_text(encoding="utf-8"))
+        status |= {"status": "failed", "message": "stopped before it ended"}
+        write_atomically(path, json.dumps(status).encode())
 
 
 def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
@@ -234,10 +233,10 @@ def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
         why = f": {said}" if said else ""
         message = f"the server app never ran{why}; see {log_file}"
         return {"status": "not started", "message": message}
-    status = json.loads((folder / run_files.STATUS).read_text())
-    if status["status"] == "running":
-        status["message"] = "the server app, its SuperLink or the line to it ended without a word"
-    return dict(status)
+    status, message, damaged = read_status(folder)
+    if status == "running":
+        message = "the server app, its SuperLink or the line to it ended without a word"
+    return {"status": status, "message": damaged or message}
 
 
 def _ending(folder: Path, superlink: str, env: dict[str, str], log_file: Path) -> Ending:

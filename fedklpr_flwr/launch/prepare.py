@@ -1,6 +1,7 @@
 """A command line becomes a run config that is known to be good, before anything is started."""
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
 from fedklpr_flwr.runs.resume_checks import check_resumed
 from fedklpr_flwr.runs.run_config_file import BegunWith, read_begun_with, write_begun_with
-from fedklpr_flwr.runs.trusted_runs import refuse_links
+from fedklpr_flwr.runs.trusted_runs import check_may_go_on, mark_begun, refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import new_run_folder
 
@@ -46,22 +47,23 @@ class Prepared:
         self.lock.close()
 
 
-def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
+def prepare(arguments: Sequence[str], *, simulated: bool = True, trust: bool = False) -> Prepared:
     """Check a command line `experiment=NAME KEY=VALUE ...`, and take the run folder.
 
     Args:
         arguments: the command line.
         simulated: the clients run on this machine, so what they need must be on it.
+        trust: go on with a run that somebody else made.
 
     Raises:
         SettingsError: a key or a value that cannot be run, or a file or folder that is not there.
-        RunError: the run folder cannot be written, or another run has it.
+        RunError: the run folder cannot be written, another run has it, or it is somebody else's.
     """
     experiment, overrides = split_arguments(arguments)
     settings = compose_settings(experiment, overrides)
     if settings.resume is not None:
         folder = Path(settings.resume).resolve()
-        experiment, overrides = _resumed(folder, arguments, simulated=simulated)
+        experiment, overrides = _resumed(folder, arguments, simulated=simulated, trust=trust)
         settings = compose_settings(experiment, overrides)
     notes = [*check_places(settings, simulated=simulated), *notes_of_trust(settings)]
     if settings.resume is None and settings.run.dir is None:
@@ -77,15 +79,31 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True) -> Prepared:
         end_processes_of(folder / FLOWER_HOME)  # left by a command that was killed
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
         _check_fits(settings, folder)
+        _remove_flower_home(folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
         begun = BegunWith(experiment, run_config["overrides"], real_sites=not simulated)
         write_begun_with(folder, begun, resumed=settings.resume is not None)
+        mark_begun(folder, begun)
         if not simulated:  # real sites compose nothing: they are sent what it comes to
             run_config["settings"] = resolved_text(settings)
     except BaseException:
         lock.close()
         raise
     return Prepared(settings, run_config, folder, lock, tuple(notes))
+
+
+def _remove_flower_home(folder: Path) -> None:
+    """Remove what Flower kept of earlier starts: it would run an app found there as it stands."""
+    home = folder / FLOWER_HOME
+    try:
+        shutil.rmtree(home)  # refuses a link, and follows none below
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(
+            f"{home} cannot be removed ({error.strerror or error}), and what lies in it is not "
+            "run: remove it by hand, then start again"
+        ) from error
 
 
 def _check_fits(settings: Settings, folder: Path) -> None:
@@ -100,10 +118,12 @@ def _check_fits(settings: Settings, folder: Path) -> None:
 
 
 def _resumed(
-    folder: Path, arguments: Sequence[str], *, simulated: bool
+    folder: Path, arguments: Sequence[str], *, simulated: bool, trust: bool
 ) -> tuple[str, tuple[str, ...]]:
     """The experiment and overrides a run was started with, then those given now."""
+    refuse_links(folder)
     began = read_begun_with(folder)
+    check_may_go_on(folder, began, trust=trust)
     if simulated and began.real_sites:
         raise SettingsError(
             f"{resume_word(folder)} is a run of real boxes, and simulated clients would be merged "

@@ -1,28 +1,33 @@
 """What is believed of a run folder: whose it is, and where its settings may lead.
 
 A run folder may come from somebody else. Links in it would lead a reader or a writer out of it, and
-its config.yaml names folders of this machine: pictures, caches, memories. These are believed where
-this user made the run on this machine, or says `--trust`. The mark of one's own run is a MAC of
-its config.yaml under a key in the user's cache folder, so that it survives a move and a copy of the
-folder, and no change of its settings.
+its config.yaml and run-config.json name folders of this machine: pictures, caches, memories. These
+are believed where this user made the run on this machine, or says `--trust`. Either file has a mark
+of its own, a MAC under a key in the user's cache folder: it survives a move and a copy of the
+folder, and no change of what the file says.
 """
 
 import hashlib
 import hmac
+import json
 import os
+import shlex
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from fedklpr_flwr.config.compose import read_settings, write_settings
+from fedklpr_flwr.config.compose import compose_settings, read_settings, write_settings
 from fedklpr_flwr.config.partition import NOT_BELIEVED
+from fedklpr_flwr.config.run_config import refuse_lookups
 from fedklpr_flwr.config.settings import Client, Settings
-from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.runs.run_config_file import BegunWith
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.system.paths import user_cache
 
-_MARK, _KEY = ".made-here", "own-runs.key"
+_MARK, _BEGUN, _KEY = ".made-here", ".begun-here", "own-runs.key"
 _WRITTEN = (
     *("*", "clients/*", "clients/*/*", "payloads/*", "memory/*", "memory/*/*", "memory/*/*/*"),
     *(".flower/*", "export/*"),
@@ -55,19 +60,61 @@ def write_own_settings(settings: Settings, folder: Path) -> None:
         RunError: the folder cannot be written.
     """
     write_settings(settings, folder / run_files.CONFIG)
-    # Without a cache folder there is no mark, and the run is as good: --trust opens it.
-    with suppress(OSError, RunError):
-        write_atomically(folder / _MARK, _mark(folder, _own_key()).encode())
+    _keep_mark(folder / _MARK, lambda key: _mark(folder, key))
 
 
 def is_own(folder: Path) -> bool:
     """Whether this user made the run on this machine, and its config.yaml is as it was then."""
-    try:
-        key = (user_cache() / _KEY).read_bytes()
-        said = (folder / _MARK).read_text(encoding="ascii")
-        return len(key) == 32 and hmac.compare_digest(said, _mark(folder, key))
-    except (OSError, ValueError, TypeError):
+    return _is_marked(folder / _MARK, lambda key: _mark(folder, key))
+
+
+def mark_begun(folder: Path, begun: BegunWith) -> None:
+    """Mark what a run-config.json says as this user's."""
+    _keep_mark(folder / _BEGUN, lambda key: _mark_of_begun(begun, key))
+
+
+def check_may_go_on(folder: Path, begun: BegunWith, *, trust: bool) -> None:
+    """Refuse to go on with somebody else's run: what its run-config.json says would be done.
+
+    Args:
+        folder: the run folder.
+        begun: what its run-config.json says.
+        trust: the user has read it; what would be looked up on this machine is refused all the
+            same.
+
+    Raises:
+        RunError: it was not begun here by this user, and `trust` is not said.
+        SettingsError: see `refuse_lookups`.
+    """
+    if _is_marked(folder / _BEGUN, lambda key: _mark_of_begun(begun, key)):
+        return
+    words = shlex.split(begun.overrides)
+    if trust:
+        instead = f"write the value itself into {run_files.RUN_CONFIG}"
+        refuse_lookups(words, source="somebody else's run", instead=instead)
+    elif not _says_what_own_settings_say(folder, begun, words):
+        raise RunError(
+            f"resume={folder} was not begun here by this user, or its {run_files.RUN_CONFIG} was "
+            "changed since: read what that names, then add --trust"
+        )
+
+
+def _says_what_own_settings_say(folder: Path, begun: BegunWith, words: list[str]) -> bool:
+    """Whether a run of before this mark says in run-config.json what its own config.yaml says."""
+    if not is_own(folder):
         return False
+    try:
+        refuse_lookups(words)
+        said = compose_settings(begun.experiment, tuple(words))
+        own = read_settings(folder / run_files.CONFIG)
+    except SettingsError:
+        return False
+    return _without_folder(said) == _without_folder(own)
+
+
+def _without_folder(settings: Settings) -> Settings:
+    """The settings wherever the run folder lies."""
+    return replace(settings, resume=None, run=replace(settings.run, dir=None))
 
 
 def read_run_settings(folder: Path, *, trust: bool = False) -> Settings:
@@ -101,8 +148,28 @@ def without_places(settings: Settings) -> Settings:
     return replace(settings, data=data, run=replace(settings.run, memory=None))
 
 
+def _keep_mark(path: Path, mark: Callable[[bytes], str]) -> None:
+    # Without a cache folder there is no mark, and the run is as good: --trust opens it.
+    with suppress(OSError, RunError):
+        write_atomically(path, mark(_own_key()).encode())
+
+
+def _is_marked(path: Path, mark: Callable[[bytes], str]) -> bool:
+    try:
+        key = (user_cache() / _KEY).read_bytes()
+        said = path.read_text(encoding="ascii")
+        return len(key) == 32 and hmac.compare_digest(said, mark(key))
+    except (OSError, ValueError, TypeError, RunError):
+        return False
+
+
 def _mark(folder: Path, key: bytes) -> str:
     return hmac.new(key, (folder / run_files.CONFIG).read_bytes(), hashlib.sha256).hexdigest()
+
+
+def _mark_of_begun(begun: BegunWith, key: bytes) -> str:
+    said = b"begun\0" + json.dumps(asdict(begun)).encode()
+    return hmac.new(key, said, hashlib.sha256).hexdigest()
 
 
 def _own_key() -> bytes:

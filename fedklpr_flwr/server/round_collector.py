@@ -159,14 +159,16 @@ class RoundCollector:
     def fail(self, client: str, reason: str, *, late: bool = False) -> None:
         """Note a fault; an update already merged stays so, though its scores are lost.
 
-        What was wrong with the training stays the first word, whatever follows.
+        What was wrong first stays the first word, whatever follows.
         """
+        evaluated = client in self.asked["evaluate"]
         row, reason = self.row(client), reason[:500]  # a client may write what it likes into it
         earlier = row.failed not in (False, _NO_ANSWER, reason)
-        row.failed = f"{row.failed}; in the evaluation: {reason}" if earlier else reason
+        place = "in the evaluation" if evaluated else "then"
+        row.failed = f"{row.failed}; {place}: {reason}" if earlier else reason
         if row.status == "failed" and late:
             row.status = "late"
-        whose = f"{client}'s scores are" if row.status == "merged" else f"{client} is"
+        whose = f"{client}'s scores are" if evaluated and row.status == "merged" else f"{client} is"
         log(WARNING, "round %d: %s left out: %s", self.number, whose, reason)
 
     def failures(self, clients: Iterable[str]) -> str:

@@ -5,8 +5,9 @@
 It is merge_round.py's masked mean where all masks are alike, within half a step a client.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fedklpr_flwr.algorithm.masks import mask_hash, pruning_ratio
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import Masks, masks_to_bytes
 from fedklpr_flwr.protocol.secure.blinding import Residues
+from fedklpr_flwr.protocol.secure.keys import checked_key
 from fedklpr_flwr.protocol.secure.quantise import HIGHEST, LOWEST, dequantise, step_of
 from fedklpr_flwr.protocol.secure.stages import Advert
 from fedklpr_flwr.protocol.update_codec import Arrays
@@ -26,7 +28,13 @@ from fedklpr_flwr.wire.payload import NOTHING
 
 
 def spool_advert(
-    advert: Advert, client: str, folder: RunFolder, masks: Masks, layout: Layout, sent: Arrays
+    advert: Advert,
+    client: str,
+    folder: RunFolder,
+    masks: Masks,
+    layout: Layout,
+    sent: Arrays,
+    others: Collection[Advert] = (),
 ) -> StoredUpdate:
     """Take a client into the round by what it tells before its values are asked for.
 
@@ -37,13 +45,16 @@ def spool_advert(
         masks: the masks of all clients in this round.
         layout: the tensors that travel.
         sent: the model that went down.
+        others: what the other clients have told so far.
 
     Returns:
         An update without a payload, which is never seen, and so without any length.
 
     Raises:
-        WireError: its masks are others, or a change is none that training makes.
+        WireError: its masks are others, its keys are none or somebody's, or a change is none that
+            training makes.
     """
+    _check_keys(advert, others)
     common = dict(masks)
     if advert.mask_hash != mask_hash(common):
         raise WireError(
@@ -64,6 +75,50 @@ def spool_advert(
     pruned = pruning_ratio(common) if common else 0.0
     found = Inspection({}, advert.mask_hash, pruned, NOTHING, 0, lengths=(0, 0), change=None)
     return StoredUpdate(Path(), found, None)
+
+
+def _check_keys(advert: Advert, others: Collection[Advert]) -> None:
+    """Refuse keys for which every other client would refuse the whole list."""
+    taken = {key for other in others for key in (other.blinding, other.sealing)}
+    for key in (advert.blinding, advert.sealing):
+        checked_key(key)
+        if key in taken:
+            raise WireError("its public keys: expected two that nobody else has told")
+        taken.add(key)
+
+
+_FAR = 8
+"""Powers of two above the others' range: an honest change may then be two hundred of a step."""
+
+_FAR_TENSORS = 0.1
+"""The part of the tensors in which no honest client is that far above the others."""
+
+
+def far_ranges(adverts: Mapping[str, Advert]) -> dict[str, str]:
+    """Find clients whose ranges would round what the others have learnt to nothing.
+
+    Args:
+        adverts: by client.
+
+    Returns:
+        By client what is wrong; nobody where fewer than three tell ranges.
+    """
+    if len(adverts) < 3:
+        return {}
+    found = {}
+    for name, advert in adverts.items():
+        others = [other.exponents for whose, other in adverts.items() if whose != name]
+        far = 0
+        for own, told in zip(advert.exponents, zip(*others, strict=True), strict=True):
+            # Who has not moved a tensor says nothing of how far one moves.
+            moved = [exponent for exponent in told if exponent > LOWEST]
+            far += bool(moved) and own > median(moved) + _FAR
+        if far > _FAR_TENSORS * len(advert.exponents):
+            found[name] = (
+                f"ranges: expected those of the other clients, at most 2^{_FAR} times as large, "
+                f"got more in {far} of {len(advert.exponents)} tensors; its training went astray"
+            )
+    return found
 
 
 def kept_counts(layout: Layout, masks: Masks) -> list[int]:

@@ -22,7 +22,13 @@ from fedklpr_flwr.protocol.secure.stages import SECURE, Advert, Asked, is_secure
 from fedklpr_flwr.protocol.update_front import without_front
 from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
 from fedklpr_flwr.server.round_collector import RoundCollector, Use
-from fedklpr_flwr.server.secure_merge import kept_counts, model_of_sum, spool_advert, steps_of
+from fedklpr_flwr.server.secure_merge import (
+    far_ranges,
+    kept_counts,
+    model_of_sum,
+    spool_advert,
+    steps_of,
+)
 from fedklpr_flwr.server.secure_sum import SecureSum
 from fedklpr_flwr.server.stored_updates import StoredUpdate
 from fedklpr_flwr.server.update_weights import MergeNotes, weigh
@@ -45,6 +51,7 @@ class SecureRound:
         self._adverts: dict[str, Advert] = {}
         self._take: Callable[[str, memoryview], None] | None = None
         self._steps: dict[str, float] = {}
+        self._blamed: set[str] = set()
         self._total = np.zeros(0, np.uint16)
         self._notes = MergeNotes({}, {}, {})
 
@@ -78,7 +85,8 @@ class SecureRound:
     ) -> StoredUpdate:
         """Take the advert that a client sends in place of its update; see `store_update`."""
         advert = unpack(Advert, without_front(content, run, round_number))
-        spooled = spool_advert(advert, client, folder, known_masks, layout, sent)
+        others = [of for name, of in self._adverts.items() if name != client]
+        spooled = spool_advert(advert, client, folder, known_masks, layout, sent, others)
         self._adverts[client], self._masks = advert, known_masks
         return spooled
 
@@ -90,14 +98,14 @@ class SecureRound:
         Args:
             nodes: node ids by client name.
         """
-        reported = sorted(self._tally.arrivals)
+        reported = self._near()
         if len(reported) < 2:
             return self._give_up("a secure sum needs two clients: alone one's update would be seen")
         count = sum(kept_counts(self._layout, self._masks))
         secure = SecureSum(self._place, count, {name: self._adverts[name] for name in reported})
         asked = self._messages("share", reported, nodes, lambda _: secure.key_list())
         yield self._awaiting(secure.take_shares, asked)
-        if not self._is_enough("shared", secure.shared, secure):
+        if not self._is_enough("shared", secure.shared, secure.fewest):
             return None
         self._notes = self._weighed(secure.shared)
         weights = self._notes.weight
@@ -110,23 +118,39 @@ class SecureRound:
             "values", secure.shared, nodes, lambda name: secure.values_task(name, weights)
         )
         yield self._awaiting(secure.take_values, asked)
-        if not self._is_enough("sent values", secure.came, secure):
+        if not self._is_enough("sent values", secure.came, secure.fewest):
             return None
+        if secure.blamed:
+            self._tell_doubts(secure.doubts)
+            self._blamed |= secure.blamed
+            who = ", ".join(sorted(secure.blamed))
+            return self._give_up(f"what {who} sealed for several others does not open")
         asked = self._messages("open", secure.came, nodes, lambda _: secure.open_task())
         yield self._awaiting(secure.take_opened, asked)
         try:
             self._total = secure.open()
         except MergeError as error:
             return self._give_up(str(error))
+        finally:
+            self._tell_doubts(secure.doubts)
         whole = sum(weights[name] for name in secure.came)
         clients = len(secure.shared)
         self._steps = steps_of(self._layout, secure.exponents, clients, whole)
         return self._settle(secure.came, secure.opened, count)
 
-    def begin_again(self) -> None:
-        """Await reports anew: of another try of the same round, with new keys of all."""
+    def begin_again(self, chosen: Sequence[str]) -> list[str]:
+        """Await reports anew: of another try of the same round, with new keys of all.
+
+        Args:
+            chosen: who was asked to train.
+
+        Returns:
+            Those of them who are asked again: all but those of whom two have said that what it
+            sealed does not open. Nobody has opened that sum, and so another may be.
+        """
         self._take, self._steps = None, {}
         self._adverts.clear()
+        return [client for client in chosen if client not in self._blamed]
 
     def merge(
         self,
@@ -170,9 +194,23 @@ class SecureRound:
 
     # ------------------------------------------------------------------ who is left
 
-    def _is_enough(self, did: str, clients: Sequence[str], secure: SecureSum) -> bool:
+    def _near(self) -> list[str]:
+        """Who has told keys, without those whose ranges would spoil the others' steps."""
+        told = {name: self._adverts[name] for name in sorted(self._tally.arrivals)}
+        for name, why in far_ranges(told).items():
+            self._tally.row(name).status = "failed"
+            self._tally.fail(name, why)
+            del told[name], self._tally.arrivals[name]
+        return [*told]
+
+    def _tell_doubts(self, doubts: Collection[tuple[str, str]]) -> None:
+        for teller, whose in sorted(doubts):
+            told = "round %d: what %s holds of %s's secret does not fit: one of the two is at fault"
+            log(WARNING, told, self._place.round, teller, whose)
+
+    def _is_enough(self, did: str, clients: Sequence[str], fewest: int) -> bool:
         """Whether enough have answered a stage; who has not is left out."""
-        needed = max(secure.needed, self._settings.federation.min_clients)
+        needed = max(fewest, self._settings.federation.min_clients)
         if len(clients) < needed:
             of = len(self._adverts)
             self._give_up(f"{len(clients)} of {of} {did}, the secure sum needs {needed}")

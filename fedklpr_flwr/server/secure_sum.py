@@ -1,10 +1,12 @@
 """The server's half of a secure sum: it passes on what is sealed, and opens what all add up to.
 
 Who drops out is left out, up to a third of those who told their keys; with fewer there is no sum.
-The stages are those of protocol/secure/stages.py.
+Where shares do not fit, others are tried, and it is noted whose they are. The stages are those of
+protocol/secure/stages.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +17,14 @@ from fedklpr_flwr.protocol.secure.blinding import (
     take_off_absent,
     take_off_seed,
 )
-from fedklpr_flwr.protocol.secure.keys import joined_blinding_key, joined_seed, threshold
+from fedklpr_flwr.protocol.secure.keys import (
+    SEED_BYTES,
+    fewest_in_sum,
+    joined_blinding_key,
+    joined_secret,
+    joined_seed,
+    threshold,
+)
 from fedklpr_flwr.protocol.secure.quantise import agreed_exponents
 from fedklpr_flwr.protocol.secure.stages import (
     Advert,
@@ -25,8 +34,12 @@ from fedklpr_flwr.protocol.secure.stages import (
     Shares,
     ValuesTask,
     unpack,
+    unpack_complaints,
     unpack_values,
 )
+
+_TRIES = 100
+"""Sets of shares that are tried for a secret: where few are wrong, one that fits is among them."""
 
 
 class SecureSum:
@@ -45,12 +58,18 @@ class SecureSum:
         self._opened: dict[str, Opened] = {}
         self._came: set[str] = set()
         self._asked: list[str] = []
+        self.doubts: set[tuple[str, str]] = set()
         self._total = np.zeros(count, np.uint16)
 
     @property
     def needed(self) -> int:
-        """How many must answer in each stage."""
+        """How many must open the sum."""
         return threshold(len(self._adverts))
+
+    @property
+    def fewest(self) -> int:
+        """How many must share, and send values."""
+        return fewest_in_sum(len(self._adverts))
 
     @property
     def shared(self) -> list[str]:
@@ -61,6 +80,12 @@ class SecureSum:
     def came(self) -> list[str]:
         """Whose values are in the sum, by name."""
         return sorted(self._came)
+
+    @property
+    def blamed(self) -> set[str]:
+        """Gives whose sealed shares did not open at two clients or more."""
+        complaints = [whose for _, whose in self.doubts]
+        return {whose for whose in complaints if complaints.count(whose) > 1}
 
     @property
     def opened(self) -> list[str]:
@@ -113,6 +138,8 @@ class SecureSum:
         values = unpack_values(content, self._count)
         if client in self._came:
             raise WireError("blinded values came twice")
+        complaints = unpack_complaints(content, self._count)
+        self.doubts |= {(client, name) for name in {*complaints} & {*self._asked} - {client}}
         self._total += values
         self._came.add(client)
 
@@ -138,6 +165,9 @@ class SecureSum:
     def open(self) -> Residues:
         """Take all blinding off the sum.
 
+        `doubts` then has the pairs (who holds a share, whose secret it is of) that do not fit, of
+        which either may be at fault.
+
         Returns:
             uint16 (count,): the sum of what those in it rounded to whole steps.
 
@@ -146,19 +176,84 @@ class SecureSum:
         """
         if len(self._opened) < self.needed:
             raise MergeError(f"{len(self._opened)} opened the sum, {self.needed} are needed")
-        tellers = self.opened[: self.needed]
         blinding = {name: self._adverts[name].blinding for name in self.came}
         total = self._total.copy()
-        try:
-            for place, name in enumerate(self.came):
-                shares = [bytes.fromhex(self._opened[of].seeds[place]) for of in tellers]
-                seed = joined_seed(shares, self._shares[name].mark)
-                take_off_seed(total, self._place, name, seed)
-            absent = [name for name in self._asked if name not in self._came]
-            for place, name in enumerate(absent):
-                shares = [bytes.fromhex(self._opened[of].keys[place]) for of in tellers]
-                key = joined_blinding_key(shares, self._adverts[name].blinding)
-                take_off_absent(total, self._place, name, key, blinding)
-        except (WireError, ValueError) as error:
-            raise MergeError(f"the sum cannot be opened: {error}") from error
+        for place, name in enumerate(self.came):
+            told = {of: said.seeds[place] for of, said in self._opened.items()}
+            seed = self._seed(name, told)
+            take_off_seed(total, self._place, name, seed)
+        absent = [name for name in self._asked if name not in self._came]
+        for place, name in enumerate(absent):
+            told = {of: said.keys[place] for of, said in self._opened.items()}
+            join = partial(joined_blinding_key, public=self._adverts[name].blinding)
+            key = self._joined(name, told, join)
+            take_off_absent(total, self._place, name, key, blinding)
         return total
+
+    def _seed(self, name: str, told: Mapping[str, str]) -> bytes:
+        try:
+            return self._joined(name, told, partial(joined_seed, mark=self._shares[name].mark))
+        except MergeError:
+            # It may have named another seed than it divided, which is the one all shares agree on.
+            shares = [share for _, text in sorted(told.items()) if (share := _bytes_of(text))]
+            first, others = shares[: self.needed], shares[self.needed :]
+            join = partial(joined_secret, size=SEED_BYTES)
+            seed = _joined_or_none(join, first)
+            agree = [_joined_or_none(join, [share, *first[1:]]) == seed for share in others]
+            if seed is None or not agree or not all(agree):
+                raise
+            return seed
+
+    def _joined(
+        self, name: str, told: Mapping[str, str], join: Callable[[Sequence[bytes]], bytes]
+    ) -> bytes:
+        """Put a client's secret together of shares that fit, and note whose do not.
+
+        Args:
+            name: whose secret.
+            told: shares of it, by who told them; what is none is a complaint.
+            join: puts it together of exactly `needed`, or raises WireError.
+        """
+        shares = {of: share for of, text in told.items() if (share := _bytes_of(text))}
+        self.doubts |= {(of, name) for of in told if of not in shares}
+        for number, chosen in enumerate(self._sets_of([*shares])):
+            secret = _joined_or_none(join, [shares[of] for of in chosen])
+            if secret is None:
+                continue
+            if number:  # who of the others fits in the place of one that does
+                rest = [shares[of] for of in chosen[1:]]
+                for of in set(shares) - set(chosen):
+                    if _joined_or_none(join, [shares[of], *rest]) != secret:
+                        self.doubts.add((of, name))
+            return secret
+        raise MergeError(
+            f"the sum cannot be opened: {name}'s secret is not in the shares that "
+            f"{', '.join(sorted(told))} told of it; {name} or one of them is at fault"
+        )
+
+    def _sets_of(self, tellers: Sequence[str]) -> Iterator[list[str]]:
+        """Sets of as many as are needed, those first of whom nothing was wrong so far."""
+        if len(tellers) < self.needed:
+            return
+        doubted = [of for of, _ in self.doubts]
+        yield sorted(tellers, key=lambda of: (doubted.count(of), of))[: self.needed]
+        if len(tellers) > self.needed:
+            generator = np.random.default_rng(0)
+            for _ in range(_TRIES):
+                yield [*generator.permutation(sorted(tellers))[: self.needed]]
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
+
+
+def _joined_or_none(
+    join: Callable[[Sequence[bytes]], bytes], shares: Sequence[bytes]
+) -> bytes | None:
+    try:
+        return join(shares)
+    except WireError:
+        return None

@@ -20,6 +20,7 @@ from fedklpr_flwr.algorithm.weighting import (
     within_share,
 )
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.protocol.secure.stages import is_secure
 from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.server.robust.direction_trust import (
     Agreement,
@@ -37,6 +38,9 @@ from fedklpr_flwr.server.robust.norm_bound import (
 )
 from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share, compares_directions
 from fedklpr_flwr.wire.layout import Layout
+
+_SEEN_ALONE = 3.0
+"""Times the median that a figure counts for at most where nothing else of a client is seen."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Asked:
         praw: float64, the shares by pruning.
         settings: the run's settings.
         held_back: bounds a figure (K,) that each client reports of itself, where
-            `defence.norm_bound` asks for it.
+            `defence.norm_bound` asks for it, and in a secure sum.
     """
 
     reports: Sequence[TrainingReport]
@@ -194,7 +198,7 @@ def weigh(
 
     def held_back(figures: Sequence[float]) -> np.ndarray:
         shortened = [client in stands_out for client in clients]
-        return bounded(figures, active, norm_bound(settings), shortened)
+        return bounded(figures, active, _figure_bound(settings), shortened)
 
     klaw = _klaw(clients, reports, settings, held_back, agreements or {}, active)
     praw = pruning_weights(
@@ -216,6 +220,11 @@ def weigh(
 
     weights = by_client(klaw), by_client(praw), by_client(weight)
     return MergeNotes(*weights)
+
+
+def _figure_bound(settings: Settings) -> float | None:
+    """The multiple of the median that a figure counts for; None = any."""
+    return _SEEN_ALONE if is_secure(settings) else norm_bound(settings)
 
 
 def _klaw(

@@ -6,6 +6,17 @@ _OTHERS = 256
 """Sockets, logs and libraries beside them."""
 
 
+def allow_all_open_files() -> None:
+    """Raise this process's own limit as far as the system lets it, if it does."""
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):  # no such limits; a filter; a hard one that is none
+        return
+
+
 def allow_open_files(count: int) -> None:
     """Raise this process's own limit where so many more files need it.
 

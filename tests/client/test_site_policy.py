@@ -54,6 +54,15 @@ def test_a_real_site_is_one_and_its_places_are_its_own_whatever_the_server_says(
     assert (own.data.root, own.data.cache) == (None, None)
 
 
+def test_a_real_site_opens_no_file_of_weights_that_the_server_names():
+    for asked, obeyed in (("/etc/shadow", None), ("imagenet", "imagenet"), ("null", None)):
+        words = (f"model.weights={asked}", "deployment=true")
+        assert site_settings(compose_settings("smoke", words), SitePolicy()).model.weights == obeyed
+    at_home = ("model.weights=/etc/shadow", "method.personal_parts=batchnorm")
+    with pytest.raises(SettingsError, match=r"model\.weights=.* that file is not opened"):
+        site_settings(compose_settings("smoke", at_home), SitePolicy())
+
+
 def test_what_only_a_simulation_may_do_is_refused_though_the_server_calls_it_one():
     asked = compose_settings("smoke", ("method=centralised", "deployment=false"))
     with pytest.raises(SettingsError, match=r"data\.join"):

@@ -191,6 +191,7 @@ HARDENED = {
     *("PrivateTmp=yes", "PrivateUsers=yes", "CapabilityBoundingSet=", "AmbientCapabilities="),
     *("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "RestrictNamespaces=yes"),
     *("RestrictSUIDSGID=yes", "SystemCallFilter=@system-service", "MemoryMax=75%"),
+    "LimitNOFILE=65536",
     *("SystemCallArchitectures=native", "ProtectProc=invisible", "LockPersonality=yes"),
 }
 

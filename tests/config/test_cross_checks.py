@@ -65,6 +65,8 @@ REFUSED = {
     ("privacy=secure_aggregation", "method=fedavg", "defence.norm_bound=3"): ["norm_bound=3.0"],
     ("privacy=secure_aggregation", "method=fedavg", "defence.alignment=0.3"): ["alignment=0.3"],
     ("privacy=secure_aggregation", "method=fedavg", "klaw.direction=agreement"): ["agreement"],
+    ("privacy=secure_aggregation", "method=fedavg", "klpwa.cap=null"): ["set klpwa.cap=0.5"],
+    ("privacy=secure_aggregation", "method=fedavg", "klpwa.cap=0.6"): ["set klpwa.cap=0.5"],
     ("privacy=secure_aggregation", "method=fedavg", "federation.min_clients=1"): [
         "min_clients=1",
         "the sum of one",

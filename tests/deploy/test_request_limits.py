@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 import uvicorn
 
 from fedklpr_flwr.deploy import request_limits
+from fedklpr_flwr.deploy.certificates import make_authority, sign_server
 from fedklpr_flwr.deploy.request_limits import ImpatientProtocol, RequestLimits
 
 BOX = "198.51.100.4"
@@ -31,6 +33,29 @@ class Flower:
             await self.may_answer.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
+
+
+def test_a_connection_that_never_finishes_tls_is_closed(tmp_path, monkeypatch):
+    """Before TLS a connection has no request, and no limit but this one sees it."""
+    monkeypatch.setattr(request_limits, "HANDSHAKE_SECONDS", 0.3)
+    signed = sign_server(make_authority("t"), "t", ("localhost",), 30)
+    for name, content in (("crt", signed.certificate), ("key", signed.key)):
+        (tmp_path / name).write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    loop = request_limits.impatient_loop()
+
+    async def wait_silently():
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            return await asyncio.wait_for(reader.read(), 20)
+        finally:
+            writer.close()
+            server.close()
+
+    with contextlib.closing(loop):
+        assert loop.run_until_complete(wait_silently()) == b""
 
 
 def scope(path="/v1/fleet/push-object", client=BOX, **headers):

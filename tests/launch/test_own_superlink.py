@@ -8,6 +8,7 @@ import pytest
 from fedklpr_flwr.launch.environment import OFF
 from fedklpr_flwr.launch.own_superlink import (
     Ending,
+    _correct_status,
     app_folder,
     free_port,
     what_the_server_says,
@@ -50,6 +51,14 @@ def test_a_server_that_was_killed_is_said_to_have_ended_without_a_word(tmp_path)
         found = what_the_server_says(tmp_path, log)
         assert found["status"] == status
         assert said in found["message"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"a":' * 100_000])
+def test_a_status_that_is_none_is_said_to_be_damaged(text, tmp_path):
+    (tmp_path / "status.json").write_text(text)
+    _correct_status(tmp_path)
+    found = what_the_server_says(tmp_path, tmp_path / "flower.log")
+    assert (found["status"], "status.json is damaged" in found["message"]) == ("unknown", True)
 
 
 @pytest.mark.parametrize("text", ["plain", 'it\'s "x" \\', "sites 😀 ü", "a\tb\x7f\n"])

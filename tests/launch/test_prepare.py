@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 
 import pytest
@@ -13,6 +14,7 @@ from fedklpr_flwr.config.compose import load_settings
 from fedklpr_flwr.errors import DataError, RunError, SettingsError, WeightsError
 from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs.lock import SERVER, hold
+from fedklpr_flwr.runs.trusted_runs import write_own_settings
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.git_commit import code_commit
 from fedklpr_flwr.system.paths import new_run_folder, point_latest, user_cache
@@ -184,6 +186,76 @@ def test_a_server_started_by_hand_keeps_commands_out(begun, monkeypatch):
 def test_a_resumed_run_stays_in_its_folder(begun, tmp_path):
     with pytest.raises(SettingsError, match=r"run\.dir=.*leave run\.dir out"):
         prepare([f"resume={begun.folder}", f"run.dir={tmp_path}/elsewhere"])
+
+
+def test_no_app_that_lies_in_a_run_folder_is_ever_run(begun, tmp_path):
+    planted = begun.folder / ".flower" / "apps" / "fedklpr.fedklpr-flwr.0.1.0.0123abcd"
+    planted.mkdir(parents=True)
+    (planted / "evil.py").write_text("raise SystemExit")
+    (begun.folder / ".flower" / "config.toml").write_text("")
+    prepare([f"resume={begun.folder}"]).release()
+    assert not (begun.folder / ".flower").exists()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kept").write_text("")
+    (begun.folder / ".flower").symlink_to(mine)
+    with pytest.raises(RunError, match="is a link to"):
+        prepare([f"resume={begun.folder}"])
+    assert (mine / "kept").exists()
+
+
+LOOKED_UP = "run.memory='/tmp/m-${oc.env:FEDKLPR_TEST_SECRET}'"
+
+
+def say_otherwise(folder, *words):
+    """What somebody else's run-config.json may say."""
+    file = folder / run_files.RUN_CONFIG
+    said = json.loads(file.read_text())
+    said["overrides"] = shlex.join([*shlex.split(said["overrides"]), *words])
+    file.write_text(json.dumps(said))
+
+
+def test_somebody_elses_run_goes_on_after_trust_alone_and_looks_nothing_up(begun, tmp_path):
+    say_otherwise(begun.folder, f"data.cache='{tmp_path}/theirs'")
+    with pytest.raises(RunError, match=r"was not begun here by this user.*--trust"):
+        prepare([f"resume={begun.folder}"])
+    assert not (tmp_path / "theirs").exists()
+    prepare([f"resume={begun.folder}"], trust=True).release()
+    assert prepare([f"resume={begun.folder}"]).settings.data.cache == f"{tmp_path}/theirs"
+
+
+def test_nothing_is_looked_up_for_somebody_elses_run_trust_or_not(begun, monkeypatch):
+    monkeypatch.setenv("FEDKLPR_TEST_SECRET", "hunter2")
+    say_otherwise(begun.folder, LOOKED_UP)
+    with pytest.raises(SettingsError, match="not taken from somebody else's run") as error:
+        prepare([f"resume={begun.folder}"], trust=True)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_servers_start_makes_what_a_run_began_with_no_ones_own(begun):
+    say_otherwise(begun.folder, "federation.rounds=9")
+    write_own_settings(begun.settings, begun.folder)
+    with pytest.raises(RunError, match="--trust"):
+        prepare([f"resume={begun.folder}"])
+
+
+def test_a_mark_is_of_one_users_key(begun, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDKLPR_CACHE", str(tmp_path / "another"))
+    with pytest.raises(RunError, match="--trust"):
+        prepare([f"resume={begun.folder}"])
+
+
+def test_a_run_of_before_run_config_was_marked_goes_on_while_both_files_say_one_thing(begun):
+    write_own_settings(begun.settings, begun.folder)
+    (begun.folder / ".begun-here").unlink()
+    kept = (begun.folder / run_files.RUN_CONFIG).read_text()
+    for words in (["federation.rounds=9"], ["wire.level=${oc.env:HOME,fast}"]):
+        say_otherwise(begun.folder, *words)
+        with pytest.raises(RunError, match="--trust"):
+            prepare([f"resume={begun.folder}"])
+        (begun.folder / run_files.RUN_CONFIG).write_text(kept)
+    prepare([f"resume={begun.folder}", "federation.rounds=9"]).release()
+    assert prepare([f"resume={begun.folder}"]).settings.federation.rounds == 9
 
 
 # ---------------------------------------------------------------------------- bad input

@@ -47,6 +47,15 @@ def test_only_pictures_with_a_label_count_as_data(klaw_of):
     assert weights == pytest.approx([0.1, 0.9])
 
 
+def test_where_updates_are_not_seen_no_figure_counts_for_more_than_three_medians(tiny_settings):
+    """One of seven says that it has a billion pictures: three of nine shares are its."""
+    settings = tiny_settings("privacy=secure_aggregation", "method=fedavg")
+    said = [replace(REPORT, examples=count) for count in (10**9, *[100] * 6)]
+    weight = weigh(list("abcdefg"), said, LAYOUT, settings).weight
+    assert weight["a"] == pytest.approx(1 / 3)
+    assert weight["b"] == pytest.approx(1 / 9)
+
+
 def test_more_outliers_than_pictures_are_no_negative_number_of_pictures():
     assert replace(REPORT, examples=5, outliers=9).trained == 0
 

@@ -7,10 +7,17 @@ import torch
 from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import MaskFile
+from fedklpr_flwr.protocol.secure.keys import PublicKeys, new_secrets
 from fedklpr_flwr.protocol.secure.quantise import LOWEST, quantise
 from fedklpr_flwr.protocol.secure.stages import Advert
 from fedklpr_flwr.runs.checkpoint import RunFolder
-from fedklpr_flwr.server.secure_merge import kept_counts, model_of_sum, spool_advert, steps_of
+from fedklpr_flwr.server.secure_merge import (
+    far_ranges,
+    kept_counts,
+    model_of_sum,
+    spool_advert,
+    steps_of,
+)
 from fedklpr_flwr.wire.layout import TensorSpec
 
 LAYOUT = (TensorSpec("w", (2, 2), prunable=True), TensorSpec("bn.running_var", (2,)))
@@ -28,9 +35,12 @@ def folder(tmp_path):
     opened.close()
 
 
-def spooled(folder, exponents=(0, 1), masks=MASKS):
-    advert = Advert("key", "key", mask_hash(masks), exponents)
-    return spool_advert(advert, "gate", folder, MASKS, LAYOUT, SENT)
+KEYS = new_secrets().public
+
+
+def spooled(folder, exponents=(0, 1), masks=MASKS, keys=KEYS, others=()):
+    advert = Advert(keys.blinding, keys.sealing, mask_hash(masks), exponents)
+    return spool_advert(advert, "gate", folder, MASKS, LAYOUT, SENT, others)
 
 
 def test_an_advert_is_let_in_with_the_mask_of_all(folder):
@@ -45,6 +55,31 @@ def test_another_mask_and_another_count_of_ranges_are_refused(folder):
     for exponents in ((), (0,), (0, 1, 2)):
         with pytest.raises(WireError, match="ranges: expected 2"):
             spooled(folder, exponents)
+
+
+def test_keys_that_every_other_client_would_refuse_are_refused_at_their_sender(folder):
+    other = new_secrets().public
+    taken = [Advert(other.blinding, other.sealing, "", ())]
+    for wrong, words in (
+        (PublicKeys("no key", KEYS.sealing), "expected PEM of P-384"),
+        (PublicKeys(KEYS.blinding, ""), "expected PEM of P-384"),
+        (PublicKeys(KEYS.blinding, KEYS.blinding), "two that nobody else has told"),
+        (PublicKeys(KEYS.blinding, other.blinding), "two that nobody else has told"),
+    ):
+        with pytest.raises(WireError, match=words):
+            spooled(folder, keys=wrong, others=taken)
+    spooled(folder, others=taken)
+
+
+def test_ranges_far_above_the_others_are_refused_by_name():
+    """A step of 2^8 and more of the others' rounds what they have learnt to nothing."""
+    honest = {"ash": (-5, -3, LOWEST), "birch": (-6, -2, -9), "cedar": (-3, -4, -7)}
+    adverts = {name: Advert("", "", "", told) for name, told in honest.items()}
+    assert far_ranges(adverts) == {}
+    adverts["yard"] = Advert("", "", "", (8, 8, 8))
+    assert far_ranges(adverts).keys() == {"yard"}
+    assert "got more in 3 of 3 tensors" in far_ranges(adverts)["yard"]
+    assert far_ranges({"ash": adverts["ash"], "yard": adverts["yard"]}) == {}
 
 
 @pytest.mark.parametrize("exponents", [(12, 1), (0, 16), (65, 1), (LOWEST - 1, 1), (10**9, 0)])

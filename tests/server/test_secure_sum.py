@@ -1,6 +1,8 @@
 """Claims about a whole secure sum, the real client against the real server, without a network."""
 
+import fcntl
 import json
+import threading
 import zlib
 
 import numpy as np
@@ -12,7 +14,9 @@ from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.quantise import dequantise, step_of
 from fedklpr_flwr.protocol.secure.stages import (
     Advert,
+    Opened,
     OpenTask,
+    Shares,
     ValuesTask,
     pack,
     unpack,
@@ -140,7 +144,7 @@ def test_each_stage_is_answered_once_and_in_its_turn(tmp_path):
 
 def test_secrets_and_changes_are_readable_by_their_user_alone(tmp_path):
     Sum(tmp_path)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("ash/*")}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("ash/secure*")}
     assert modes == {"secure.json": 0o600, "secure.safetensors": 0o600}
 
 
@@ -148,6 +152,8 @@ def test_secrets_and_changes_are_readable_by_their_user_alone(tmp_path):
     ("weights", "words"),
     [
         ({"ash": 1.0}, "one client counts is that client's update"),
+        ({"ash": 1 - 2e-9, "birch": 1e-9, "cedar": 1e-9}, "which one client is 1 tells of that"),
+        ({"ash": 0.6, "birch": 0.4}, "expected at most 0.5, set klpwa.cap=0.5"),
         ({"ash": 0.7, "birch": 0.7}, "shares of at most 1 in all, got 1.4"),
         ({"ash": 0.7, "birch": 0.7, "cedar": -0.4}, "shares of at most 1"),
         ({"ash": float("nan"), "birch": 0.5}, "cannot be read"),
@@ -167,6 +173,12 @@ def test_those_left_must_be_two_that_count(tmp_path):
     whole.values("ash", "birch", "cedar", weights=weights)
     with pytest.raises(WireError, match="one client counts"):
         whole.open("birch")
+    again = Sum(tmp_path, NAMES)
+    again.share(*NAMES)
+    weights = {"ash": 0.5, "birch": 0.1, "cedar": 0.0, "dogwood": 0.4}
+    again.values("ash", "birch", "cedar", weights=weights)
+    with pytest.raises(WireError, match=r"one client is 0\.833 tells of that client"):
+        again.open("birch")
 
 
 def test_a_range_below_ones_own_change_is_refused(tmp_path):
@@ -211,6 +223,8 @@ def test_a_round_is_opened_again_for_the_same_set_and_weights_alone(tmp_path):
     later.share(*NAMES)
     later.values(*NAMES[:3])
     later.open(*NAMES[:3])
+    with pytest.raises(WireError, match="round 2 comes after round 3 was opened here"):
+        attempt().open("ash")
 
 
 def test_a_client_that_lost_its_memory_is_a_drop_out_in_words(tmp_path):
@@ -264,24 +278,108 @@ def test_of_two_clients_both_are_needed(tmp_path):
     assert np.all(abs(numbers - [0.0, 0.0, 0.0625, 1.0]) <= steps)
 
 
-def test_a_wrong_share_is_seen_and_the_sum_is_not_believed(tmp_path):
+def opened_wrongly(whole, name, seeds=None):
+    """A hostile client tells other shares than it holds."""
+    said = whole.server._opened[name]
+    wrong = seeds or said.seeds[::-1]
+    whole.server.take_opened(name, memoryview(pack(Opened(tuple(wrong), said.keys))))
+
+
+@pytest.mark.parametrize("seeds", [None, ["no number"] * 4, ["00"] * 4, [""] * 4])
+def test_one_who_tells_wrong_shares_ends_nothing_and_is_doubted(tmp_path, seeds):
     whole = Sum(tmp_path)
     whole.share(*NAMES)
     whole.values(*NAMES)
     whole.open(*NAMES)
-    wrong = whole.server._opened["ash"]
-    whole.server._opened["ash"] = type(wrong)(wrong.seeds[::-1], wrong.keys)
-    with pytest.raises(MergeError, match="cannot be opened"):
+    opened_wrongly(whole, "ash", seeds)
+    numbers, steps = whole.numbers()
+    assert np.all(abs(numbers - exact(*NAMES)) <= 4 * steps / 2 + 1e-12)
+    assert "ash" in {of for of, _ in whole.server.doubts} <= {"ash"}
+    assert whole.server.blamed == set()
+
+
+def test_with_two_wrong_of_four_no_sum_is_believed(tmp_path):
+    whole = Sum(tmp_path)
+    whole.share(*NAMES)
+    whole.values(*NAMES)
+    whole.open(*NAMES)
+    for name in ("ash", "birch"):
+        opened_wrongly(whole, name)
+    with pytest.raises(MergeError, match=r"cannot be opened.*is at fault"):
         whole.server.open()
 
 
-def test_a_share_that_does_not_open_names_whose_it_is(tmp_path):
+def seals_rubbish(whole, *for_whom, names=NAMES, mark=None):
+    """Dogwood seals what does not open, or names another seed than it divided."""
+    told = unpack(Shares, whole.clients[names[-1]].answer("share", pack(whole.server.key_list())))
+    sealed = tuple("junk" if n in for_whom else s for n, s in zip(names, told.sealed, strict=True))
+    wrong = Shares(sealed, mark or told.mark)
+    whole.server.take_shares(names[-1], memoryview(pack(wrong)))
+
+
+@pytest.mark.parametrize("names", [NAMES[:3], NAMES], ids=["of_three", "of_four"])
+def test_a_share_that_does_not_open_shuts_nobody_out(tmp_path, names):
+    """The one it was sealed for goes on, and says so when the sum is opened."""
+    whole = Sum(tmp_path, names)
+    whole.share(*names[:-1])
+    seals_rubbish(whole, "ash", names=names)
+    weights = dict.fromkeys(names, 1 / len(names))
+    whole.values(*names, weights=weights)
+    whole.open(*names)
+    whole.numbers()
+    assert whole.server.came == [*names]
+    assert (whole.server.doubts, whole.server.blamed) == ({("ash", names[-1])}, set())
+
+
+def test_whose_shares_do_not_open_at_two_is_to_blame_before_anything_is_opened(tmp_path):
+    whole = Sum(tmp_path)
+    whole.share(*NAMES[:3])
+    seals_rubbish(whole, "ash", "birch")
+    whole.values("ash")
+    assert whole.server.blamed == set(), "one alone may lie"
+    whole.values("birch")
+    assert whole.server.blamed == {"dogwood"}
+
+
+def test_who_names_another_seed_than_it_divides_ends_nothing(tmp_path):
+    whole = Sum(tmp_path)
+    whole.share(*NAMES[:3])
+    seals_rubbish(whole, mark="0" * 64)
+    whole.values(*NAMES)
+    whole.open(*NAMES)
+    numbers, steps = whole.numbers()
+    assert np.all(abs(numbers - exact(*NAMES)) <= 4 * steps / 2 + 1e-12)
+    opened_wrongly(whole, "ash")
+    with pytest.raises(MergeError, match="dogwood's secret is not in the shares"):
+        whole.server.open()
+
+
+def test_of_three_that_began_no_sum_of_two_is_made(tmp_path):
+    """Who makes the third one fail would read the second one's update."""
+    names = NAMES[:3]
+    whole = Sum(tmp_path, names)
+    assert (whole.server.needed, whole.server.fewest) == (2, 3)
+    whole.share("ash", "birch")
+    weights = {"ash": 0.5, "birch": 0.5}
+    with pytest.raises(WireError, match="expected at least 3 of ash, birch, cedar"):
+        whole.values("ash", weights=weights)
+
+
+def test_two_answers_at_a_time_are_one_after_the_other(tmp_path):
+    """The second would blind other numbers by the same streams."""
     whole = Sum(tmp_path)
     whole.share(*NAMES)
-    task = whole.server.values_task("ash", WEIGHTS)
-    wrong = ValuesTask(task.clients, ("", "junk", *task.sealed[2:]), task.weights, task.exponents)
-    with pytest.raises(WireError, match="the share of birch: a sealed share does not open"):
-        whole.clients["ash"].answer("values", pack(wrong))
+    task, told = pack(whole.server.values_task("ash", WEIGHTS)), []
+    with open(tmp_path / "ash" / ".secure-lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waits = threading.Thread(
+            target=lambda: told.append(whole.clients["ash"].answer("values", task)), daemon=True
+        )
+        waits.start()
+        waits.join(0.3)
+        assert told == []
+    waits.join(30)
+    assert len(told) == 1
 
 
 ODD = [0, -1, 10**400, 0.5, 1e308, "", "ash", "birch", "x" * 999, None, True, [], {}, "00", "é"]

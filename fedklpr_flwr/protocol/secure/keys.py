@@ -86,6 +86,15 @@ def threshold(clients: int) -> int:
     return clients - clients // 3
 
 
+def fewest_in_sum(clients: int) -> int:
+    """Say of how many the sum must be where so many have begun it: see `threshold`, and three.
+
+    Of two, each computes the other's update. Where a third one failed they are no longer hidden, so
+    that one who makes another fail would read the rest.
+    """
+    return max(threshold(clients), min(3, clients))
+
+
 def public_half(private: bytes) -> str:
     """Compute the public key, PEM text, of a private one of 48 bytes."""
     return public_key_to_bytes(_private_key(private).public_key()).decode("ascii")

@@ -2,7 +2,8 @@
 
     train    the task as ever -> the report as ever, Advert
     share    KeyList          -> Shares         each client's shares for every other, sealed
-    values   ValuesTask       -> uint16 numbers w_k (theta_k - R) / step, blinded
+    values   ValuesTask       -> uint16 numbers w_k (theta_k - R) / step, blinded; behind them the
+                                 names of whose sealed shares did not open, if there are any
     open     OpenTask         -> Opened         shares of what still blinds the sum
 
 JSON and its checksum; numbers as they are. Names are in alphabetical order everywhere. Keys and
@@ -12,7 +13,7 @@ sealed shares are text, other bytes are written as hexadecimal digits.
 import json
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ def sum_notes(settings: Settings, clients: int) -> list[str]:
         return []
     notes = [
         "privacy=secure_aggregation: nobody sees an update, so that nothing bounds one, and one "
-        "hostile or broken client can spoil a round without being named"
+        "hostile or broken client can spoil the model in every round without being named"
     ]
     if clients == 2:
         told = "privacy=secure_aggregation: of two clients each computes the other's update"
@@ -154,9 +155,10 @@ def unpack(kind: type[Said], content: bytes | memoryview) -> Said:
     return kind(**values)
 
 
-def pack_values(values: Residues) -> bytes:
-    """Write blinded numbers as bytes: two for each, the low one first."""
-    return _checked_bytes(values.astype("<u2", copy=False).tobytes())
+def pack_values(values: Residues, complaints: Sequence[str] = ()) -> bytes:
+    """Write blinded numbers as bytes: two for each, the low one first; then complaints, if any."""
+    named = json.dumps(list(complaints)).encode() if complaints else b""
+    return _checked_bytes(values.astype("<u2", copy=False).tobytes() + named)
 
 
 def unpack_values(content: bytes | memoryview, count: int) -> Residues:
@@ -169,12 +171,23 @@ def unpack_values(content: bytes | memoryview, count: int) -> Residues:
     Raises:
         WireError: it is damaged, or another number of them.
     """
-    if len(content) != 2 * count + _CHECK:
-        raise WireError(
-            f"blinded numbers: expected {2 * count + _CHECK} bytes for {count} of them, got "
-            f"{len(content)}; it is another model's, or damaged"
-        )
-    return np.frombuffer(_without_check(content), dtype="<u2")
+    unpack_complaints(content, count)
+    return np.frombuffer(_without_check(content)[: 2 * count], dtype="<u2")
+
+
+def unpack_complaints(content: bytes | memoryview, count: int) -> tuple[str, ...]:
+    """Read whose sealed shares did not open at whom blinded numbers are of; see `unpack_values`."""
+    more = len(content) - 2 * count - _CHECK
+    try:
+        if 0 <= more <= _LONGEST:
+            named = bytes(_without_check(content)[2 * count :])
+            return _several(_text)(parse_json(named)) if named else ()
+    except ValueError:
+        pass
+    raise WireError(
+        f"blinded numbers: expected {2 * count + _CHECK} bytes for {count} of them, got "
+        f"{len(content)}; it is another model's, or damaged"
+    )
 
 
 def _checked_bytes(content: bytes) -> bytes:
