@@ -9,6 +9,7 @@ from experiments.benchmarks import merge
 from experiments.benchmarks.merge import time_rows
 from experiments.benchmarks.merge_checks import are_means
 from experiments.benchmarks.round_files import drawn_updates, write_round
+from fedklpr_flwr.wire.payload import NOTHING
 
 NAMES = ["conv"]
 ROWS = {
@@ -108,7 +109,7 @@ def test_an_inspection_that_saw_another_mask_is_not_ok(wrong, monkeypatch):
 
 def test_an_inspection_that_left_values_out_is_not_ok(wrong, monkeypatch):
     right = merge.inspect_update
-    monkeypatch.setattr(merge, "inspect_update", lambda *a: replace(right(*a), kept=0))
+    monkeypatch.setattr(merge, "inspect_update", lambda *a: replace(right(*a), spent=NOTHING))
     assert wrong() == {"inspect_over_flower"}
 
 
