@@ -9,6 +9,8 @@ from fedklpr_flwr.config.compose import compose_settings, experiment_names, sett
 from fedklpr_flwr.config.experiment_guard import check_method
 from fedklpr_flwr.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 
 def leaves(values, path=""):
     for key, value in values.items():

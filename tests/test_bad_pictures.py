@@ -87,6 +87,7 @@ def test_a_bad_picture_stops_the_run_by_name_or_is_left_out_counted_and_listed(
     assert why in note
 
 
+@pytest.mark.slow
 def test_a_run_with_a_bad_picture_says_so_in_its_log_and_goes_on(copied, tmp_path, flower_log):
     picture = truncate(copied / "ash")
     run = run_tiny_federation(
@@ -98,6 +99,7 @@ def test_a_run_with_a_bad_picture_says_so_in_its_log_and_goes_on(copied, tmp_pat
     assert picture.name in told
 
 
+@pytest.mark.slow
 def test_a_note_is_given_once_where_command_and_clients_are_one_process(
     copied, tmp_path, monkeypatch, capsys
 ):

@@ -36,6 +36,7 @@ def test_the_bundle_is_far_below_what_flower_takes(bundle):
     assert sum(entry.file_size for entry in bundle.infolist()) < 5_000_000
 
 
+@pytest.mark.slow
 def test_an_unpacked_bundle_reads_its_own_settings(bundle, tmp_path):
     bundle.extractall(tmp_path)
     code = (

@@ -13,6 +13,8 @@ from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.protocol.flower_messages import read_payload
 from fedklpr_flwr.wire.payload import is_change
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("numba")
 
 CHANGES = ("wire.values=change", *PRUNES)

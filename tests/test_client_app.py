@@ -128,6 +128,7 @@ def test_fit_and_evaluate_give_what_flower_checks_for(tiny_site, tiny_settings, 
     assert (arrays[0].size, count, said) == (0, 0, {"status": "needs_sync"})
 
 
+@pytest.mark.slow
 def test_masks_and_histories_lie_where_the_node_says_or_in_the_run_folder():
     def root(*overrides, **node):
         chosen = compose_settings("smoke", overrides)

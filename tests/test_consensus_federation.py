@@ -17,6 +17,8 @@ from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.runs.trained_models import open_run
 
+pytestmark = pytest.mark.slow
+
 SHARED = (*PRUNES, "pruning.masks=consensus")
 DENSITIES = [density_after(number, 0.2, 0.5, 1) for number in range(5)]
 

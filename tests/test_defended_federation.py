@@ -7,6 +7,8 @@ from tiny_federation import Finished, client_name, interfering
 from fedklpr_flwr.client import outgoing_update as site_update
 from fedklpr_flwr.server.robust.direction_trust import Agreement, trust
 
+pytestmark = pytest.mark.slow
+
 ASKED = ("defence.alignment=0.3", "method.pruning=none")
 WAYS = {"ash": 1, "birch": 1, "cedar": 2}
 honest_encoding = site_update.encode_update

@@ -40,6 +40,8 @@ from fedklpr_flwr.wire.header import FIRST_PLANE, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
 from fedklpr_flwr.wire.size_limit import largest_payload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def federate(federate_in, tmp_path):

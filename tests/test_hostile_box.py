@@ -21,6 +21,8 @@ from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.runs.rows import read_rows
 from fedklpr_flwr.server_app import run_federation
 
+pytestmark = pytest.mark.slow
+
 
 class RegisteredGrid(InProcessGrid):
     """Three boxes, each registered under its name; what cedar is asked to evaluate gets lost."""
@@ -157,7 +159,6 @@ def status_of_unsigned(port: int, authority: Path, length: int) -> bytes:
         return sock.recv(12)[-3:]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_hostile_box_of_a_real_deployment_changes_nothing_for_the_honest_two(tmp_path):
     cache, memory = tmp_path / "cache", tmp_path / "hostile"

@@ -15,6 +15,8 @@ from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "fedklpr", "fedavg", "fedprox", "fedpav", "fedcapr", "fedureid", "feducc", "feduccplus",
     "fedklprplus", "lotteryfl", "subfedavg", "local_only", "centralised",

@@ -5,6 +5,8 @@ from tiny_federation import NAMES, PAIR, interfering
 
 from fedklpr_flwr.protocol.flower_messages import read_report
 
+pytestmark = pytest.mark.slow
+
 POOLED = (
     "crr.test=paired",
     "crr.pooled=true",

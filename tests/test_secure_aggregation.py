@@ -100,6 +100,7 @@ def apart_at_most(sites, words, overheard):
     return {spec.name: clients / 2 * step_of(exponent, clients) for spec, exponent in pairs}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [SECURE_SUM, PRUNED], ids=["dense", "one_mask"])
 def test_the_merged_model_is_the_open_one_within_half_a_step_a_client(sites, tmp_path, words):
     overheard = Overheard()
@@ -283,6 +284,7 @@ def test_one_hostile_client_neither_ends_a_run_nor_has_an_honest_one_blamed(
         assert "public key" in run.row(1, "cedar").failed
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(sites, tmp_path):
     straight = run_tiny_federation(sites, tmp_path / "straight", *SECURE_SUM, ONE_ROUND)
 
@@ -300,6 +302,7 @@ def test_a_server_that_stops_within_a_sum_asks_the_round_anew_with_other_keys(si
     assert len(set(heard)) == 3
 
 
+@pytest.mark.slow
 def test_with_a_share_of_the_clients_the_chosen_ones_sum(sites, tmp_path):
     words = (*SECURE_SUM, "federation.fraction=0.67", "federation.rounds=2")
     run = run_tiny_federation(sites, tmp_path, *words)

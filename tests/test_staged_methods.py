@@ -15,6 +15,8 @@ from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.wire.codec import decode_dense
 from fedklpr_flwr.wire.payload import carries
 
+pytestmark = pytest.mark.slow
+
 THREE = "federation.rounds=3"
 # Round 1 is generic, from round 2 on batch norm stays at home, in round 3 patches come in.
 FEDUCC = ("method=feducc", THREE, "stages.personal_after=0.34", "stages.loss_after=0.67")

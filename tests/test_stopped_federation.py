@@ -15,6 +15,8 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.flower_messages import read_payload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def federate(federate_in, tmp_path):
@@ -50,7 +52,6 @@ def test_a_client_that_lost_its_memory_gets_model_and_mask_again(
     assert run.model == undisturbed.model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["feducc", "fedureid", "lotteryfl", "local_only"])
 def test_a_client_of_any_method_goes_on_without_its_memory(method, federate):
     app = interfering(forget, client="birch", round=2, times=1)

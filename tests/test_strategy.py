@@ -61,6 +61,7 @@ def test_everybody_trains_where_the_fraction_is_one(strategy_of):
     assert chosen(strategy_of(), 1) == set(EIGHT)
 
 
+@pytest.mark.slow
 def test_a_fraction_is_chosen_by_seed_and_round_alone(strategy_of):
     half = ("federation.fraction=0.5", "federation.min_clients=1")
     first, again, other = (strategy_of(*half, f"seed={seed}") for seed in (0, 0, 1))

@@ -51,6 +51,7 @@ def test_labels_of_another_set_of_pictures_do_not_count(tiny_settings, tiny_site
     assert ask(tiny_settings(*BOTTOM_UP), tiny_site, 1, kept).clusters == 20
 
 
+@pytest.mark.slow
 def test_only_bottom_up_keeps_its_labels(tiny_settings):
     sources = ("clusters", "identities", "bottom_up")
     kept = [keeps_labels(tiny_settings(f"labels.source={source}")) for source in sources]

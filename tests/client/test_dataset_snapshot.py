@@ -139,6 +139,7 @@ def test_a_client_of_several_sites_remembers_each(viper, ash, opened, memory):
 # ---------------------------------------------------------------------------- in a federation
 
 
+@pytest.mark.slow
 def test_a_client_whose_pictures_change_goes_on_and_the_rows_say_so(tmp_path, flower_log):
     """Between two rounds the run is stopped, and a picture of birch is replaced."""
     write_sites(tmp_path / "sites")

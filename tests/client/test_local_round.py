@@ -241,6 +241,7 @@ def test_recovery_holds_the_mask_after_a_drop_until_the_accuracy_is_back(
     assert (result.update.report.pruned > 0) == (action == "pruned")
 
 
+@pytest.mark.slow
 def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
     """Nothing is fed in: accuracy rises by training, a huge prune ruins it, and recovery waits.
 
@@ -408,6 +409,7 @@ def test_a_cubic_schedule_takes_more_in_its_first_prune(tiny_settings, tiny_site
     assert shares["cubic"] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_regrowth_changes_which_weights_are_kept_and_not_how_many(tiny_settings, tiny_site):
     masks = {}
     for regrow in (0.0, 0.2):

@@ -42,6 +42,7 @@ def shares(updates):
 # ---------------------------------------------------------------------------- LotteryFL
 
 
+@pytest.mark.slow
 def test_lotteryfl_prunes_while_the_last_accuracy_is_above_its_threshold(tiny_settings, tiny_site):
     settings = tiny_settings("method=lotteryfl", "pruning.target=0.4", *STILL)
     assert settings.pruning.above == 0.2
@@ -77,6 +78,7 @@ def test_lotteryfls_survivors_go_back_to_the_initial_weights_only_when_asked(
 # ---------------------------------------------------------------------------- Sub-FedAvg
 
 
+@pytest.mark.slow
 def test_subfedavg_prunes_to_its_target_with_a_smaller_last_step(tiny_settings, tiny_site):
     settings = tiny_settings(
         "method=subfedavg",
@@ -132,6 +134,7 @@ def test_subfedavg_takes_its_first_mask_in_the_middle_of_an_only_epoch(tiny_sett
     assert shares(play(settings, tiny_site, [None] * 2))[1] == ("pruned", 0.2)
 
 
+@pytest.mark.slow
 def test_subfedavg_measures_through_the_new_mask_what_the_prune_would_cost(
     tiny_settings, tiny_site
 ):

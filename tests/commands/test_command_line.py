@@ -22,6 +22,7 @@ def tiny(sites, *overrides):
     return ["experiment=smoke", *tiny_overrides(sites, ["ash", "birch"]), *overrides]
 
 
+@pytest.mark.slow
 def test_simulate_runs_a_federation_and_shows_its_end(fedklpr, sites, tmp_path):
     runs = tmp_path / "runs"
     status, out, _ = fedklpr("simulate", *tiny(sites, f"run.dir={runs}/one", "federation.rounds=1"))

@@ -30,6 +30,7 @@ def typed(*words):
     return CliRunner().invoke(app(), ["compare", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_real_runs_are_compared_in_the_terminal_and_as_files(runs, tmp_path):
     out = tmp_path / "out"
     ran = typed(runs, "--out", out)

@@ -86,6 +86,7 @@ def assert_equal_to_the_last_rows(run, found):
 # ---------------------------------------------------------------------------- the run's own scores
 
 
+@pytest.mark.slow
 def test_each_site_is_searched_with_its_own_model_as_the_run_did(pruned, scores):
     found = scores(pruned.folder)
     assert list(found) == list(NAMES)
@@ -95,6 +96,7 @@ def test_each_site_is_searched_with_its_own_model_as_the_run_did(pruned, scores)
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -113,6 +115,7 @@ def test_whatever_makes_a_model_personal_its_scores_are_those_of_the_run(how, fe
     assert_equal_to_the_last_rows(run, scores(run.folder))
 
 
+@pytest.mark.slow
 def test_a_clients_own_model_has_the_rounding_of_a_wire_that_loses_bits(federate):
     """The step of int8 is 1/127 of the channel's largest weight that the client's mask keeps."""
     run = federate("wire.values=int8", *PRUNES, "federation.rounds=1", names=PAIR)
@@ -139,6 +142,7 @@ def test_joined_sites_are_told_one_by_one_and_then_together(federate, scores):
     assert found["joined"]["map"] == (found["ash"]["map"] + found["birch"]["map"]) / 2
 
 
+@pytest.mark.slow
 def test_with_final_training_each_client_has_two_models_and_two_scores(federate, scores, refusal):
     run = federate(*FINAL, FAST, names=PAIR)
     assert_equal_to_the_last_rows(run, scores(run.folder))
@@ -151,6 +155,7 @@ def test_with_final_training_each_client_has_two_models_and_two_scores(federate,
     assert "final model of client ash after round 2" in refusal(run.folder, "--final")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "said"),
     [("train", "merged 1 of 2 rounds"), ("evaluate", "model of client ash after round 2")],
@@ -187,6 +192,7 @@ def test_the_merged_model_is_zero_where_no_clients_mask_keeps_anything(pruned):
     assert nobodys, "this test could not fail"
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_searched_with_at_every_site(pruned, scores, tiny_settings, tmp_path):
     found, network = scores(pruned.folder, "--global"), open_run(pruned.folder).merged()
     for identity in tiny_settings().data.clients:
@@ -205,6 +211,7 @@ def test_a_merged_model_with_nan_is_refused_and_not_perfect(copy, refusal):
     assert "infinite or no numbers: the model is broken" in refusal(run, "--global")
 
 
+@pytest.mark.slow
 def test_an_untrained_run_is_scored_as_its_round_zero(federate, evaluate, scores):
     def stop(message, context, app):
         raise KeyboardInterrupt
@@ -221,6 +228,7 @@ def test_an_untrained_run_is_scored_as_its_round_zero(federate, evaluate, scores
 # ---------------------------------------------------------------------------- across the sites
 
 
+@pytest.mark.slow
 def test_across_each_site_looks_at_all_galleries_with_its_own_model(pruned, scores, tiny_settings):
     found = scores(pruned.folder, "--across")
     assert list(found) == [f"{name} among all sites" for name in NAMES]
@@ -358,6 +366,7 @@ def test_a_memory_of_another_run_is_not_taken_for_this_ones(copy, refusal):
     assert "client ash's mask of round 2" in refusal(copy)
 
 
+@pytest.mark.slow
 def test_a_site_without_queries_has_no_scores_and_the_others_have_theirs(
     federate, evaluate, scores
 ):

@@ -57,6 +57,7 @@ def mirrored_mean(network, pictures):
     return torch.stack(rows)
 
 
+@pytest.mark.slow
 def test_a_flip_test_searches_with_the_mean_of_both_views(run, scores, elsewhere):
     opened = open_run(run)
     site = open_site(
@@ -104,6 +105,7 @@ def test_own_sites_and_all_together_are_searched_in_the_same_manner(run, scores)
     assert own["map"] != among["map"]
 
 
+@pytest.mark.slow
 def test_any_file_of_a_model_is_scored_as_the_run_is(run, scores, typed, elsewhere, tmp_path):
     (wanted,) = scores(run, *on(elsewhere))
     assert scores(run / "global.safetensors", *on(elsewhere)) == [wanted]
@@ -115,6 +117,7 @@ def test_any_file_of_a_model_is_scored_as_the_run_is(run, scores, typed, elsewhe
     assert ashs != wanted
 
 
+@pytest.mark.slow
 def test_a_file_that_says_nothing_is_scored_as_usual_and_that_is_said(
     run, typed, elsewhere, tmp_path
 ):

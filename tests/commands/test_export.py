@@ -31,6 +31,7 @@ def export(typed):
     return partial(typed, "export")
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_zero_where_nobody_holds_it(run, export):
     status, out, err = export(run, "--format", "safetensors")
     assert status == 0, err
@@ -58,6 +59,7 @@ def elsewhere(tmp_path):
     return tmp_path / "new"
 
 
+@pytest.mark.slow
 def test_run_file_and_export_are_one_model_for_evaluation_and_search(run, export, typed, elsewhere):
     export(run, "--format", "safetensors")
     models = (run, run / "global.safetensors", run / "export" / "merged.safetensors")
@@ -85,6 +87,7 @@ def test_a_clients_model_is_the_one_that_was_scored(run, export, tmp_path):
     assert "after 2 of 2 rounds of fedklpr" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torchscript", "safetensors"])
 def test_the_code_on_the_card_runs_and_compares_two_pictures(kind, run, export, tmp_path, capsys):
     file = tmp_path / "model.out"
@@ -131,6 +134,7 @@ def test_a_file_of_weights_says_its_size_and_takes_another(export, tmp_path):
     assert torch.jit.load(str(tmp_path / "w.pt"))(torch.rand(1, 3, 64, 32)).shape[0] == 1
 
 
+@pytest.mark.slow
 def test_an_export_can_be_exported_again(run, export, tmp_path, sites):
     first = tmp_path / "a.safetensors"
     assert export(run, "--format", "safetensors", "--out", first)[0] == 0

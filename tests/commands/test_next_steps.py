@@ -15,6 +15,7 @@ def run(federate_in, tmp_path_factory):
     return federate_in(folder, "federation.rounds=1", names=PAIR).folder
 
 
+@pytest.mark.slow
 def test_the_picture_is_there_and_the_search_finds_somebody(run, typed, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)

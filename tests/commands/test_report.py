@@ -22,6 +22,7 @@ def refusal(*words):
     return str(ran.exception)
 
 
+@pytest.mark.slow
 def test_the_page_lies_in_the_run_folder_or_where_asked(undisturbed, tmp_path):
     out = tmp_path / "page.html"
     ran = typed(undisturbed.folder, "--out", out, "--queries", 1)

@@ -38,6 +38,7 @@ def found(search, *words):
     return json.loads(out)
 
 
+@pytest.mark.slow
 def test_the_nearest_are_told_with_camera_person_and_score(search, asked):
     (told,) = found(search, *asked, "--top", 3)
     assert told["query"].endswith("p51/c0_0.png")

@@ -315,6 +315,7 @@ def test_paths_survive_the_way_through_flowers_run_config(path):
     assert (settings.data.root, settings.run.dir, settings.model.weights) == (path, path, path)
 
 
+@pytest.mark.slow
 @trials(max_examples=15, deadline=None)
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12))
 def test_an_override_gives_any_text_as_it_is(text):

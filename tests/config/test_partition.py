@@ -39,6 +39,7 @@ def test_the_hands_of_a_set_are_its_pictures_and_no_person_is_in_two(tiny_settin
     assert sum(map(len, persons)) == PERSONS["ash"] == len(set.union(*persons))
 
 
+@pytest.mark.slow
 def test_another_seed_or_skew_is_another_deal(tiny_settings, tmp_path):
     def hand(*overrides):
         settings = tiny_settings(*MANY, ASH, *overrides)
@@ -67,6 +68,7 @@ def test_by_camera_takes_the_number_of_cameras_from_the_card():
     ]
 
 
+@pytest.mark.slow
 def test_by_camera_each_drawn_camera_trains_alone_and_is_tested_on_all(tmp_path):
     settings = compose_settings("smoke", ("data.scenario=by_camera",))
     assert names(settings)[:2] == ["street-camera0", "street-camera1"]

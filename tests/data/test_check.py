@@ -38,6 +38,7 @@ def viper(root: Path, persons: int = 632) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_whole_set_is_official_and_the_json_has_the_agreed_keys(tmp_path):
     report = check_dataset("viper", viper(tmp_path), workers=2)
     assert report.verdict == "official"

@@ -270,6 +270,7 @@ def test_what_a_picture_is_instead_is_told(tmp_path):
         assert f"it is {what}" in why_unreadable(tmp_path / "x.jpg")
 
 
+@pytest.mark.slow
 def test_forty_eight_megapixels_are_read_whatever_the_format(tmp_path):
     size = (8064, 6048)
     Image.new("RGB", size, (10, 200, 30)).save(tmp_path / "phone.jpg")
@@ -278,6 +279,7 @@ def test_forty_eight_megapixels_are_read_whatever_the_format(tmp_path):
     assert seen(tmp_path / "phone.png").shape == (3, HEIGHT, WIDTH)
 
 
+@pytest.mark.slow
 def test_a_large_picture_in_strips_looks_as_it_does_whole(tmp_path):
     rows, columns = np.mgrid[0:5000, 0:4200]
     large = np.stack([rows // 20, columns // 17, (rows + columns) // 37], axis=2).astype(np.uint8)

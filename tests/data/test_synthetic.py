@@ -219,6 +219,7 @@ def test_a_site_is_drawn_once_and_then_listed(tmp_path: Path) -> None:
     assert again.train[0].path.stat().st_mtime_ns == drawn_at
 
 
+@pytest.mark.slow
 def test_sizes_and_seeds_live_side_by_side(tmp_path: Path) -> None:
     paths = {
         draw_site("airport", tmp_path, seed=seed, height=height, width=8).train[0].path
@@ -228,6 +229,7 @@ def test_sizes_and_seeds_live_side_by_side(tmp_path: Path) -> None:
     assert all(path.is_file() for path in paths)
 
 
+@pytest.mark.slow
 def test_two_processes_may_draw_one_site_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:

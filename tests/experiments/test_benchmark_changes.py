@@ -20,6 +20,7 @@ def small_sample(monkeypatch):
     monkeypatch.setattr(changes, "_SAMPLE", 50_000)
 
 
+@pytest.mark.slow
 def test_the_rows_have_their_names_and_anchors():
     rows = {row["name"]: row for row in change_rows(MODEL, repeats=1)}
     assert rows.keys() == {

@@ -59,6 +59,7 @@ def larger(arrays):
     return {name: array * np.float32(1.001) for name, array in arrays.items()}
 
 
+@pytest.mark.slow
 def test_updates_are_those_that_a_server_takes_and_right_results_are_ok(wrong, updates):
     assert all((values["bn.running_var"] >= 0).all() for values, _ in updates)
     assert wrong() == set()

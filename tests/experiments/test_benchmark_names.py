@@ -105,6 +105,7 @@ def test_clusters_gives_its_rows():
     }
 
 
+@pytest.mark.slow
 def test_train_gives_its_rows():
     load = Load("small", height=64, proxies=2, pictures=2, prototypes=6)
     rows = train_rows(load, repeats=1, table=False)
@@ -151,6 +152,7 @@ def test_default_sizes_are_those_of_the_names():
     assert {*IN_ALL, "scale"} == set(BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_a_client_comes_to_its_first_batch_without_what_it_does_not_use():
     code = TO_FIRST_BATCH + "print(*sys.modules)"
     done = subprocess.run(

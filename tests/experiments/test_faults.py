@@ -34,6 +34,7 @@ def edit_rows(out, edit):
     path.write_text("".join(json.dumps(row) + "\n" for row in edit(rows)))
 
 
+@pytest.mark.slow
 def test_an_undamaged_run_is_proven(copied):
     assert unproven(copied, [], NAMES) == []
 

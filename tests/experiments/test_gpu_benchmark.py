@@ -14,6 +14,7 @@ def bench():
     return Bench(QUICK, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_every_row_is_measured_on_a_cpu_too(bench, tmp_path):
     out = tmp_path / "made" / "gpu.json"
     measure(bench, seconds=100, out=out)

@@ -37,6 +37,7 @@ def book_of(plan, *jobs, common=None):
         append_line(plan.folder / BOOK, JobLine(" ".join(words), "finished", words))
 
 
+@pytest.mark.slow
 def test_every_method_of_the_comparison_has_a_line_that_composes():
     folder = SCRIPT.parents[1] / "conf" / "method"
     methods = {file.stem for file in folder.glob("*.yaml")}

@@ -4,6 +4,7 @@ import pytest
 from fuzz_codec import COMPILES, corpus, fuzz, judge
 
 
+@pytest.mark.slow
 def test_three_thousand_damaged_payloads_do_no_harm():
     result = fuzz(3_000, seed=1)
     assert result["faults"] == []

@@ -133,6 +133,7 @@ def fuzz(cases, seed):
     return outcomes
 
 
+@pytest.mark.slow
 def test_five_hundred_made_up_reports_are_taken_or_refused_in_words():
     read_by_the_server(RecordDict({REPORT: report_record(GOOD)}))
     assert min(fuzz(500, seed=0)[one] for one in ("taken", "refused")) > 20

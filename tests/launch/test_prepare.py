@@ -41,6 +41,7 @@ def test_real_boxes_are_sent_settings_that_are_resolved_and_two_of_them_a_warnin
     assert any("2 clients have no median" in note for note in prepared.notes)
 
 
+@pytest.mark.slow
 def test_a_run_of_real_boxes_is_not_continued_with_simulated_clients(tmp_path):
     folder = tmp_path / "run"
     prepare(["experiment=smoke", f"run.dir={folder}"], simulated=False).release()
@@ -124,6 +125,7 @@ def test_a_resumed_run_has_the_settings_it_began_with(begun):
     assert again.settings.resume == str(begun.folder)
 
 
+@pytest.mark.slow
 def test_what_is_said_on_resuming_has_the_last_word_and_is_kept(begun):
     prepare([f"resume={begun.folder}", "federation.rounds=9"]).release()
     again = prepare([f"resume={begun.folder}", "pruning.rate=0.3"])
@@ -165,6 +167,7 @@ def test_a_damaged_run_config_is_named_with_what_belongs_in_it(text, begun):
         prepare([f"resume={begun.folder}"])
 
 
+@pytest.mark.slow
 def test_a_second_command_on_a_folder_is_refused_and_changes_nothing(begun):
     first = prepare([f"resume={begun.folder}", "federation.rounds=9"])
     before = {file.name: file.read_bytes() for file in begun.folder.iterdir()}

@@ -68,6 +68,7 @@ def test_float32_is_the_default_precision():
 # ---------------------------------------------------------------------------- precision on the CPU
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_and_leaves_float32_behind(tiny_settings, tiny_site):
     fixed = "training.max_batches=1"
     exact, _ = round_of(tiny_settings(fixed), tiny_site)
@@ -103,6 +104,7 @@ def test_a_compiled_network_trains_as_itself_and_keeps_its_names(tiny_settings, 
     assert compiled.update.report.loss == pytest.approx(plain.update.report.loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_compile_is_of_the_training_step_alone(tiny_settings, tiny_site):
     settings = tiny_settings("training.compile=true")
     network = client_network(settings, tiny_site, pretrained=False)

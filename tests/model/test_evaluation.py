@@ -78,6 +78,7 @@ def test_a_site_among_others_meets_their_people_as_strangers(network, tiny_site)
     assert among.scores.map < alone.scores.map
 
 
+@pytest.mark.slow
 def test_round_zero_scores_what_was_received_and_later_rounds_with_batch_norm_of_their_own(
     federate,
 ):
@@ -91,6 +92,7 @@ def test_round_zero_scores_what_was_received_and_later_rounds_with_batch_norm_of
         assert scores[:2] != scores[2:]
 
 
+@pytest.mark.slow
 def test_clusters_are_held_against_the_truth_where_it_is_known(federate):
     found = ("labels.source=clusters", "labels.min_samples=2", "labels.k1=6", "labels.k2=2")
     run = federate(*found, "federation.rounds=1", names=(*PAIR, "blank"))

@@ -26,6 +26,7 @@ def test_the_seed_alone_decides_the_initial_network(tiny_settings):
     assert not any(torch.equal(one[name], other[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_from_the_merged_model_of_an_old_one(federate, tiny_settings):
     names = ("ash", "birch")
     old = federate("training.learning_rate=0.003", "federation.rounds=1", names=names)
@@ -37,6 +38,7 @@ def test_a_new_run_starts_from_the_merged_model_of_an_old_one(federate, tiny_set
     assert [new.row(0, n).map for n in names] == [old.row(1, n).map for n in names]
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_merged_model_and_one_of_another_network_are_refused(
     tiny_settings, federate, tmp_path
 ):
@@ -88,6 +90,7 @@ def test_only_a_method_that_prunes_has_masks(tiny_settings):
     assert marked == set(names)
 
 
+@pytest.mark.slow
 def test_the_stem_is_pruned_only_where_asked(tiny_settings):
     network = initial_network(tiny_settings(), pretrained=False)
     stem = {*prunable_names(network, tiny_settings("pruning.stem=true"))} - {

@@ -52,6 +52,7 @@ def test_unreadable_pictures_stop_a_site_or_are_left_out_as_asked(tiny_settings,
     assert len(site.train) == PERSONS["ash"] * CAMERAS * PICTURES - 1
 
 
+@pytest.mark.slow
 def test_drawings_are_the_same_for_every_seed(tmp_path):
     from fedklpr_flwr.config.compose import compose_settings
 

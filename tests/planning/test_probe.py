@@ -26,6 +26,7 @@ def probe(tiny_site, tiny_settings):
     return measure
 
 
+@pytest.mark.slow
 def test_everything_that_is_done_takes_time(probe):
     found = probe(*PRUNES)
     timed = ("step", "picture", "train_message", "evaluate_message", "ranking", "encode", "decode")
@@ -52,12 +53,14 @@ def test_a_smaller_density_is_fewer_bytes_and_a_changed_mask_is_more(probe):
     assert changed > kept
 
 
+@pytest.mark.slow
 def test_a_method_that_prunes_nothing_has_one_size_and_no_prune(probe):
     found = probe("method=fedavg")
     assert [density for density, *_ in found.sizes] == [1.0]
     assert found.prune < 0.05
 
 
+@pytest.mark.slow
 def test_unlabelled_sites_are_clustered_and_the_weights_file_is_not_needed(probe, tiny_settings):
     settings = tiny_settings("labels.source=clusters")
     elsewhere = replace(settings, model=replace(settings.model, weights="/nowhere.pth"))

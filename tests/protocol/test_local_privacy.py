@@ -29,6 +29,7 @@ def private(*overrides):
     return compose_settings("smoke", (*PRIVATE, *overrides))
 
 
+@pytest.mark.slow
 def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
     """Batch norm's statistics, means and variances of the pictures, least of all."""
     small = ("privacy.clip=1e-6", "privacy.noise=0.001", "method.personal_parts=none")
@@ -42,6 +43,7 @@ def test_no_number_of_an_update_moves_beyond_clip_and_noise(federate):
         assert abs(array - start).max() < 1e-4, name
 
 
+@pytest.mark.slow
 def test_statistics_stay_at_home_unless_asked_for(federate):
     run = federate(*PRIVATE, names=PAIR)
     merged = load_file(run.folder / "global.safetensors")
@@ -49,6 +51,7 @@ def test_statistics_stay_at_home_unless_asked_for(federate):
     assert [name for name in merged if ".running_" in name or ".bn" in name] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [(), ("privacy.clip=1",)])
 def test_a_run_goes_through_whatever_its_clip(clip, federate):
     """Before batch norm stayed at home, features overflowed after the first merge."""
@@ -86,6 +89,7 @@ def test_a_setting_that_lets_something_out_around_the_noise_has_no_epsilon(overr
     assert leaks(private()) == []
 
 
+@pytest.mark.slow
 def test_what_the_noise_leaves_of_a_model_is_told_before_a_run():
     """Three sites and twelve rounds: 2 * .01 * 3 * sqrt(12 / 3) = .12."""
     words = ("privacy=local_dp", "privacy.clip=0.01", "privacy.noise=3", "federation.rounds=12")
@@ -113,6 +117,7 @@ def test_a_release_is_counted_though_the_count_or_the_reply_is_lost(tmp_path):
     assert folder.count_release(5) == 6
 
 
+@pytest.mark.slow
 def test_an_update_that_was_lost_counts_though_its_site_has_lost_the_count_too(federate):
     """birch sends one that gets lost, then loses its memory, and sends another."""
     lost, forgot = [1], [1]
@@ -133,6 +138,7 @@ def test_an_update_that_was_lost_counts_though_its_site_has_lost_the_count_too(f
     assert told == [None, pytest.approx(epsilon(1, settings)), pytest.approx(epsilon(2, settings))]
 
 
+@pytest.mark.slow
 def test_a_release_is_on_the_servers_disk_before_the_task_goes_out(federate, tmp_path):
     counted = []
 
@@ -149,6 +155,7 @@ def test_a_release_is_on_the_servers_disk_before_the_task_goes_out(federate, tmp
     assert run.row(1, PAIR[1]).epsilon == pytest.approx(epsilon(3, private()))
 
 
+@pytest.mark.slow
 def test_a_site_that_counts_more_than_its_server_is_believed(federate):
     def more(message, context, app):
         reply = app(message, context)
@@ -160,6 +167,7 @@ def test_a_site_that_counts_more_than_its_server_is_believed(federate):
     assert told == [pytest.approx(epsilon(number, private())) for number in (3, 4)]
 
 
+@pytest.mark.slow
 def test_nothing_but_the_noised_update_and_its_count_leaves_a_site(federate):
     said = []
 
@@ -188,6 +196,7 @@ def test_nothing_but_the_noised_update_and_its_count_leaves_a_site(federate):
     assert run.row(2, None).epsilon == run.row(2, PAIR[0]).epsilon
 
 
+@pytest.mark.slow
 def test_without_privacy_nothing_is_withheld_and_no_epsilon_told(federate):
     run = federate(names=PAIR)
     row = run.row(2, PAIR[0])

@@ -59,6 +59,7 @@ def test_what_a_lossy_form_cuts_off_is_owed_and_paid_the_next_time(values, tiny_
     assert np.abs(total / 20 - TRAINED["conv"].numpy()).max() < np.abs(rest).max() / 5
 
 
+@pytest.mark.slow
 def test_int8_and_rollback_send_no_deltas(tiny_settings):
     assert uses_delta(tiny_settings())
     assert uses_delta(tiny_settings("wire.values=bfloat16"))

@@ -33,6 +33,7 @@ def test_it_draws_and_computes_what_torchvisions_block_does(inputs, outputs, str
     assert torch.equal(ours(maps), theirs(maps))
 
 
+@pytest.mark.slow
 def test_the_small_network_needs_no_torchvision():
     code = (
         "import sys; from fedklpr_flwr.reid.network import build_network; "

@@ -59,6 +59,7 @@ def test_runs_that_differ_only_in_the_seed_are_one_line(tmp_path):
     assert comparison.notes == ()
 
 
+@pytest.mark.slow
 def test_lines_of_one_method_are_told_apart_by_what_differs_and_others_by_the_method(tmp_path):
     comparison = compared(
         tmp_path,
@@ -77,6 +78,7 @@ def test_lines_of_one_method_are_told_apart_by_what_differs_and_others_by_the_me
     ], "from the best down"
 
 
+@pytest.mark.slow
 def test_ablations_are_told_apart_by_their_experiments(tmp_path):
     comparison = compared(
         tmp_path,
@@ -106,6 +108,7 @@ def test_runs_of_other_sites_are_refused_with_both_names(tmp_path):
         compare_folders([tmp_path])
 
 
+@pytest.mark.slow
 def test_what_makes_figures_less_comparable_is_said(tmp_path):
     three = (*scores(0.5, 0.5), {"ash": 0.5, "birch": None})
     comparison = compared(
@@ -141,6 +144,7 @@ def test_noised_updates_are_said_with_their_epsilon(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_reference_is_a_label_a_method_or_fedklpr(tmp_path):
     comparison = compared(
         tmp_path,
@@ -169,6 +173,7 @@ def test_runs_without_query_and_gallery_are_compared_by_their_bytes(tmp_path):
     assert comparison.groups[1].spread("mb_up").mean == 4.0
 
 
+@pytest.mark.slow
 def test_the_commits_of_all_runs_are_known_each_with_its_methods(tmp_path):
     comparison = compared(
         tmp_path,
@@ -184,6 +189,7 @@ def test_the_commits_of_all_runs_are_known_each_with_its_methods(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_pruning_method_has_its_ideal_schedule_and_a_dense_one_has_none(tmp_path):
     words = ("pruning.rate=0.2", "pruning.target=0.3", "pruning.first_round=1")
     three = (*scores(0.5, 0.5), {"ash": 0.5, "birch": 0.5})

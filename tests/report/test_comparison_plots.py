@@ -22,6 +22,7 @@ def runs(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_curve_is_rank_1_over_the_bytes_moved_so_far(runs):
     comparison = compare_folders([runs])
     curve = curve_of(comparison.group("fedklpr"))

@@ -36,6 +36,7 @@ def line_of(table, label):
     return dict(zip(table.headings, found, strict=True))
 
 
+@pytest.mark.slow
 def test_the_main_table_has_a_line_a_method(comparison):
     table = main_table(comparison)
     assert [line[0] for line in table.lines] == ["fedavg", "fedklpr", "local_only"]

@@ -233,6 +233,7 @@ def test_a_run_that_evaluated_only_the_initial_model_is_a_page(tmp_path):
     assert "it tells of round 0 of 5" in page.text
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_half_way_is_partial_with_its_reason(tmp_path):
     folder = write_run(tmp_path / "run", "federation.rounds=9", rank1=THREE)
     (folder / "status.json").write_text('{"status": "failed", "message": "too few replies"}')

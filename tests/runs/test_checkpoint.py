@@ -156,6 +156,7 @@ def die_at_step(number):
     os.replace, os.unlink = counted(os.replace), counted(os.unlink)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork of this process")
 def test_a_process_killed_anywhere_in_a_commit_leaves_the_old_round_or_the_new(after_round_1):
     seen = []

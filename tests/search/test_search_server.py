@@ -152,6 +152,7 @@ def test_it_listens_on_loopback_alone_and_says_if_the_port_is_taken(model, galle
             open_page(model, gallery, page.port)
 
 
+@pytest.mark.slow
 def test_a_thumbnail_stands_upright_and_is_made_of_documented_formats_alone(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

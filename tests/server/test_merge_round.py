@@ -117,6 +117,7 @@ def test_every_choice_of_weights_is_its_formula(choice, raw, tiny_settings):
     assert sum(notes.praw.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_cap_holds_back_a_client_that_reports_a_huge_divergence(tiny_settings):
     reports = [replace(REPORT, divergence=d) for d in (1.0, 1e9, 1.0)]
     free = weigh("abc", reports, LAYOUT, tiny_settings())

@@ -89,6 +89,7 @@ def test_agreement_within_chance_tells_nobody_apart(klaw_of):
     assert weights == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_changes_are_compared_where_klaw_asks_and_weighs(tiny_settings):
     assert not compares_directions(tiny_settings())
     assert compares_directions(tiny_settings("klaw.direction=agreement"))

@@ -13,6 +13,7 @@ from fedklpr_flwr.server.robust.update_sketch import (
 from fedklpr_flwr.wire.layout import layout_of
 
 
+@pytest.mark.slow
 def test_real_boxes_are_asked_unless_told_otherwise(tiny_settings):
     assert alignment_share(tiny_settings()) is None
     assert alignment_share(tiny_settings("deployment=true")) == 0.3
