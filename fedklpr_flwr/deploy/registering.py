@@ -8,11 +8,12 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from fedklpr_flwr.deploy.superlink_check import split_address, tls_fault
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.system.atomic_file import write_atomically
-from fedklpr_flwr.system.plain_text import toml_text
+from fedklpr_flwr.system.plain_text import parse_json, toml_text
 
 NODES = "nodes.json"
 """In the office's Flower home: the number of each site's node, as the SuperLink gave it."""
@@ -43,7 +44,7 @@ def register_keys(office: Path) -> dict[str, str]:
     keys = sorted((office / "keys").glob("*.pub"))
     found = {key.stem: _register(key, name, home) for key in keys}
     if fresh := {site: node for site, node in found.items() if node != "known"}:
-        write_atomically(home / NODES, json.dumps(_noted(home / NODES) | fresh).encode())
+        write_atomically(home / NODES, json.dumps(json_file(home / NODES) | fresh).encode())
     return found
 
 
@@ -56,10 +57,39 @@ def connection_of(office: Path) -> tuple[str, str]:
     return _settle(office.absolute() / "flower" / "config.toml", office.absolute() / "ca.crt")
 
 
-def _noted(path: Path) -> dict[str, str]:
+def ask_superlink(home: Path, *words: str) -> tuple[dict[str, Any], str]:
+    """Run `flwr supernode` with these words.
+
+    Args:
+        home: the office's Flower home.
+        words: its arguments.
+
+    Returns:
+        What it answers as JSON, empty where that is none, and the answer in words.
+    """
+    env = {**os.environ, "FLWR_HOME": str(home)}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    command = ["flwr", "supernode", *words, "--format", "json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    found = json_names(done.stdout)
+    said = str(found.get("error-message") or done.stdout + done.stderr)
+    return found, " ".join(said.split())
+
+
+def json_names(text: str) -> dict[str, Any]:
+    """What a text of JSON says by name; empty where it is none."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        found = parse_json(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """The same of a file; empty where it cannot be read."""
+    try:
+        return json_names(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
 
 
@@ -109,20 +139,9 @@ def _check_tls(address: str, authority: Path) -> None:
 
 
 def _register(key: Path, connection: str, home: Path) -> str:
-    env = {**os.environ, "FLWR_HOME": str(home)}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    command = ["flwr", "supernode", "register", str(key), connection, "--name", key.stem]
-    done = subprocess.run(
-        [*command, "--format", "json"], env=env, capture_output=True, text=True, timeout=120
-    )
-    try:
-        found = json.loads(done.stdout)
-        if "node-id" in found:
-            return str(found["node-id"])
-        said = str(found["error-message"])
-    except (ValueError, KeyError, TypeError):
-        said = done.stdout + done.stderr
-    said = " ".join(said.split())
+    found, said = ask_superlink(home, "register", str(key), connection, "--name", key.stem)
+    if "node-id" in found:
+        return str(found["node-id"])
     if _KNOWN in said:
         return "known"
     raise RunError(f"{key.name} was not registered: {said}")

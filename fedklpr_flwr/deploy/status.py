@@ -1,19 +1,14 @@
 """How a federation of real boxes stands: who is registered and online, and how its run goes."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.deploy.registering import NODES, connection_of
+from fedklpr_flwr.deploy.registering import NODES, ask_superlink, connection_of, json_file
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
-from fedklpr_flwr.system.plain_text import parse_json
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,8 @@ def box_statuses(office: Path, run: Path | None) -> list[BoxStatus]:
     sites = sorted(path.stem for path in (office / "keys").glob("*.pub"))
     seen = {str(node["node-id"]): node for node in _listed(office)}
     rows = read_rows(run / run_files.ROWS) if run and (run / run_files.ROWS).exists() else []
-    boxes = _read(run / run_files.BOXES) if run else {}
-    nodes = _read(office / "flower" / NODES)
+    boxes = json_file(run / run_files.BOXES) if run else {}
+    nodes = json_file(office / "flower" / NODES)
     return [_status(site, seen, rows, boxes.get(site) or {}, nodes) for site in sites]
 
 
@@ -100,29 +95,10 @@ def _status(
 def _listed(office: Path) -> list[dict[str, Any]]:
     """The nodes that the SuperLink knows."""
     name, _ = connection_of(office)
-    env = {**os.environ, "FLWR_HOME": str(office.absolute() / "flower")}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    done = subprocess.run(
-        ["flwr", "supernode", "list", name, "--format", "json"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    try:
-        return [dict(node) for node in json.loads(done.stdout)["nodes"]]
-    except (ValueError, KeyError, TypeError) as error:
-        said = " ".join((done.stdout + done.stderr).split())
+    found, said = ask_superlink(office.absolute() / "flower", "list", name)
+    if not isinstance(nodes := found.get("nodes"), list):
         raise RunError(
             f"the SuperLink of {office} does not tell its nodes ({said:.300}): is it up? "
             "office/start.sh starts it"
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON file of names; empty where it is not there or damaged."""
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        )
+    return nodes

@@ -45,7 +45,7 @@ class Row:
             whose update was merged; the sum.
         bytes_masks: of `bytes_up` and `bytes_down`, what told masks; the sum.
         bytes_vectors: likewise, what told batch norm and biases; the rest is values of weights, but
-            for a payload's front, some ten bytes a tensor.
+            for a payload's front, a few bytes a tensor.
         seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
             the server's message to the update's arrival; the round's by the server's clock.
         status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged", with

@@ -27,6 +27,10 @@ Note = Callable[[Mapping[str, Mapping[str, Any]]], None]
 """Told how each box is, by its name."""
 
 
+def _keep_nothing(boxes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Of those who keep no note of boxes."""
+
+
 def chosen_share(here: Sequence[str], settings: Settings, round_number: int) -> list[str]:
     """Choose who trains in a round: a seeded share of those that are here, by name.
 
@@ -64,14 +68,12 @@ class NodeRegistry:
     faults: dict[int, str] = field(default_factory=dict)
     silent: dict[int, int] = field(default_factory=dict)
     boxes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    note: Note = lambda boxes: None
+    note: Note = _keep_nothing
 
     @classmethod
-    def empty(cls, run: str, note: Note | None = None) -> "NodeRegistry":
+    def empty(cls, run: str, note: Note = _keep_nothing) -> "NodeRegistry":
         """A registry on which nobody is yet."""
-        registry = cls(run, {}, {})
-        registry.note = note or registry.note
-        return registry
+        return cls(run, {}, {}, note=note)
 
     def refresh(self, grid: Grid, deadline_seconds: float) -> None:
         """Ask every node that is new for its name; forget those that are gone.
