@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedklpr_flwr import client_app
 from fedklpr_flwr.errors import SettingsError, WireError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.shared_model import shared_layout
+from fedklpr_flwr.protocol.box_state import BoxState
 from fedklpr_flwr.protocol.figures import CRR_WORDS, FIGURES, LARGEST, WANTED
 from fedklpr_flwr.protocol.flower_messages import message_bytes, payload_record, read_payload
 from fedklpr_flwr.protocol.redacted_errors import told_of
@@ -221,7 +223,11 @@ def test_a_server_reads_neither_a_sites_environment_nor_its_files(override, tmp_
 def test_a_site_says_its_policy_at_hello_and_keeps_to_it():
     node = {"policy-scores": False, "policy-digits": 3}
     said = dict(hello_at("seed=1", **node).content["report"])
+    box = {name: said.pop(name) for name in list(said) if name.startswith("box_")}
     assert said == {"client": "gate", "policy": "no scores, figures of 3 digits"}
+    assert set(box) == {field.name for field in fields(BoxState)}
+    for name in box:
+        assert f"`{name}`" in PAGE, f"what a box tells of itself is on the page: {name}"
     refused = hello_at("labels.source=identities", **{"policy-identities": False})
     assert "(labels.source)" in refused.error.reason
     assert "`policy`" in PAGE

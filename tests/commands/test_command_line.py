@@ -69,7 +69,7 @@ def test_debug_may_be_an_environment_variable(fedklpr, monkeypatch):
 
 
 def test_a_fault_of_ours_is_one_sentence_that_says_so(fedklpr, monkeypatch):
-    def broken(arguments):
+    def broken(arguments, **settings):
         raise KeyError("round\n7")
 
     monkeypatch.setattr("fedklpr_flwr.commands.simulate.prepare", broken)
