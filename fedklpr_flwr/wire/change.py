@@ -1,12 +1,13 @@
 """A tensor as a quantised change to a reference that both sides hold.
 
-    step = share x rms(wanted - reference)
-    symbol = sign(d) floor(|d| + 1/3),  d = (wanted - reference) / step
+    d = wanted - reference,  symbol = d / (share x rms(d)), rounded
+    step = sum(d d) / sum(d symbol)
     arrived = reference + symbol step,  owed = wanted - arrived
 
-A change of less than two thirds of a step is none (the dead zone): most of the bytes would go into
-small changes, and what is cut off is not lost but owed: the sender adds it to what it wants the
-next time (error feedback: Seide et al. 2014; Karimireddy et al. 2019).
+What is cut off is not lost but owed: the sender adds it to what it wants the next time (error
+feedback: Seide et al. 2014; Karimireddy et al. 2019). The step is such that what arrives goes as
+far along d as d itself. With the step that was rounded by, coarse changes arrive too short, and all
+clients' alike, so that a merge is a round late; errors across d differ and average out.
 """
 
 import zlib
@@ -19,7 +20,7 @@ from fedklpr_flwr.wire.block_values import BLOCK
 from fedklpr_flwr.wire.context_coder import LARGEST
 from fedklpr_flwr.wire.dtypes import check_finite
 
-_ROUNDED_UP = np.float32(1 / 3)  # half a step would be plain rounding
+_FARTHEST = 1.5  # times the step of least error: what is owed is then always less than d
 _SMALLEST_STEP = float(np.finfo(np.float32).tiny)
 _LARGEST_STEP = float(np.finfo(np.float32).max) / LARGEST
 
@@ -44,29 +45,39 @@ def quantise_change(
     Args:
         wanted: float32 (k,), finite.
         reference: float32 (k,), finite.
-        share: the step in units of the change's root mean square, > 0; towards 0 nothing is cut
-            off but what 32,767 steps do not reach.
+        share: what is rounded by, in units of the change's root mean square, > 0; towards 0
+            nothing is cut off but what 32,767 steps do not reach.
         positive: a variance: what arrives is then never below a quarter of the reference, as no
             variance may become 0 by rounding.
 
     Returns:
-        int16 symbols (k,) and the step; no change at all has the step 0 and symbols of 0.
+        int16 symbols (k,) and the step, what a symbol of 1 is; no change at all has the step 0 and
+        symbols of 0.
     """
     with np.errstate(over="ignore"):
         change = wanted - reference
-    step = np.float32(min(share * root_mean_square(change), _LARGEST_STEP))
+    size = root_mean_square(change)
+    unit = np.float32(min(share * size, _LARGEST_STEP))
     symbols = np.zeros(wanted.size, np.int16)
-    if not step >= _SMALLEST_STEP:
+    if not unit >= _SMALLEST_STEP:
         return symbols, np.float32(0)
+    along = squares = 0.0  # sum(d symbol) and sum(symbol symbol), d in units
     for start in range(0, wanted.size, BLOCK):
-        part = change[start : start + BLOCK] / step
-        steps = np.copysign(np.floor(np.abs(part) + _ROUNDED_UP), part)
+        part = change[start : start + BLOCK] / unit
+        steps = np.rint(part)
         if positive:
             # Towards 0, so that the quarter itself is not passed.
-            lowest = np.trunc(np.float32(-0.75) * reference[start : start + BLOCK] / step)
+            lowest = np.trunc(np.float32(-0.75) * reference[start : start + BLOCK] / unit)
             steps = np.maximum(steps, lowest)
-        symbols[start : start + BLOCK] = np.clip(steps, -LARGEST, LARGEST)
-    return symbols, step if symbols.any() else np.float32(0)
+        steps = np.clip(steps, -LARGEST, LARGEST)
+        symbols[start : start + BLOCK] = steps
+        along += float(np.vdot(part.astype(np.float64), steps))
+        squares += float(np.square(steps, dtype=np.float64).sum())
+    if positive or squares == 0:
+        return symbols, unit if symbols.any() else np.float32(0)
+    whole = wanted.size * (size / float(unit)) ** 2
+    longer = min(whole / along, _FARTHEST * along / squares)
+    return symbols, np.float32(np.clip(longer * float(unit), _SMALLEST_STEP, _LARGEST_STEP))
 
 
 def apply_change(reference: np.ndarray, symbols: np.ndarray, step: np.float32) -> np.ndarray:

@@ -25,24 +25,57 @@ LAYOUT = layout_of(REFERENCE, ["conv"])
 MASKS = {"conv": GENERATOR.random((8, 30)) < 0.6}
 
 
-def test_a_change_is_rounded_to_steps_with_a_dead_zone():
+def test_a_change_is_rounded_and_its_step_goes_as_far_as_the_change():
     zeros = np.zeros(6, np.float32)
-    wanted = np.array([0.6, -0.6, 0.7, -0.7, 1.6, 1.7], np.float32)
+    wanted = np.array([0.4, -0.4, 0.6, -0.6, 1.4, 1.6], np.float32)
     symbols, step = quantise_change(wanted, zeros, 1 / root_mean_square(wanted))
-    assert step == pytest.approx(1)
     assert symbols.tolist() == [0, 0, 1, -1, 1, 2]
+    # sum(d d) / sum(d symbol) = 5.56 / (0.6 + 0.6 + 1.4 + 3.2)
+    assert step == pytest.approx(5.56 / 5.8)
 
 
-def test_the_step_and_every_symbol_are_those_of_the_formula():
+@pytest.mark.parametrize("share", [0.5, 1.0, 1.4, 2.0])
+def test_every_symbol_is_that_of_the_formula_and_nothing_arrives_too_short(share):
     wanted, base = WANTED["conv"].ravel(), REFERENCE["conv"].ravel()
-    symbols, step = quantise_change(wanted, base, 0.5)
+    symbols, step = quantise_change(wanted, base, share)
     changes = [float(w) - float(b) for w, b in zip(wanted, base, strict=True)]
-    rms = math.sqrt(sum(change**2 for change in changes) / len(changes))
-    assert float(step) == pytest.approx(0.5 * rms, rel=1e-5)
+    unit = share * math.sqrt(sum(change**2 for change in changes) / len(changes))
     for change, symbol in zip(changes, symbols, strict=True):
-        steps = abs(change) / float(step)
-        if abs(steps + 1 / 3 - round(steps + 1 / 3)) > 1e-4:  # not at an edge between two symbols
-            assert symbol == math.copysign(math.floor(steps + 1 / 3), change)
+        steps = abs(change) / unit
+        if abs(steps % 1 - 0.5) > 1e-4:  # not at an edge between two symbols
+            assert symbol == math.copysign(math.floor(steps + 0.5), change)
+    along = sum(
+        change * float(step) * int(symbol) for change, symbol in zip(changes, symbols, strict=True)
+    )
+    assert along == pytest.approx(sum(change**2 for change in changes), rel=1e-5)
+
+
+def test_many_senders_errors_average_out():
+    """Sixteen senders of one change, each with noise of its own, at a step of twice its size."""
+    noise = np.random.default_rng(1)
+    change = noise.normal(size=4000).astype(np.float32)
+    total = np.zeros(4000)
+    for _ in range(16):
+        wanted = change + noise.normal(size=4000).astype(np.float32)
+        arrived = apply_change(
+            np.zeros(4000, np.float32), *quantise_change(wanted, np.zeros(4000, np.float32), 2.0)
+        )
+        total += arrived - wanted
+    mean_error = total / 16
+    assert abs(mean_error @ change) < 0.02 * (change @ change), "nor too short, nor too long"
+    assert (mean_error @ mean_error) < 0.1 * (change @ change)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0, 3.0, 6.0, 30.0, 300.0])
+def test_what_is_owed_is_always_less_than_the_change(share):
+    """Also where one number of many alone is told: so debts cannot grow without end."""
+    heavy = np.random.default_rng(2).standard_t(2, size=5000).astype(np.float32)
+    zeros = np.zeros(5000, np.float32)
+    arrived = apply_change(zeros, *quantise_change(heavy, zeros, share))
+    if share < 50:
+        assert np.square(heavy - arrived).sum() < np.square(heavy).sum()
+    else:
+        assert not arrived.any(), "no number is as large as half of such a step"
 
 
 def test_no_change_has_no_step():
