@@ -27,7 +27,7 @@ from fedklpr_flwr.deploy.folder import (
 from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
-from fedklpr_flwr.deploy.status import BoxStatus, box_statuses
+from fedklpr_flwr.deploy.status import BoxStatus, box_statuses, is_run_of
 from fedklpr_flwr.deploy.superlink_check import tls_fault
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.wording import counted, printable
@@ -145,7 +145,8 @@ def register(
 def status(
     office: Annotated[Path, typer.Argument(help="the folder office/, on the SuperLink's machine")],
     run: Annotated[
-        Path | None, typer.Option(help="a run folder; default: runs/latest, if there is one")
+        Path | None,
+        typer.Option(help="a run folder; default: runs/latest, if it is of these boxes"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="all of it, as JSON")] = False,
 ) -> None:
@@ -154,7 +155,7 @@ def status(
     Example: fedklpr deploy status street-cameras/office --run runs/latest
     """
     latest = Path("runs/latest")
-    shown = run or (latest if latest.exists() else None)
+    shown = run or (latest if is_run_of(office, latest) else None)
     boxes, findings = box_statuses(office, shown), check_folder(office)
     if as_json:
         told = {
@@ -164,6 +165,7 @@ def status(
         }
         print(json.dumps(told, indent=1))
         return
+    print(printable(f"run: {shown.resolve()}") if shown else "no run of these boxes: --run FOLDER")
     heads = ("box", "node", "merged", "Rank-1", "failed", "version", "free", "clock")
     table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1))
     for box in boxes:

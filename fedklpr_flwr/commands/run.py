@@ -16,7 +16,7 @@ from fedklpr_flwr.deploy.superlink_check import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.environment import check_environment, notes_of_environment
-from fedklpr_flwr.launch.machine_note import machine_note
+from fedklpr_flwr.launch.machine_note import busy_note, machine_note
 from fedklpr_flwr.launch.own_superlink import launch
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
@@ -92,7 +92,7 @@ def announce(prepared: Prepared) -> None:
     print(f"run folder {prepared.folder}")
     if not prepared.settings.deployment:
         print(machine_note(prepared.settings))
-    for note in (*prepared.notes, *notes_of_environment(os.environ)):
+    for note in filter(None, (*prepared.notes, *notes_of_environment(os.environ), busy_note())):
         print(f"note: {note}")
 
 

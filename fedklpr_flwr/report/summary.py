@@ -118,7 +118,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         *filter(None, [sums.by_part]),
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
-    lines += filter(None, [labels_line(rows)])
+    lines += filter(None, [labels_line(rows), worse_line(rows)])
     lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
@@ -138,6 +138,28 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
             f"mAP {_number(last.map)} -> {_number(last.map_final)}"
         )
     return lines
+
+
+def worse_line(rows: Sequence[Row]) -> str:
+    """Name the clients that are found worse than with the weights it all began with; may be empty.
+
+    Args:
+        rows: of a run.
+    """
+    last = max((row.round for row in rows), default=0)
+    first = {row.client: row.rank1 for row in rows if row.client and not row.round}
+    worse = [
+        f"{row.client} ({before:.3f} -> {row.rank1:.3f})"
+        for row in rows
+        if row.client and last and row.round == last and row.rank1 is not None
+        if (before := first.get(row.client)) is not None and row.rank1 < before
+    ]
+    if not worse:
+        return ""
+    return (
+        f"Rank-1 is lower than before any training at {', '.join(worse)}: docs/own-pictures.md "
+        "says what helps"
+    )
 
 
 def largest_epsilon(rows: Iterable[Row]) -> float | None:

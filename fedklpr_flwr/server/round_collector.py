@@ -328,7 +328,7 @@ class RoundCollector:
             trained = self.number > 0 and row.status == "merged"
             if trained and is_private(self._settings):
                 withhold(row)
-            row.degenerate = label_fault(row)
+            row.degenerate = label_fault(row, bottom_up=self._settings.labels.source == "bottom_up")
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 
