@@ -184,11 +184,21 @@ class MemoryFolder:
         Returns:
             How many have left with this one.
         """
+        count = max(self._releases, merged) + 1
+        write_atomically(self.folder / _RELEASES, str(count).encode())
+        return count
+
+    def carry_on(self, earlier: "MemoryFolder", memory: ClientMemory) -> None:
+        """Begin with the memory of a run before, and with as many noised updates as left in it."""
+        write_atomically(self.folder / _RELEASES, str(earlier._releases).encode())
+        self.write(memory, keep=memory.round)
+
+    @property
+    def _releases(self) -> int:
+        """How many noised updates have left; 0 where nobody counted."""
         path = self.folder / _RELEASES
         told = path.read_text(encoding="ascii") if path.exists() else "0"
-        count = max(int(told) if told.isdigit() else 0, merged) + 1
-        write_atomically(path, str(count).encode())
-        return count
+        return int(told) if told.isdigit() else 0
 
     def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
         """Keep the model as it is after the final local fine-tuning, which followed that round."""

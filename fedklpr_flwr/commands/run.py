@@ -29,6 +29,13 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
 ]
 
+Continue = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue", help="a finished run: start from its model, its clients' masks and histories"
+    ),
+]
+
 Trust = Annotated[
     bool, typer.Option("--trust", help="go on with somebody else's run, as its files say")
 ]
@@ -43,12 +50,13 @@ def run(
         str | None, typer.Option(help="a connection of Flower's configuration to run on")
     ] = None,
     trust: Trust = False,
+    continues: Continue = None,
 ) -> None:
     """Run a whole federation on Flower and follow it to its end.
 
     Example: fedklpr run experiment=drawn seed=1 pruning.rate=0.2
     """
-    words = list(overrides or [])
+    words = with_continued(overrides, continues)
     if superlink is not None:
         check_connection(superlink)
     if superlink is not None and not any(word.startswith("deployment=") for word in words):
@@ -85,6 +93,11 @@ def run(
             f"  go on with: fedklpr run {where}{resume_word(prepared.folder)}"
         )
     show_result(prepared.folder)
+
+
+def with_continued(overrides: list[str] | None, continues: Path | None) -> list[str]:
+    """The words of a command line, with that of `--continue`."""
+    return [*(overrides or []), *([] if continues is None else [f"run.continues={continues}"])]
 
 
 def announce(prepared: Prepared) -> None:

@@ -251,10 +251,11 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where a run writes, and the key its clients' memories are kept under."""
+    """Where a run writes, where its clients' memories lie, and which finished run it continues."""
 
     dir: str | None
     memory: str | None
+    continues: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
