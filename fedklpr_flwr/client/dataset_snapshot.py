@@ -83,7 +83,8 @@ def _marks(site: Site) -> Iterator[str]:
         if part.source is None:
             continue
         for image in part.source.dataset.train:
-            told = f"{part.name}/{_name(image, part.source.root)}:{_size(image.path)}"
+            name = _name(image, part.source.root)
+            told = f"{part.name}/{name}:{_size(image.path)}:{image.box}"
             yield hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -221,6 +221,7 @@ class Data:
     joined: tuple[Client, ...]
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
     many: Many = _DEFAULT_MANY
+    newest_days: float | None = between(0.0, default=None)
 
     @property
     def sites(self) -> tuple[Client, ...]:
@@ -314,11 +315,8 @@ class Stages:
     personal_parts: str = one_of("batchnorm", "neck")
     loss_after: float | None = between(0.0, 1.0)
     local_loss: str = one_of(
-        "camera_proxies",
-        "clusters",
-        "clusters_cameras",
-        "clusters_patches",
-        "clusters_cameras_patches",
+        *("camera_proxies", "clusters", "clusters_cameras"),
+        *("clusters_patches", "clusters_cameras_patches"),
     )
 
 

@@ -32,6 +32,25 @@ def runs_before(continues: str | None) -> Iterator[tuple[Path, str | None]]:
         continues = run.continues
 
 
+def run_chain(folder: Path) -> tuple[list[Path], str]:
+    """The runs that lead to a run, the oldest first and the run itself last; see `runs_before`.
+
+    Returns:
+        The folders, and what the oldest of them continues, where that cannot be read; empty where
+        it began anew.
+    """
+    try:
+        continues = read_run_settings(folder).run.continues
+    except FedKlprError:
+        return [folder], ""
+    here = folder.resolve()
+    before = [one for one, _ in runs_before(continues) if one != here]
+    for one in before:
+        continues = read_run_settings(one).run.continues
+    lost = continues is not None and Path(continues) not in (here, *before)
+    return [*reversed(before), folder], str(continues) if lost else ""
+
+
 @lru_cache(maxsize=16)
 def memories_before(continues: str | None) -> tuple[Path, ...]:
     """The folders of client memories of the runs before, in a simulation: beside each run.
