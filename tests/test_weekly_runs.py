@@ -9,6 +9,7 @@ from tiny_federation import NAMES, PRUNES, Finished, pruned_share, tiny_override
 from fedklpr_flwr import client_app, server_app
 from fedklpr_flwr.client.state_store import MemoryFolder
 from fedklpr_flwr.commands.simulate import simulate_prepared
+from fedklpr_flwr.deploy.clean_memories import old_memories
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.runs.rows import read_rows
@@ -150,3 +151,8 @@ def test_boxes_find_the_memory_of_the_run_that_is_continued(place):
     assert rows["ash"].map == first.row(2, "ash").map
     assert (rows["birch"].pruned, rows["cedar"].pruned) == (0, 0)
     assert not (place / "second" / "memory").exists()
+    old = old_memories(place / "boxes" / "ash", 0.0)
+    assert {memory.folder.name: memory.is_next for memory in old} == {
+        first.state().run: False,
+        second.state().run: True,
+    }
