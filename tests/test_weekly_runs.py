@@ -34,7 +34,7 @@ def week(place, name, *words, names=NAMES):
     everything = tiny_overrides(place / "sites", names)
     clients = [word for word in everything if word.startswith("data.clients=")]
     own = clients if any(word.startswith("run.continues=") for word in words) else everything
-    given = [*own, "federation.min_clients=1", *words, f"run.dir={place / name}"]
+    given = [*own, "federation.min_clients=2", *words, f"run.dir={place / name}"]
     prepared = prepare(["experiment=smoke", *given])
     try:
         simulate_prepared(prepared)
@@ -117,6 +117,33 @@ def test_every_kind_of_state_is_taken_over(place, words):
     if not any(word.startswith(("wire", "pruning")) for word in words):
         for name in NAMES:
             assert second.row(0, name).map == pytest.approx(first.row(1, name).map)
+
+
+@pytest.mark.parametrize("words", [("privacy=secure_aggregation",), ("wire.values=change",)])
+def test_what_is_blinded_or_told_as_a_change_goes_on_too(place, words):
+    pytest.importorskip("numba")
+    is_lossy = words == ("wire.values=change",)
+    clients = PRUNES if is_lossy else ("method.pruning=none", "klaw.direction=gain")
+    first = week(place, "first", *words, *clients, "federation.rounds=1")
+    second = week(place, "second", f"run.continues={first.folder}")
+    assert [second.row(1, name).status for name in NAMES] == ["merged"] * 3
+    if is_lossy:
+        pruned = second.row(0, "ash").pruned, second.row(1, "ash").pruned
+        assert pruned == pytest.approx((0.2, 0.36), abs=1e-4)
+    else:
+        assert second.row(0, "ash").map == pytest.approx(first.row(1, "ash").map)
+
+
+def test_noised_updates_are_counted_on_over_all_runs(place):
+    pytest.importorskip("opacus")
+    first = week(place, "first", "privacy=local_dp")
+    second = week(place, "second", f"run.continues={first.folder}")
+    assert first.state().clients["ash"].releases == 2
+    assert second.state().clients["ash"].releases == 4
+    assert memory_of(second, "ash").count_release(0) == 5
+    assert second.row(2, "ash").status == "merged"
+    assert second.row(2, "ash").epsilon > first.row(2, "ash").epsilon
+    assert second.row(0, "ash").pictures_new is None, "it is a figure of the pictures"
 
 
 def boxes_week(place, name, *words, names=NAMES):
