@@ -21,7 +21,7 @@ from fedklpr_flwr.launch.own_superlink import launch
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
 from fedklpr_flwr.report.week_by_week import read_week_by_week
-from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
@@ -142,6 +142,8 @@ def show_result(folder: Path) -> None:
     console.print(shown)
     for sentence in closing_lines(rows):
         console.print(sentence, highlight=False)
+    if since := pictures_line(rows, set()):
+        console.print(since, highlight=False)
     for sentence in read_week_by_week(folder).alarms():
         console.print(f"alarm: {sentence}", highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)

@@ -169,8 +169,8 @@ def _fall(weeks: Sequence[Week], place: int, word: str) -> str:
         return ""
     return (
         f"{word} fell from {before:.3f} to {now:.3f} since the run before (mean of "
-        f"{counted(clients, 'client')} scored in both), further than from any run to the next: "
-        "look at the new pictures before the model is used"
+        f"{counted(clients, 'client')} scored in both), further than between any two runs "
+        "before: compare both models on the same pictures before the new one is used"
     )
 
 

@@ -26,14 +26,17 @@ def pictures_line(rows: Sequence[Row], told: set[str]) -> str:
     """Say which clients' pictures are others than in the run before; empty where none is heard of.
 
     Args:
-        rows: a round's.
+        rows: of a round, or of all; of each client the first that tells of them counts.
         told: clients of which it was said; those that are said now are added.
     """
-    since = [row for row in rows if row.client not in told and row.pictures_new is not None]
-    told |= {str(row.client) for row in since}
+    since: dict[str, Row] = {}
+    for row in rows:
+        if row.client is not None and row.client not in told and row.pictures_new is not None:
+            since.setdefault(row.client, row)
+    told.update(since)
     if not since:
         return ""
-    changed = [row for row in since if row.pictures_new or row.pictures_gone]
+    changed = [row for row in since.values() if row.pictures_new or row.pictures_gone]
     each = [f"{row.client} {row.pictures_new} new, {row.pictures_gone} gone" for row in changed]
     said = named(each) if each else "all as they were"
     return f"training pictures since the run before, of {counted(len(since), 'client')}: {said}"
