@@ -200,27 +200,35 @@ def clean(
     days: Annotated[
         float, typer.Option(min=0.0, help="memories in which nothing was written for so long")
     ] = 90.0,
-    remove: Annotated[bool, typer.Option("--remove", help="remove them, not only list them")] = (
-        False
-    ),
+    remove: Annotated[
+        bool, typer.Option("--remove", "--yes", help="remove them, not only list them")
+    ] = False,
+    newest: Annotated[
+        bool,
+        typer.Option("--newest", help="also what the next run of a weekly job would start from"),
+    ] = False,
 ) -> None:
     """List what runs that ended long ago left on this box, and remove it with --remove.
 
     Masks, personal parts and models tell of the people on a site's pictures. A run that is removed
-    can be resumed, but its client begins without what only it knew.
+    can be resumed or continued, but its client begins without what only it knew. Of runs that
+    continue each other the newest is kept unless --newest is said.
 
     Example: fedklpr deploy clean /var/lib/fedklpr/street-cameras/gate-3/memory --days 30 --remove
     """
     found = old_memories(memories, days)
+    kept = [memory for memory in found if memory.is_next and not newest]
     for memory in found:
-        if remove:
+        goes = remove and memory not in kept
+        if goes:
             remove_memory(memory)
-        word = "removed " if remove else ""
+        word = "removed " if goes else ""
         age, size = f"{memory.days:.0f} days old", f"{memory.size / 1e6:.1f} MB"
-        print(f"{word}{memory.folder}: {age}, {size}")
+        why = ", kept: the next run that continues it starts from it (--newest)"
+        print(f"{word}{memory.folder}: {age}, {size}{why if memory in kept else ''}")
     if not found:
         print(f"nothing in {memories} is {days:g} days old")
-    elif not remove:
+    elif not remove and len(kept) < len(found):
         print("add --remove to remove them")
 
 

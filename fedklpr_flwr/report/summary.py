@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedklpr_flwr.report.week_by_week import HEADINGS as CHAIN_HEADINGS
+from fedklpr_flwr.report.week_by_week import SAID, WeekByWeek, read_week_by_week
 from fedklpr_flwr.runs.label_health import labels_line
 from fedklpr_flwr.runs.rows import Row, is_away, is_withheld, read_rows
 from fedklpr_flwr.system import run_files
@@ -228,8 +230,27 @@ def write_report(folder: Path) -> None:
         "",
         *recovery_trace(rows),
         "",
+        *_chain_lines(read_week_by_week(folder)),
     ]
     write_atomically(folder / run_files.REPORT, "\n".join(lines).encode())
+
+
+def _chain_lines(chain: WeekByWeek) -> list[str]:
+    """The section of a run that continues others; nothing where it does not."""
+    if not chain.is_chain:
+        return []
+    return [
+        "## Run after run",
+        "",
+        SAID,
+        "",
+        *(f"**Alarm:** {sentence}.\n" for sentence in chain.alarms()),
+        "| " + " | ".join(CHAIN_HEADINGS) + " |",
+        "|" + "---|" * len(CHAIN_HEADINGS),
+        *("| " + " | ".join(cells) + " |" for cells in chain.cells),
+        "",
+        *([chain.remark, ""] if chain.remark else []),
+    ]
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:

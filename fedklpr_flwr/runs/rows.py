@@ -54,6 +54,9 @@ class Row:
             mean 1 - cos: the feature drift, which needs no labels to be watched.
         examples: training pictures; null in round 0, where nothing was merged, where it is withheld
             and in runs of before it was kept; the sum.
+        pictures_new: training pictures that the run before, which this one continues, did not have,
+            by name and size; pictures_gone: those that it had and this one has not; null where
+            there was none, once the client was merged in this run, and on the round's own line.
         degenerate: why the client's labels can teach little (`label_fault`), else null; on
             the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
@@ -98,6 +101,8 @@ class Row:
     camera_split: float | None = None
     camera_span: float | None = None
     pictures_changed: bool = False
+    pictures_new: int | None = None
+    pictures_gone: int | None = None
     epsilon: float | None = None
     bytes_up: int = 0
     bytes_down: int = 0
