@@ -145,7 +145,8 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
     away = [row.client or "" for row in rows if is_away(row)]
     status = f"{_count(rows, 'merged')} merged" + (f", absent: {named(away)}" if away else "")
     if any(row.rank1 is not None for row in rows):  # the mean is of the others
-        unscored = [row.client or "" for row in rows if row.failed and row.rank1 is None]
+        known = [row for row in rows if row.status == "merged" and row.failed]
+        unscored = [row.client or "" for row in known if row.rank1 is None]
         status += f", not scored: {named(unscored)}" if unscored else ""
     summary = Row(round=rows[0].round, client=None, status=status)
     for name, figure in FIGURES.items():

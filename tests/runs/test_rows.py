@@ -71,7 +71,7 @@ def test_a_rounds_own_line_is_sums_of_counts_and_means_of_shares():
     assert summary.pruned == pytest.approx(0.3)
     assert (summary.rank1, summary.rank5) == (0.5, None), "the mean over those who have a score"
     assert summary.idle is False
-    assert (summary.status, summary.failed) == ("1 merged, not scored: b", "b")
+    assert (summary.status, summary.failed) == ("1 merged", "b")
     assert summary.crr == "pruned 1", "b's update was not merged, so it decided nothing"
     assert (summary.server_peak_mb, summary.seconds) == (512.0, {"train": 2.0})
 
