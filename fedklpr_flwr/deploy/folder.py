@@ -29,7 +29,7 @@ SITES_FILE = "SITES.yaml"
 _PARTS = (SITES_FILE, "authority", "office", "sites")
 _OWN = (
     *("authority/ca.key", "office/*.crt", "office/*.key", "office/*.sh", "office/*.service"),
-    *("office/keys/*.pub", "office/flower/config.toml"),
+    *("office/keys/*.pub", "office/flower/config.toml", "office/flower/credentials.yaml"),
     *("sites/*/ca.crt", "sites/*/supernode.key", "sites/*/supernode.pub", "sites/*/node.toml"),
     *("sites/*/start.sh", "sites/*/*.service", "office/containers/*", "sites/*/containers/*"),
 )
@@ -181,6 +181,8 @@ def _office(sites: Sites, authority: Signed) -> dict[str, _File]:
         "office/server.crt": _File(signed.certificate, PUBLIC),
         "office/server.key": _File(signed.key, PRIVATE),
         "office/flower/config.toml": _File(connection.encode(), PUBLIC),
+        # Without this file Flower's commands remove it, which a read-only folder refuses.
+        "office/flower/credentials.yaml": _File(b"{}\n", PUBLIC),
         "office/start.sh": _File(scripts.start_superlink(sites).encode(), PROGRAM),
         "office/register.sh": _File(scripts.register(sites).encode(), PROGRAM),
         f"office/{scripts.unit_name(sites, server)}": _File(
