@@ -124,4 +124,4 @@ def test_a_fresh_folder_runs_and_says_what_to_do_where_it_cannot(unpacked, tmp_p
         assert "Start as many SuperNodes as there are sites" in few, few[-4000:]
         assert "num-supernodes=3" in few
         missing = flower.run(2, "experiment='own' overrides=''")
-        assert "data.root" in missing, missing[-4000:]
+        assert "flwr run takes data.root=FOLDER and the list of them" in missing, missing[-4000:]
