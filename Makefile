@@ -30,7 +30,7 @@ run: $(STAMP) ## the main job: eight drawn sites, ten rounds, on Flower's engine
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## all tests, slow ones included
-	$(BIN)/pytest -m "not gpu" $(SIDE_BY_SIDE)
+	$(BIN)/pytest -m "not gpu" $(SIDE_BY_SIDE) --durations=100 --durations-min=5
 
 test-fast: $(STAMP) ## the fast tests alone
 	$(BIN)/pytest $(SIDE_BY_SIDE)

@@ -21,7 +21,9 @@ from fedklpr_flwr.server.update_weights import AGGREGATION_WEIGHTS, Asked
 
 def square_roots(asked: Asked) -> np.ndarray:
     """Weigh by the square root of the pictures: between all alike and in proportion."""
-    roots = np.sqrt([report.examples for report in asked.reports]) * asked.active
+    # Nobody's number counts for more than the defence lets it (defence.norm_bound).
+    counted = asked.held_back([report.examples for report in asked.reports])
+    roots = np.sqrt(counted) * asked.active
     return roots / max(roots.sum(), np.finfo(np.float64).tiny)
 
 

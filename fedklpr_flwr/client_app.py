@@ -43,6 +43,7 @@ from fedklpr_flwr.protocol.flower_messages import (
 )
 from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, StageTask, Task
+from fedklpr_flwr.runs.run_chain import memories_before
 from fedklpr_flwr.system.paths import memory_below, user_cache
 
 app = ClientApp()
@@ -114,9 +115,9 @@ def client_of(context: Context) -> ReidClient:
     identity = identify(context, settings)
     if identity is None:
         raise SettingsError("a task came to a node that speaks for no client")
-    return ReidClient(
-        SiteClient(_site(identity, settings), settings, _memory_root(context, settings))
-    )
+    root = _memory_root(context, settings)
+    earlier = memories_before(settings.run.continues)
+    return ReidClient(SiteClient(_site(identity, settings), settings, root, earlier))
 
 
 def settings_of(context: Context) -> Settings:
@@ -244,10 +245,12 @@ def _parameters(message: Message) -> Arrays:
 
 def _task(message: Message) -> Scalars:
     task = dict(message.content[TASK].items())
-    if not is_client_name(run := task.get("run")):  # this client's memory lies in a folder of it
-        raise WireError(
-            f"the server's task names the run {run!r:.100}: expected {CLIENT_NAME_RULE}"
-        )
+    kept = [task["kept_run"]] if "kept_run" in task else []
+    for run in (task.get("run"), *kept):  # this client's memories lie in folders of them
+        if not is_client_name(run):
+            raise WireError(
+                f"the server's task names the run {run!r:.100}: expected {CLIENT_NAME_RULE}"
+            )
     return task
 
 

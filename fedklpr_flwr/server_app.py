@@ -19,6 +19,7 @@ from fedklpr_flwr.reid.network import float_state
 from fedklpr_flwr.report.summary import write_report
 from fedklpr_flwr.report.wandb_log import WandbLog
 from fedklpr_flwr.runs.checkpoint import RunFolder, ServerState
+from fedklpr_flwr.runs.continued_run import begin_from, check_continued
 from fedklpr_flwr.runs.resume_checks import check_resumed
 from fedklpr_flwr.runs.rows import away_at_the_end, keep_finished_rounds, read_rows
 from fedklpr_flwr.runs.trusted_runs import write_own_settings
@@ -39,6 +40,8 @@ def main(grid: Grid, context: Context) -> None:
             check_resumed(settings, path)
         elif folder.has_state:
             raise RunError(f"{path} already holds a run: go on with {resume_word(path)}")
+        if settings.run.continues is not None and not folder.has_state:
+            check_continued(settings, Path(settings.run.continues))
     except FedKlprError:
         folder.close()  # what is refused changes nothing, the status least of all
         raise
@@ -84,9 +87,11 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder, overrides:
 
 
 def open_state(settings: Settings, folder: RunFolder) -> ServerState:
-    """The federation as the folder left it, or a new one committed as round 0."""
+    """The federation as its folder left it; else the run before, or a new one, as round 0."""
     if folder.has_state:
         return folder.load_state()
+    if settings.run.continues is not None:
+        return begin_from(Path(settings.run.continues), settings, folder)
     network = initial_network(settings, pretrained=True)
     values = float_state(network)
     tensors = {

@@ -21,7 +21,7 @@ from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.start_commands import too_few_came
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
-from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, append_rows
 from fedklpr_flwr.server.downlink import Downlink
 from fedklpr_flwr.server.exchange import exchange
@@ -61,7 +61,7 @@ class FedKlprStrategy(Strategy):
         self._rounds_written, self._on_rows = rounds_written, on_rows
         self._overrides = overrides
         self._timeout: float | None = None
-        self._is_waiting = False
+        self._is_waiting, self._told = False, set[str]()
         self._due: tuple[list[str], bool] | None = None
         layout = shared_layout(settings, state.round)
         self._tally = RoundCollector(state.round, settings, layout, folder, state.pending)
@@ -382,6 +382,8 @@ class FedKlprStrategy(Strategy):
         if self._is_waiting:
             self.folder.write_status("running")
             self._is_waiting = False
+        for line in filter(None, [pictures_line(rows, self._told)]):
+            log(INFO, line)
         log(INFO, progress_line(rows[-1], self.settings.federation.rounds))
         return rows[-1]
 

@@ -79,6 +79,7 @@ def listed(message):
         and "simulation" not in said
         and "local_dp" not in said
         and "were compared" not in said
+        and "continues another" not in said
     }
     return names | ({"client"} if message == "query" else {"status"})
 

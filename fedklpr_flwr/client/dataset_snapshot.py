@@ -1,6 +1,7 @@
 """What a client remembers of its pictures: the split it works with, and whether they have changed.
 
-    <memory>/pictures.json  a stamp of names, sizes and change times, and a hash of what they show
+    <memory>/pictures.json  a stamp of names, sizes and change times, a hash of what they show, and
+                            a mark of each picture that is trained on
     <memory>/split.json     who trains, who is searched for and where, if the set brings no split
                             (split-SITE.json for each site of a client that joins several)
 
@@ -8,7 +9,9 @@ Both lie in the client's own memory, never in the server's run folder: file name
 do not leave a site.
 """
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,47 @@ def note_pictures(folder: Path, site: Site, round_number: int) -> bool:
             "format": _FORMAT,
             "stamps": stamps,
             "shown": shown,
+            "trained": sorted(_marks(site)),
             "changed_in": round_number if changed else before.get("changed_in"),
         }
         write_atomically(path, json.dumps(before, indent=1).encode())
     return before.get("changed_in") == round_number
+
+
+def pictures_since(earlier: Path, site: Site) -> tuple[int, int] | None:
+    """Count a site's training pictures against those of a run before, by file name and size.
+
+    Args:
+        earlier: the client's memory of that run.
+        site: its pictures now.
+
+    Returns:
+        How many are new, and how many of that run's are gone; None where that memory does not tell.
+    """
+    before = _read(earlier / "pictures.json").get("trained")
+    if not isinstance(before, list):
+        return None
+    now, known = set(_marks(site)), {mark for mark in before if isinstance(mark, str)}
+    return len(now - known), len(known - now)
+
+
+def _marks(site: Site) -> Iterator[str]:
+    """A short hash of each training picture's name and size."""
+    for part in site.parts or (site,):
+        if part.source is None:
+            continue
+        for image in part.source.dataset.train:
+            name = _name(image, part.source.root)
+            told = f"{part.name}/{name}:{_size(image.path)}:{image.box}"
+            yield hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    """A file's bytes; -1 where it is gone since it was opened."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _read(path: Path) -> dict[str, Any]:

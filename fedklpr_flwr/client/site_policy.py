@@ -89,7 +89,7 @@ def site_settings(settings: Settings, policy: SitePolicy) -> Settings:
     without_places = replace(
         settings,
         resume=None,
-        run=replace(settings.run, dir=None, memory=None),
+        run=replace(settings.run, dir=None, memory=None, continues=None),
         data=replace(settings.data, root=None, cache=None),
     )
     # What a null of the defence means at a deployment's server is nothing to a site.

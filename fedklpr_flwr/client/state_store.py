@@ -6,6 +6,7 @@
     <root>/<run>/<client>/reference-<hash>.safetensors   the same as a model, where changes travel
     <root>/<run>/<client>/final.safetensors        the model after the final local fine-tuning
     <root>/<run>/<client>/releases                 how many noised updates have left
+    <root>/<run>/<client>/continues      the key of the run before, whose memory it began with
     <root>/<run>/<client>/pictures.json            what its pictures were; split.json: their split
 
 A record is keyed by (run, client, round). A round that is tried again, or resumed, starts from the
@@ -33,6 +34,7 @@ from fedklpr_flwr.model.device import host
 from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.task import payload_name
+from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
 
@@ -184,11 +186,22 @@ class MemoryFolder:
         Returns:
             How many have left with this one.
         """
+        count = max(self._releases, merged) + 1
+        write_atomically(self.folder / _RELEASES, str(count).encode())
+        return count
+
+    def carry_on(self, earlier: "MemoryFolder", memory: ClientMemory) -> None:
+        """Begin with the memory of a run before, and with as many noised updates as left in it."""
+        write_atomically(self.folder / run_files.CONTINUES, earlier.folder.parent.name.encode())
+        write_atomically(self.folder / _RELEASES, str(earlier._releases).encode())
+        self.write(memory, keep=memory.round)
+
+    @property
+    def _releases(self) -> int:
+        """How many noised updates have left; 0 where nobody counted."""
         path = self.folder / _RELEASES
         told = path.read_text(encoding="ascii") if path.exists() else "0"
-        count = max(int(told) if told.isdigit() else 0, merged) + 1
-        write_atomically(path, str(count).encode())
-        return count
+        return int(told) if told.isdigit() else 0
 
     def store_final(self, tensors: Mapping[str, torch.Tensor], round_number: int) -> None:
         """Keep the model as it is after the final local fine-tuning, which followed that round."""

@@ -105,7 +105,8 @@ def main() -> None:
     except Exception as error:
         if any(_DEBUG):
             raise
-        print(f"fedklpr: {printable(sentence(error))}", file=sys.stderr)
+        said = "\n".join(map(printable, sentence(error).split("\n")))
+        print(f"fedklpr: {said}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
@@ -36,11 +37,17 @@ def check(
 
 
 def _findings(card: str, found: dict[str, Any]) -> list[str]:
-    """The card, then what was found beside what was expected."""
-    lines = [card.strip(), "", f"{'':10}{'pictures':>20}{'persons':>20}{'cameras':>20}"]
+    """What was found beside what was expected, and how the reader reads where that may help."""
+    published = found["expected"] is not None
+    of = {part: found["found"][part]["images"] for part in ("train", "query", "gallery")}
+    usable = of["train"] or (of["query"] and of["gallery"])
+    words = card.strip().split("\n")
+    # Of own pictures a page of layouts helps only who has another one.
+    lines = [*(words if published or not usable else words[:1]), ""]
+    lines.append(f"{'':10}{'pictures':>20}{'persons':>20}{'cameras':>20}")
     for part in ("total", "train", "query", "gallery"):
         cells = [
-            f"{found['found'][part][key]} of {_expected(found['expected'], part, key)}"
+            str(found["found"][part][key]) + _expected(found["expected"], part, key)
             for key in ("images", "persons", "cameras")
         ]
         lines.append(f"{part:10}" + "".join(f"{cell:>20}" for cell in cells))
@@ -49,11 +56,27 @@ def _findings(card: str, found: dict[str, Any]) -> list[str]:
     for camera in found["cameras"]:
         name = camera["name"] or str(camera["camera"])
         lines.append(f"{name:20}" + "".join(f"{camera[word]:10}" for word in _OF_CAMERA))
-    lines += ["", f"verdict: {found['verdict']}"]
+    own = "usable" if usable else "nothing here to train on, or to be scored on"
+    lines += ["", f"verdict: {found['verdict'] if published else own}"]
     lines += [f"note: {note}" for note in found["notes"]]
-    lines += [_problem(**problem) for problem in found["problems"]]
+    return [*lines, *_problems(found["problems"])]
+
+
+def _problems(problems: Sequence[dict[str, str]]) -> list[str]:
+    """A line each; of those that are alike the first few, and how many more there are."""
+    alike: dict[str, list[dict[str, str]]] = {}
+    for problem in problems:
+        name = PurePath(problem["path"]).name
+        alike.setdefault(problem["why"].replace(name, "*"), []).append(problem)
+    lines = []
+    for same in alike.values():
+        lines += [_problem(**problem) for problem in same[:_SHOWN]]
+        if len(same) > _SHOWN:
+            lines.append(f"problem: ... and {len(same) - _SHOWN} more like it (all: --json)")
     return lines
 
+
+_SHOWN = 5
 
 _OF_CAMERA = ("train", "query", "gallery", "persons")
 
@@ -64,7 +87,7 @@ def _problem(path: str, why: str) -> str:
 
 def _expected(expected: dict[str, Any] | None, part: str, key: str) -> str:
     value = ((expected or {}).get(part) or {}).get(key)
-    return "?" if value is None else str(value)
+    return "" if expected is None else f" of {'?' if value is None else value}"
 
 
 @cli.command("sheet")

@@ -33,7 +33,7 @@ from fedklpr_flwr.deploy.folder import (
 from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
-from fedklpr_flwr.deploy.status import BoxStatus, box_statuses
+from fedklpr_flwr.deploy.status import BoxStatus, box_statuses, is_run_of
 from fedklpr_flwr.deploy.superlink_check import tls_fault
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.wording import counted, printable
@@ -166,7 +166,8 @@ def register(
 def status(
     office: Annotated[Path, typer.Argument(help="the folder office/, on the SuperLink's machine")],
     run: Annotated[
-        Path | None, typer.Option(help="a run folder; default: runs/latest, if there is one")
+        Path | None,
+        typer.Option(help="a run folder; default: runs/latest, if it is of these boxes"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="all of it, as JSON")] = False,
 ) -> None:
@@ -175,7 +176,7 @@ def status(
     Example: fedklpr deploy status street-cameras/office --run runs/latest
     """
     latest = Path("runs/latest")
-    shown = run or (latest if latest.exists() else None)
+    shown = run or (latest if is_run_of(office, latest) else None)
     boxes, findings = box_statuses(office, shown), check_folder(office)
     if as_json:
         told = {
@@ -185,6 +186,7 @@ def status(
         }
         print(json.dumps(told, indent=1))
         return
+    print(printable(f"run: {shown.resolve()}") if shown else "no run of these boxes: --run FOLDER")
     heads = ("box", "node", "merged", "Rank-1", "failed", "version", "free", "clock")
     table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1))
     for box in boxes:
@@ -219,27 +221,35 @@ def clean(
     days: Annotated[
         float, typer.Option(min=0.0, help="memories in which nothing was written for so long")
     ] = 90.0,
-    remove: Annotated[bool, typer.Option("--remove", help="remove them, not only list them")] = (
-        False
-    ),
+    remove: Annotated[
+        bool, typer.Option("--remove", "--yes", help="remove them, not only list them")
+    ] = False,
+    newest: Annotated[
+        bool,
+        typer.Option("--newest", help="also what the next run of a weekly job would start from"),
+    ] = False,
 ) -> None:
     """List what runs that ended long ago left on this box, and remove it with --remove.
 
     Masks, personal parts and models tell of the people on a site's pictures. A run that is removed
-    can be resumed, but its client begins without what only it knew.
+    can be resumed or continued, but its client begins without what only it knew. Of runs that
+    continue each other the newest is kept unless --newest is said.
 
     Example: fedklpr deploy clean /var/lib/fedklpr/street-cameras/gate-3/memory --days 30 --remove
     """
     found = old_memories(memories, days)
+    kept = [memory for memory in found if memory.is_next and not newest]
     for memory in found:
-        if remove:
+        goes = remove and memory not in kept
+        if goes:
             remove_memory(memory)
-        word = "removed " if remove else ""
+        word = "removed " if goes else ""
         age, size = f"{memory.days:.0f} days old", f"{memory.size / 1e6:.1f} MB"
-        print(f"{word}{memory.folder}: {age}, {size}")
+        why = ", kept: the next run that continues it starts from it (--newest)"
+        print(f"{word}{memory.folder}: {age}, {size}{why if memory in kept else ''}")
     if not found:
         print(f"nothing in {memories} is {days:g} days old")
-    elif not remove:
+    elif not remove and len(kept) < len(found):
         print("add --remove to remove them")
 
 

@@ -15,7 +15,10 @@ from fedklpr_flwr.runs.run_config_file import read_begun_with
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.paths import user_cache
 
-_ITS_OWN = ("method=", "run.dir=", "run.memory=", "resume=", "deployment=")
+_ITS_OWN = (
+    *("method=", "method.", "run.dir=", "run.memory=", "run.continues="),
+    *("resume=", "deployment="),
+)
 _QUOTED = re.compile(r"^([\w.]+=)'([\w./+@-]+)'$")
 """An override whose value needs no quotes of Hydra's."""
 

@@ -16,17 +16,25 @@ from fedklpr_flwr.deploy.superlink_check import check_connection
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.environment import check_environment, notes_of_environment
-from fedklpr_flwr.launch.machine_note import machine_note
+from fedklpr_flwr.launch.machine_note import busy_note, machine_note
 from fedklpr_flwr.launch.own_superlink import launch
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.report.summary import HEADINGS, SHOWN, closing_lines, table
-from fedklpr_flwr.runs.progress_line import progress_line
+from fedklpr_flwr.report.week_by_week import read_week_by_week
+from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
+]
+
+Continue = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue", help="a finished run: start from its model, its clients' masks and histories"
+    ),
 ]
 
 Trust = Annotated[
@@ -43,12 +51,13 @@ def run(
         str | None, typer.Option(help="a connection of Flower's configuration to run on")
     ] = None,
     trust: Trust = False,
+    continues: Continue = None,
 ) -> None:
     """Run a whole federation on Flower and follow it to its end.
 
     Example: fedklpr run experiment=drawn seed=1 pruning.rate=0.2
     """
-    words = list(overrides or [])
+    words = with_continued(overrides, continues)
     if superlink is not None:
         check_connection(superlink)
     if superlink is not None and not any(word.startswith("deployment=") for word in words):
@@ -87,12 +96,17 @@ def run(
     show_result(prepared.folder)
 
 
+def with_continued(overrides: list[str] | None, continues: Path | None) -> list[str]:
+    """The words of a command line, with that of `--continue`."""
+    return [*(overrides or []), *([] if continues is None else [f"run.continues={continues}"])]
+
+
 def announce(prepared: Prepared) -> None:
     """Say where a run writes, and what is to be known before it starts."""
     print(f"run folder {prepared.folder}")
     if not prepared.settings.deployment:
         print(machine_note(prepared.settings))
-    for note in (*prepared.notes, *notes_of_environment(os.environ)):
+    for note in filter(None, (*prepared.notes, *notes_of_environment(os.environ), busy_note())):
         print(f"note: {note}")
 
 
@@ -128,6 +142,10 @@ def show_result(folder: Path) -> None:
     console.print(shown)
     for sentence in closing_lines(rows):
         console.print(sentence, highlight=False)
+    if since := pictures_line(rows, set()):
+        console.print(since, highlight=False)
+    for sentence in read_week_by_week(folder).alarms():
+        console.print(f"alarm: {sentence}", highlight=False)
     console.print(f"results in {folder}", highlight=False, soft_wrap=True)
     for step in lead_on(folder):
         console.print(step, highlight=False, soft_wrap=True, markup=False)

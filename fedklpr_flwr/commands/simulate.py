@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 from flwr.app import Context, Message, RecordDict
 
 from fedklpr_flwr.commands.progress_bars import steps
-from fedklpr_flwr.commands.run import Overrides, Trust, announce, show_result
+from fedklpr_flwr.commands.run import (
+    Continue,
+    Overrides,
+    Trust,
+    announce,
+    show_result,
+    with_continued,
+)
 from fedklpr_flwr.launch.command_line import resume_word
 from fedklpr_flwr.launch.prepare import Prepared, prepare
 from fedklpr_flwr.runs.run_config_file import counted_seconds
@@ -17,12 +24,13 @@ Answering = Callable[[Message, Context], Message]
 def simulate(
     overrides: Overrides = None,
     trust: Trust = False,
+    continues: Continue = None,
 ) -> None:
     """Run a whole federation in this process.
 
     Example: fedklpr simulate experiment=smoke
     """
-    prepared = prepare(overrides or [], trust=trust)
+    prepared = prepare(with_continued(overrides, continues), trust=trust)
     announce(prepared)
     try:
         with counted_seconds(prepared.folder):

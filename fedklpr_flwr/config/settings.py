@@ -221,6 +221,7 @@ class Data:
     joined: tuple[Client, ...]
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
     many: Many = _DEFAULT_MANY
+    newest_days: float | None = between(0.0, default=None)
 
     @property
     def sites(self) -> tuple[Client, ...]:
@@ -251,10 +252,11 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where a run writes, and the key its clients' memories are kept under."""
+    """Where a run writes, where its clients' memories lie, and which finished run it continues."""
 
     dir: str | None
     memory: str | None
+    continues: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,11 +315,8 @@ class Stages:
     personal_parts: str = one_of("batchnorm", "neck")
     loss_after: float | None = between(0.0, 1.0)
     local_loss: str = one_of(
-        "camera_proxies",
-        "clusters",
-        "clusters_cameras",
-        "clusters_patches",
-        "clusters_cameras_patches",
+        *("camera_proxies", "clusters", "clusters_cameras"),
+        *("clusters_patches", "clusters_cameras_patches"),
     )
 
 

@@ -1,7 +1,7 @@
 """What finished runs leave on a box: masks and models of its people, until somebody removes them.
 
 A box is never told that a run has ended, so that age decides: a run that goes on writes a record in
-every round.
+every round. Of runs that continue each other the newest is what the next one starts from.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fedklpr_flwr.config.client_name import is_client_name
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.system import run_files
 
 _OURS = ("round-*.safetensors", "received-*.payload", "final.safetensors", "pictures.json")
 _DAY = 86_400.0
@@ -25,11 +26,14 @@ class OldMemory:
         folder: where it lies.
         days: since its newest file was written.
         size: bytes.
+        is_next: it goes on with the memory of a run before, and no later run here has gone on with
+            it: the next run of its chain starts from it.
     """
 
     folder: Path
     days: float
     size: int
+    is_next: bool = False
 
 
 def old_memories(root: Path, days: float) -> list[OldMemory]:
@@ -49,7 +53,10 @@ def old_memories(root: Path, days: float) -> list[OldMemory]:
         raise SettingsError(
             f"{root} is no folder: expected the memories of a box, as its node.toml has state-dir"
         )
-    found = [_memory(run) for run in sorted(root.iterdir()) if _is_memory(run)]
+    runs = [run for run in sorted(root.iterdir()) if _is_memory(run)]
+    begun = {run: _continued(run) for run in runs}
+    over = {before for run in runs if _has_trained(run) for before in begun[run]}
+    found = [_memory(run, is_next=bool(begun[run]) and run.name not in over) for run in runs]
     return [memory for memory in found if memory.days >= days]
 
 
@@ -71,10 +78,21 @@ def _is_memory(run: Path) -> bool:
     return any(True for kind in _OURS for _ in run.glob(f"*/{kind}"))
 
 
-def _memory(run: Path) -> OldMemory:
+def _continued(run: Path) -> set[str]:
+    """The runs whose memories a run's clients began with."""
+    notes = [note for note in run.glob(f"*/{run_files.CONTINUES}") if not note.is_symlink()]
+    return {note.read_text(encoding="utf-8", errors="replace") for note in notes}
+
+
+def _has_trained(run: Path) -> bool:
+    """Whether a run's memory is more than what it began with."""
+    return any(record.stem != "round-0000" for record in run.glob("*/round-*.safetensors"))
+
+
+def _memory(run: Path, *, is_next: bool) -> OldMemory:
     states = [
         os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(run) for name in names
     ]
     newest = max(state.st_mtime for state in states)
     age = max(0.0, time.time() - newest) / _DAY
-    return OldMemory(run, age, sum(state.st_size for state in states))
+    return OldMemory(run, age, sum(state.st_size for state in states), is_next)

@@ -79,12 +79,15 @@ def next_steps(out: Path) -> str:
     """Say what starts all of it, in one terminal, and what ends it."""
     return f"""\
 wrote {out}: three drawn sites, a SuperLink and Flower's connection, for this machine alone
-start it, in one terminal:
+start it, in one terminal, with fedklpr and flwr on its PATH:
+  export PATH={Path(sys.executable).parent}:$PATH
   {out}/office/start.sh > {out}/office.log 2>&1 & echo $! > {out}/office.pid
   sleep 15; {out}/office/register.sh
   for site in {" ".join(SITES)}; do
     {out}/sites/$site/start.sh > {out}/$site.log 2>&1 & echo $! > {out}/$site.pid
   done
-  FLWR_HOME={out.absolute()}/office/flower fedklpr run --superlink {NAME} experiment=smoke
+  FLWR_HOME={out.absolute()}/office/flower \
+    fedklpr run --superlink {NAME} experiment=smoke federation.rounds=5 run.dir={out}/runs/first
+look on: fedklpr deploy status {out}/office --run {out}/runs/first
 end it: kill $(cat {out}/*.pid)
 docs/one-machine.md goes on: watch it, kill a box, begin again"""

@@ -64,6 +64,17 @@ def box_statuses(office: Path, run: Path | None) -> list[BoxStatus]:
     return [_status(site, seen, rows, boxes.get(site) or {}, nodes) for site in sites]
 
 
+def is_run_of(office: Path, run: Path) -> bool:
+    """Whether a run folder is of a deployment with boxes of this office.
+
+    Args:
+        office: the folder office/, on the SuperLink's machine.
+        run: a folder, which need not be there.
+    """
+    sites = {path.stem for path in (office / "keys").glob("*.pub")}
+    return bool(sites & set(json_file(run / run_files.BOXES)))
+
+
 def _status(
     site: str,
     seen: Mapping[str, Mapping[str, Any]],

@@ -8,7 +8,10 @@ from pathlib import Path
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.own_sites import OWN, own_sites
 
-PATH_KEYS = ("run.dir", "run.memory", "resume", "data.root", "data.cache", "model.weights")
+PATH_KEYS = (
+    *("run.dir", "run.memory", "run.continues", "resume"),
+    *("data.root", "data.cache", "model.weights"),
+)
 
 _ESCAPED = re.compile(r"(\\*)('|\$\{|\Z)")
 
@@ -32,7 +35,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
         if key == "experiment":
             experiment = value
         elif key in PATH_KEYS and value not in ("null", "none", "imagenet"):
-            path = _absolute(key, value)
+            path = absolute(key, value)
             root = path if key == "data.root" else root
             overrides.append(override(key, path))
         else:
@@ -54,7 +57,7 @@ def resume_word(folder: Path) -> str:
     return shlex.quote(f"resume={folder}")
 
 
-def _absolute(key: str, value: str) -> Path:
+def absolute(key: str, value: str) -> Path:
     """A path of a command line, which Hydra's own quotes may surround."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]

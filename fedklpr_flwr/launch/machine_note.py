@@ -1,5 +1,6 @@
 """What a run computes on, and whether another machine's figures are the same."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def machine_note(settings: Settings) -> str:
         f"computes on {_processor()} ({units}), torch {torch.__version__}, training.threads="
         f"{threads}: equal to the bit here; with another processor, torch or number of threads "
         "last bits differ, and clusters and accuracies after them"
+    )
+
+
+def busy_note() -> str:
+    """Say that others compute here already, where they do; else empty."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores:
+        return ""
+    return (
+        f"this machine is busy (a load of {load:.1f} on {cores} cores): what is told of times "
+        "holds for a quiet one"
     )
 
 

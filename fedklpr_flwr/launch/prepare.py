@@ -12,6 +12,7 @@ from fedklpr_flwr.config.run_config import resolved_text
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.launch.command_line import override, resume_word, split_arguments
+from fedklpr_flwr.launch.continued import continued_notes, continued_words, continues
 from fedklpr_flwr.launch.end_processes import FLOWER_HOME, end_processes_of, end_server
 from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
@@ -59,13 +60,17 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True, trust: bool = F
         SettingsError: a key or a value that cannot be run, or a file or folder that is not there.
         RunError: the run folder cannot be written, another run has it, or it is somebody else's.
     """
-    experiment, overrides = split_arguments(arguments)
+    if continues(arguments):
+        experiment, overrides = continued_words(arguments, simulated=simulated, trust=trust)
+    else:
+        experiment, overrides = split_arguments(arguments)
     settings = compose_settings(experiment, overrides)
     if settings.resume is not None:
         folder = Path(settings.resume).resolve()
         experiment, overrides = _resumed(folder, arguments, simulated=simulated, trust=trust)
         settings = compose_settings(experiment, overrides)
-    notes = [*check_places(settings, simulated=simulated), *notes_of_trust(settings)]
+    notes = [] if settings.resume else continued_notes(settings)
+    notes += [*check_places(settings, simulated=simulated), *notes_of_trust(settings)]
     if settings.resume is None and settings.run.dir is None:
         folder = new_run_folder(Path("runs"), settings.experiment, settings.method.name)
         overrides = (*overrides, override("run.dir", folder))

@@ -11,6 +11,7 @@ from fedklpr_flwr.config.centralised import JOINED
 from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
+from fedklpr_flwr.data.newest_pictures import TOO_OLD, newest_pictures
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
@@ -69,7 +70,7 @@ class Source:
     @property
     def left_out_notes(self) -> tuple[str, ...]:
         """What was passed over, and which rows count twice, in words; empty where nothing."""
-        told = (LEFT_OUT, PASSED_OVER, REPEATED)
+        told = (LEFT_OUT, PASSED_OVER, REPEATED, TOO_OLD)
         passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed
@@ -219,7 +220,8 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
     root = base / identity.folder if identity.folder else base
     # The drawings are one data set for every seed; a run's seed varies the training alone.
     seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
-    return read_part(identity, root, settings, seed=seed), root
+    dataset = read_part(identity, root, settings, seed=seed)
+    return newest_pictures(dataset, settings.data.newest_days), root
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:

@@ -25,6 +25,7 @@ _ACROSS = 2 + 1e-6  # 1 - cos, with the last bits of float32
 _TEST = "with a test set"
 _LAST = "after the last merge, with `training.final_epochs`"
 _PAIRS = "always; in evaluate with `crr.pooled=true`"
+_SINCE = "in a run that continues another, until it is merged in this one"
 _KNOWN = "in a simulation that knows its people"
 
 
@@ -107,6 +108,8 @@ _TABLE = (
     Figure("seconds", "train", "seconds", "none", "always", 0, only="where time was taken"),
     Figure("releases", "train", "count", only="with `privacy=local_dp`", in_rows=False),
     Figure("pictures_changed", "both", "truth", "any", "always"),
+    Figure("pictures_new", "both", "count", "none", "always", high=_MOST_PICTURES, only=_SINCE),
+    Figure("pictures_gone", "both", "count", "none", "always", high=_MOST_PICTURES, only=_SINCE),
     Figure("klaw", "none", "number", "sum"),
     Figure("praw", "none", "number", "sum"),
     Figure("weight", "none", "number", "sum"),

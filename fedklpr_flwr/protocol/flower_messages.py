@@ -25,10 +25,14 @@ from fedklpr_flwr.protocol.task import StageTask, Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
 
+_ONLY_IF_SAID = ("kept_run", "kept_round")
+"""Of a task, in runs that continue another alone: boxes of before know no such keys."""
+
 
 def task_content(task: Task | StageTask, payload: bytes) -> RecordDict:
     """A task and its payload as a message's content."""
-    return RecordDict({TASK: ConfigRecord(asdict(task)), PAYLOAD: payload_record(payload)})
+    said = {key: of for key, of in asdict(task).items() if of or key not in _ONLY_IF_SAID}
+    return RecordDict({TASK: ConfigRecord(said), PAYLOAD: payload_record(payload)})
 
 
 def stage_content(run: str, round_number: int, stage: str, payload: bytes) -> RecordDict:

@@ -20,6 +20,9 @@ class Task:
         full: True where the payload brings the mask itself, because the client lost it.
         reference: the name of the payload that brought the model which this one is a change to.
         last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
+        kept_run: in a run that continues another, the run under whose key this client's memory
+            lies until it is merged in this one; empty = it starts here.
+        kept_round: the round of that memory.
         pairs_worse: of all clients' training pictures, those that became wrong since the last
             prunes (`crr.pooled`); pairs_better the reverse, pairs_compared all; 0 = not counted.
     """
@@ -35,6 +38,8 @@ class Task:
     pairs_worse: int = 0
     pairs_better: int = 0
     pairs_compared: int = 0
+    kept_run: str = ""
+    kept_round: int = 0
 
 
 @dataclass(frozen=True)

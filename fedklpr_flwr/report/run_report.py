@@ -9,6 +9,7 @@ from typing import Any
 from fedklpr_flwr.config.compose import read_settings
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
+from fedklpr_flwr.report.week_by_week import ALONE, WeekByWeek, read_week_by_week
 from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
 from fedklpr_flwr.runs.rows import Row, is_withheld
 from fedklpr_flwr.runs.trusted_runs import refuse_links
@@ -31,6 +32,7 @@ class RunReport:
         unsaid: keys of figures that some row lacks: they are unknown, and no zeros.
         density: of its masks, layer by layer; None where there are none, or `faulty` says why.
         faulty: what is wrong with masks or model; empty where nothing is.
+        chain: it and the runs that it continues, the oldest first.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class RunReport:
     unsaid: frozenset[str] = frozenset()
     density: ModelDensity | None = None
     faulty: str = ""
+    chain: WeekByWeek = ALONE
 
     def lacks(self, *keys: str) -> str:
         """Why figures that need these keys are unknown; empty where they are known."""
@@ -110,7 +113,8 @@ def read_run_report(folder: Path) -> RunReport:
     settings = _settings(folder, remarks)
     density, faulty = _density(folder, remarks)
     status = _status(folder, rows, _rounds(settings), remarks)
-    return RunReport(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty)
+    chain = read_week_by_week(folder)
+    return RunReport(folder, settings, rows, status, tuple(remarks), unsaid, density, faulty, chain)
 
 
 def _rounds(settings: Mapping[str, Any]) -> int | None:

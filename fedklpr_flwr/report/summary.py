@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedklpr_flwr.report.week_by_week import HEADINGS as CHAIN_HEADINGS
+from fedklpr_flwr.report.week_by_week import SAID, WeekByWeek, read_week_by_week
 from fedklpr_flwr.runs.label_health import labels_line
 from fedklpr_flwr.runs.rows import Row, is_away, is_withheld, read_rows
 from fedklpr_flwr.system import run_files
@@ -118,7 +120,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
         *filter(None, [sums.by_part]),
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
-    lines += filter(None, [labels_line(rows)])
+    lines += filter(None, [labels_line(rows), worse_line(rows)])
     lines += _privacy_lines(rows)
     last = rows[-1] if rows else None
     if last is not None and last.epsilon is not None:
@@ -138,6 +140,28 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
             f"mAP {_number(last.map)} -> {_number(last.map_final)}"
         )
     return lines
+
+
+def worse_line(rows: Sequence[Row]) -> str:
+    """Name the clients that are found worse than with the weights it all began with; may be empty.
+
+    Args:
+        rows: of a run.
+    """
+    last = max((row.round for row in rows), default=0)
+    first = {row.client: row.rank1 for row in rows if row.client and not row.round}
+    worse = [
+        f"{row.client} ({before:.3f} -> {row.rank1:.3f})"
+        for row in rows
+        if row.client and last and row.round == last and row.rank1 is not None
+        if (before := first.get(row.client)) is not None and row.rank1 < before
+    ]
+    if not worse:
+        return ""
+    return (
+        f"Rank-1 is lower than before any training at {', '.join(worse)}: docs/own-pictures.md "
+        "says what helps"
+    )
 
 
 def largest_epsilon(rows: Iterable[Row]) -> float | None:
@@ -206,8 +230,27 @@ def write_report(folder: Path) -> None:
         "",
         *recovery_trace(rows),
         "",
+        *_chain_lines(read_week_by_week(folder)),
     ]
     write_atomically(folder / run_files.REPORT, "\n".join(lines).encode())
+
+
+def _chain_lines(chain: WeekByWeek) -> list[str]:
+    """The section of a run that continues others; nothing where it does not."""
+    if not chain.is_chain:
+        return []
+    return [
+        "## Run after run",
+        "",
+        SAID,
+        "",
+        *(f"**Alarm:** {sentence}.\n" for sentence in chain.alarms()),
+        "| " + " | ".join(CHAIN_HEADINGS) + " |",
+        "|" + "---|" * len(CHAIN_HEADINGS),
+        *("| " + " | ".join(cells) + " |" for cells in chain.cells),
+        "",
+        *([chain.remark, ""] if chain.remark else []),
+    ]
 
 
 def _change(first: Row | None, final: Row | None, key: str) -> str:

@@ -52,6 +52,9 @@ class ClientState:
         cosine: how its changes have agreed with the others', None = not asked.
         compared: the rounds in which they were compared.
         holds: the name of the payload that brought it the model before: what a change builds on.
+        kept_run: in a run that continues another, the run under whose key its memory lies until it
+            is merged in this one; its mask is then that run's. Empty = it starts in this one.
+        kept_round: the round of that memory.
         releases: noised updates that may have left it, with privacy=local_dp: tasks to train that
             it was sent, whatever came of them, or as many as it counted itself.
     """
@@ -65,6 +68,13 @@ class ClientState:
     compared: int = 0
     releases: int = 0
     holds: str = ""
+    kept_run: str = ""
+    kept_round: int = 0
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the run folder has a mask of it: from its last merge, or the run before."""
+        return self.base_round > 0 or bool(self.kept_run)
 
     @property
     def agreement(self) -> Agreement | None:
@@ -88,6 +98,7 @@ class ServerState:
         pending: rows of that round's training that are not in run.jsonl yet.
         pairs: all clients' pictures that became wrong, right, and that were compared, after that
             round's merge (`crr.pooled`); noughts where they are not counted.
+        continues: the key of the run that this one continues; empty = it began anew.
     """
 
     run: str
@@ -99,6 +110,7 @@ class ServerState:
     pending: list[dict[str, Any]] = field(default_factory=list)
     change: bytes = b""
     pairs: tuple[int, int, int] = (0, 0, 0)
+    continues: str = ""
 
 
 class RunFolder:
@@ -279,6 +291,7 @@ def read_state(path: Path) -> ServerState:
         pending=record["pending"],
         change=down[2],
         pairs=(worse, better, compared),
+        continues=record.get("continues", ""),
     )
 
 

@@ -1,6 +1,9 @@
 """The line that a run prints, and a log has, when a round is over."""
 
+from collections.abc import Sequence
+
 from fedklpr_flwr.runs.rows import Row, is_withheld
+from fedklpr_flwr.wording import counted, named
 
 
 def progress_line(row: Row, rounds: int) -> str:
@@ -17,6 +20,26 @@ def progress_line(row: Row, rounds: int) -> str:
         + (f"  failed: {row.failed}" if row.failed else "")
         + (f"  labels: {row.degenerate}" if row.degenerate else "")
     )
+
+
+def pictures_line(rows: Sequence[Row], told: set[str]) -> str:
+    """Say which clients' pictures are others than in the run before; empty where none is heard of.
+
+    Args:
+        rows: of a round, or of all; of each client the first that tells of them counts.
+        told: clients of which it was said; those that are said now are added.
+    """
+    since: dict[str, Row] = {}
+    for row in rows:
+        if row.client is not None and row.client not in told and row.pictures_new is not None:
+            since.setdefault(row.client, row)
+    told.update(since)
+    if not since:
+        return ""
+    changed = [row for row in since.values() if row.pictures_new or row.pictures_gone]
+    each = [f"{row.client} {row.pictures_new} new, {row.pictures_gone} gone" for row in changed]
+    said = named(each) if each else "all as they were"
+    return f"training pictures since the run before, of {counted(len(since), 'client')}: {said}"
 
 
 def _health(row: Row) -> str:

@@ -1,6 +1,6 @@
 """What a resumed run may change: a run goes on as it began, or its figures would mean nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,11 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     state = folder / run_files.STATE
     if not state.exists():
         return
-    earlier = _read_settings(folder)
-    began = dict(_flat(settings_to_dict(earlier)))
-    now = dict(_flat(settings_to_dict(settings)))
+    earlier = settings_of_run(folder)
     changed = [
-        f"{key}={now.get(key)} (the run has {began.get(key)})"
-        for key in sorted(began.keys() | now.keys())
-        if began.get(key) != now.get(key) and not _may_change(key)
+        f"{key}={now} (the run has {began})"
+        for key, began, now in differences(earlier, settings)
+        if not is_among(key, MAY_CHANGE)
     ]
     if changed:
         raise SettingsError(
@@ -65,7 +63,21 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     _check_stages(settings, earlier, done, folder)
 
 
-def _read_settings(folder: Path) -> Settings:
+def differences(earlier: Settings, now: Settings) -> list[tuple[str, Any, Any]]:
+    """List the settings in which two runs differ: dotted key, the earlier value, the value now."""
+    began, is_now = (dict(_flat(settings_to_dict(one))) for one in (earlier, now))
+    keys = sorted(began.keys() | is_now.keys())
+    return [
+        (key, began.get(key), is_now.get(key)) for key in keys if began.get(key) != is_now.get(key)
+    ]
+
+
+def settings_of_run(folder: Path) -> Settings:
+    """Read the settings that a run began with.
+
+    Raises:
+        RunError: its config.yaml is damaged, or another version wrote it.
+    """
     try:
         return read_settings(folder / run_files.CONFIG)
     except SettingsError as error:
@@ -97,8 +109,9 @@ def _rounds_done(state: Path) -> int:
         ) from error
 
 
-def _may_change(key: str) -> bool:
-    return any(key == item or key.startswith(f"{item}.") for item in MAY_CHANGE)
+def is_among(key: str, items: Sequence[str]) -> bool:
+    """Whether a dotted key is one of some keys, or belongs to one of some groups of keys."""
+    return any(key == item or key.startswith(f"{item}.") for item in items)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

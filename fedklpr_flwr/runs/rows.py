@@ -54,6 +54,9 @@ class Row:
             mean 1 - cos: the feature drift, which needs no labels to be watched.
         examples: training pictures; null in round 0, where nothing was merged, where it is withheld
             and in runs of before it was kept; the sum.
+        pictures_new: training pictures that the run before, which this one continues, did not have,
+            by name and size; pictures_gone: those that it had and this one has not; null where
+            there was none, once the client was merged in this run, and on the round's own line.
         degenerate: why the client's labels can teach little (`label_fault`), else null; on
             the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
@@ -98,6 +101,8 @@ class Row:
     camera_split: float | None = None
     camera_span: float | None = None
     pictures_changed: bool = False
+    pictures_new: int | None = None
+    pictures_gone: int | None = None
     epsilon: float | None = None
     bytes_up: int = 0
     bytes_down: int = 0
@@ -116,6 +121,9 @@ class Row:
 
 _NEARLY_ALL = 0.8
 """Share of a site's pictures without a label from which on it is worth a word."""
+
+_TOGETHER = 1.75
+"""Pictures a cluster; pairs of two cameras, as VIPeR has them, are 2, and a few are not found."""
 
 _NO_SPAN = 0.02
 """Share of clustered pictures in clusters of several cameras below which cameras are learnt."""
@@ -136,6 +144,9 @@ def round_row(rows: Sequence[Row], server_peak_mb: float, seconds: dict[str, flo
     """
     away = [row.client or "" for row in rows if is_away(row)]
     status = f"{_count(rows, 'merged')} merged" + (f", absent: {named(away)}" if away else "")
+    if any(row.rank1 is not None for row in rows):  # the mean is of the others
+        unscored = [row.client or "" for row in rows if row.failed and row.rank1 is None]
+        status += f", not scored: {named(unscored)}" if unscored else ""
     summary = Row(round=rows[0].round, client=None, status=status)
     for name, figure in FIGURES.items():
         if figure.in_rows and figure.over_clients != "none":
@@ -180,16 +191,17 @@ def away_at_the_end(rows: Sequence[Row]) -> str:
     return f"absent in round {last}: {named(away)}" if away else ""
 
 
-def label_fault(row: Row) -> str | None:
+def label_fault(row: Row, *, bottom_up: bool = False) -> str | None:
     """Say what is wrong with the labels that a client trained on in a round.
 
     Args:
         row: the client's line.
+        bottom_up: a cluster a picture is where its labels begin, and no fault.
 
     Returns:
-        In words: no cluster, one cluster, nearly all outliers, or clusters of one camera alone
-        where it has several; None where nothing is, where nothing was trained, and where counts
-        are withheld or, as in older runs, not told.
+        In words: no cluster, one cluster, nearly all outliers, hardly two pictures a cluster, or
+        clusters of one camera alone where it has several; None where nothing is, where nothing was
+        trained, and where counts are withheld or, as in older runs, not told.
     """
     if not row.round or row.status != "merged" or row.clusters is None or row.outliers is None:
         return None
@@ -202,8 +214,10 @@ def label_fault(row: Row) -> str | None:
         return f"{row.outliers} of {counted(row.examples, 'picture')} outliers"
     if row.clusters == 1:
         return f"{counted(labelled, 'picture')} all in one cluster"
-    # A cluster a picture, as bottom-up merging begins with, is of one camera and yet no fault.
-    together = labelled >= 2 * row.clusters
+    together = labelled >= _TOGETHER * row.clusters
+    if not together and not bottom_up:
+        found = f"{counted(row.clusters, 'cluster')} of {counted(labelled, 'picture')}"
+        return f"{found}, hardly two in each"
     if together and row.camera_span is not None and row.camera_span < _NO_SPAN:
         return f"{counted(row.clusters, 'cluster')} of one camera each"
     return None

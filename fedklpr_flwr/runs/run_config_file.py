@@ -33,8 +33,12 @@ class BegunWith:
     real_sites: bool = False
 
 
-def read_begun_with(folder: Path) -> BegunWith:
+def read_begun_with(folder: Path, asked: str = "") -> BegunWith:
     """What a run was begun with.
+
+    Args:
+        folder: the run folder.
+        asked: what asked for it, for the error; empty = `resume=FOLDER`.
 
     Raises:
         RunError: the folder has no such file, or it is damaged.
@@ -46,7 +50,8 @@ def read_begun_with(folder: Path) -> BegunWith:
             str(told["experiment"]), str(told["overrides"]), told.get("real_sites") is True
         )
     except FileNotFoundError as error:
-        raise RunError(f"resume={folder} is not a run folder: there is no {path.name}") from error
+        said = asked or f"resume={folder}"
+        raise RunError(f"{said} is not a run folder: there is no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path} is damaged ({error}): write in it the experiment and the overrides that the "

@@ -14,7 +14,7 @@ VERSION = 1
 """Of state.json. A field with a default may come without a new one."""
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
-_STATE_SINCE = {"pairs": list}
+_STATE_SINCE = {"pairs": list, "continues": str}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
 _CLIENT_SINCE = {
     "pruned": (int, float),
@@ -22,6 +22,8 @@ _CLIENT_SINCE = {
     "compared": int,
     "releases": int,
     "holds": str,
+    "kept_run": str,
+    "kept_round": int,
 }
 
 
@@ -43,10 +45,6 @@ def check_record(record: Any, file: Path) -> None:
             "folder"
         )
     _check_fields(record, {**_STATE, "version": int}, _STATE_SINCE, file.name)
-    if not is_client_name(record["run"]):  # clients' memories lie in a folder of it
-        raise ValueError(
-            f"{file.name} names the run {record['run']!r:.100}, not {CLIENT_NAME_RULE}"
-        )
     pairs = record.get("pairs", [0, 0, 0])
     if len(pairs) != 3 or not all(type(count) is int and count >= 0 for count in pairs):
         raise ValueError(f"{file.name}: pairs must be three counts, they are {pairs!r:.100}")
@@ -54,6 +52,10 @@ def check_record(record: Any, file: Path) -> None:
         if not is_client_name(name):
             raise ValueError(f"{file.name} names a client {name!r:.100}, not {CLIENT_NAME_RULE}")
         _check_fields(known, _CLIENT, _CLIENT_SINCE, f"{file.name}: {name}")
+    kept = [known.get("kept_run") or "" for known in record["clients"].values()]
+    for run in (record["run"], *filter(None, [record.get("continues"), *kept])):
+        if not is_client_name(run):  # clients' memories lie in a folder of it
+            raise ValueError(f"{file.name} names the run {run!r:.100}, not {CLIENT_NAME_RULE}")
     for row in record["pending"]:
         if (
             not isinstance(row, dict)

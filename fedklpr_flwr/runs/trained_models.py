@@ -124,7 +124,7 @@ class TrainedRun:
             return consensus_masks(self.state.sent, self.settings, self.state.round)
         held: dict[str, torch.Tensor] = {}
         for name, known in self.state.clients.items():
-            if known.base_round:
+            if known.has_mask:
                 for tensor, mask in MaskFile(self._mask_file(name)).items():
                     held[tensor] = held[tensor] | mask if tensor in held else mask
         network = initial_network(self.settings, pretrained=False)
@@ -165,7 +165,7 @@ class TrainedRun:
     def _memory(self, client: str, network: ReidNetwork) -> ClientMemory:
         """What the client left its last merged round with, as far as its model needs it."""
         known = self.state.clients.get(client)
-        if known is None or known.base_round == 0:
+        if known is None or not known.has_mask:
             return fresh_memory(full_masks(network, self.settings))
         base, folder = known.base_round, self._memory_folder(client)
         memory = folder.read(base) if folder else None

@@ -73,7 +73,7 @@ def mark_begun(folder: Path, begun: BegunWith) -> None:
     _keep_mark(folder / _BEGUN, lambda key: _mark_of_begun(begun, key))
 
 
-def check_may_go_on(folder: Path, begun: BegunWith, *, trust: bool) -> None:
+def check_may_go_on(folder: Path, begun: BegunWith, *, trust: bool, asked: str = "") -> None:
     """Refuse to go on with somebody else's run: what its run-config.json says would be done.
 
     Args:
@@ -81,6 +81,7 @@ def check_may_go_on(folder: Path, begun: BegunWith, *, trust: bool) -> None:
         begun: what its run-config.json says.
         trust: the user has read it; what would be looked up on this machine is refused all the
             same.
+        asked: how going on was asked for, for the error; empty = `resume=FOLDER`.
 
     Raises:
         RunError: it was not begun here by this user, and `trust` is not said.
@@ -94,8 +95,8 @@ def check_may_go_on(folder: Path, begun: BegunWith, *, trust: bool) -> None:
         refuse_lookups(words, source="somebody else's run", instead=instead)
     elif not _says_what_own_settings_say(folder, begun, words):
         raise RunError(
-            f"resume={folder} was not begun here by this user, or its {run_files.RUN_CONFIG} was "
-            "changed since: read what that names, then add --trust"
+            f"{asked or f'resume={folder}'} was not begun here by this user, or its "
+            f"{run_files.RUN_CONFIG} was changed since: read what that names, then add --trust"
         )
 
 
@@ -145,7 +146,8 @@ def without_places(settings: Settings) -> Settings:
         clients=tuple(map(placeless, settings.data.clients)),
         joined=tuple(map(placeless, settings.data.joined)),
     )
-    return replace(settings, data=data, run=replace(settings.run, memory=None))
+    run = replace(settings.run, memory=None, continues=None)
+    return replace(settings, data=data, run=run)
 
 
 def _keep_mark(path: Path, mark: Callable[[bytes], str]) -> None:

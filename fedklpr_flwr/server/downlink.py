@@ -51,7 +51,7 @@ class Downlink:
         """
         if is_consensus(self._settings):
             return self._shared(self._state.round)
-        if self.client(name).base_round == 0:
+        if not self.client(name).has_mask:
             return self._everything
         return MaskFile(self._folder.mask_file(name))
 
@@ -92,6 +92,9 @@ class Downlink:
             clients: who is asked.
             full: send model and mask whole, to a client that lost them.
         """
+        clients = list(clients)
+        for name in clients if full else ():
+            self._forget_kept(name)
         ordered = sorted(clients, key=lambda client: (self._mask_hash(client), client))
         if phase == "train" and not full and is_private(self._settings):
             self._count_releases(ordered)
@@ -113,6 +116,8 @@ class Downlink:
                 model=known.delivered,
                 full=full,
                 reference=known.holds if is_change(payload) else "",
+                kept_run=known.kept_run,
+                kept_round=known.kept_round,
                 pairs_worse=self._state.pairs[0],
                 pairs_better=self._state.pairs[1],
                 pairs_compared=self._state.pairs[2],
@@ -122,6 +127,13 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(tally.number))
             tally.ask(phase, name, message_bytes(message))
             yield message
+
+    def _forget_kept(self, name: str) -> None:
+        """A client that lacks what it kept of the run before starts as one that is new."""
+        known = self.client(name)
+        if known.kept_run:
+            known.mask_hash, known.pruned = self._full_hash, 0.0
+            known.kept_run, known.kept_round = "", 0
 
     def _count_releases(self, clients: Iterable[str]) -> None:
         """A noised update may leave for each task: counted on disk before the first is sent.
@@ -134,7 +146,8 @@ class Downlink:
 
     def _names_initial(self, full: bool) -> bool:
         """Whether the model that goes down is the initial one, which each can make itself."""
-        return tells_changes(self._settings) and not full and self._state.round == 0
+        is_initial = self._state.round == 0 and not self._state.continues
+        return tells_changes(self._settings) and not full and is_initial
 
     @cached_property
     def _initial_name(self) -> str:

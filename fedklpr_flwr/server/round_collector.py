@@ -184,7 +184,8 @@ class RoundCollector:
             row, payload = self.row(client), read_payload(reply.content)
             row.bytes_up += len(payload)  # sent is sent, whatever is wrong with it
             report = TrainingReport.from_dict(said)
-            releases = read_count(said, "releases", self._most_releases)
+            before = state.clients[client].releases  # more than this run's, if it continues others
+            releases = read_count(said, "releases", self._most_releases + before)
             known = masks_of(client)
             spooled = spool(
                 payload,
@@ -246,6 +247,9 @@ class RoundCollector:
         if said.get("pictures_changed") is True and not row.pictures_changed:
             row.pictures_changed = True
             log(WARNING, "round %d: the pictures of %s have changed", self.number, row.client)
+        if said.get("pictures_new") is not None and row.pictures_new is None:
+            row.pictures_new = read_count(said, "pictures_new")
+            row.pictures_gone = read_count(said, "pictures_gone")
 
     # ------------------------------------------------------------------ closing
 
@@ -321,14 +325,14 @@ class RoundCollector:
         for client, state in known.items():
             row = self.row(client)
             row.epsilon = epsilon(state.releases, self._settings)
-            if row.status != "merged":
+            if row.status != "merged" or self.number == 0:
                 row.pruned = state.pruned
         rows = [self._rows[client] for client in sorted(self._rows)]
         for row in rows:
             trained = self.number > 0 and row.status == "merged"
             if trained and is_private(self._settings):
                 withhold(row)
-            row.degenerate = label_fault(row)
+            row.degenerate = label_fault(row, bottom_up=self._settings.labels.source == "bottom_up")
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 

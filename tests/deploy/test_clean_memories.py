@@ -61,6 +61,38 @@ def test_what_is_no_memory_and_what_a_link_leads_to_stays(root, tmp_path):
     assert (others / "gate" / "round-0003.safetensors").exists()
 
 
+@pytest.fixture
+def weekly(tmp_path):
+    """Three runs of which each continues the one before; the fourth was begun and never trained."""
+    root = tmp_path / "weekly"
+    for number, days in enumerate((40, 33, 26), start=1):
+        remember(root, f"week{number}", days)
+    remember(root, "week4", 20, name="round-0000.safetensors")
+    for number in (2, 3, 4):
+        note = root / f"week{number}" / "gate" / "continues"
+        note.write_text(f"week{number - 1}")
+        os.utime(note, (0, 0))
+    return root
+
+
+def test_of_runs_that_continue_each_other_the_newest_is_kept_unless_it_is_told_to_go(weekly):
+    assert "kept" in cleaned(weekly, "--days", 10)
+    said = cleaned(weekly, "--days", 10, "--yes")
+    assert f"removed {weekly / 'week1'}" in said
+    assert f"{weekly / 'week3'}: 26 days old, 2.0 MB, kept" in said
+    assert sorted(path.name for path in weekly.iterdir()) == ["week3", "week4"]
+    assert "add --remove" not in cleaned(weekly, "--days", 10)
+    cleaned(weekly, "--days", 10, "--newest", "--yes")
+    assert list(weekly.iterdir()) == []
+
+
+def test_a_run_that_was_continued_and_trained_goes_by_its_age(weekly):
+    record = weekly / "week4" / "gate" / "round-0001.safetensors"
+    record.write_bytes(b"x")
+    cleaned(weekly, "--days", 10, "--yes")
+    assert [path.name for path in weekly.iterdir()] == ["week4"]
+
+
 def test_a_place_without_memories_is_refused_in_words(tmp_path):
     ran = CliRunner().invoke(app(), ["deploy", "clean", str(tmp_path / "nowhere")])
     assert ran.exit_code == 1

@@ -92,6 +92,13 @@ def test_the_closing_lines_say_what_was_saved():
     assert "85.0% less" in second
 
 
+def test_who_is_found_worse_than_before_any_training_is_named():
+    worse = [*ROWS[:-1], row(3, "a", 0.19), row(3, "b", 0.12), row(3, None, 0.15)]
+    (said,) = [line for line in closing_lines(worse) if "lower than before" in line]
+    assert "at a (0.200 -> 0.190):" in said
+    assert not any("lower than before" in line for line in closing_lines(ROWS))
+
+
 def test_the_closing_lines_say_what_the_bytes_were_spent_on():
     one = row(1, "a", bytes_up=600, bytes_down=400, bytes_masks=20, bytes_vectors=100)
     assert "of that masks 2.0%, batch norm and biases 10.0%, weights 88.0%" in closing_lines([one])

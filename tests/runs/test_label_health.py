@@ -21,6 +21,7 @@ def trained(client="own", **more):
         ({"camera_span": 0.0}, "6 clusters of one camera each"),
         ({"clusters": 0, "outliers": 30, "idle": True}, "no cluster, nothing trained"),
         ({"clusters": 1, "examples": None}, "all in one cluster"),
+        ({"clusters": 17}, "17 clusters of 27 pictures, hardly two in each"),
     ],
 )
 def test_each_way_to_learn_nothing_has_its_words(more, said):
@@ -31,9 +32,9 @@ def test_each_way_to_learn_nothing_has_its_words(more, said):
     "more",
     [
         {},
-        {"outliers": 23},  # of 30, under four in five
+        {"outliers": 23, "clusters": 3},  # of 30, under four in five
         {"camera_span": None},  # one camera: nothing to span
-        {"clusters": 27, "camera_span": 0.0},  # a cluster a picture, as bottom-up merging begins
+        {"clusters": 13},  # of 27 pictures: pairs
         {"clusters": 6, "examples": None},  # a run of before pictures were counted
     ],
 )
@@ -49,17 +50,26 @@ def test_who_did_not_train_or_keeps_its_counts_to_itself_is_not_judged():
     assert label_fault(private) is None
 
 
-def test_the_last_merged_round_counts():
+def test_a_cluster_a_picture_is_how_bottom_up_merging_begins():
+    early = trained(clusters=27, camera_span=0.0)
+    assert label_fault(early, bottom_up=True) is None
+    assert label_fault(early) is not None
+
+
+def test_the_last_merged_round_counts_and_what_half_of_the_rounds_had():
     early = Row(1, "own", status="merged", clusters=1, examples=30, outliers=0)
-    assert labels_line([early, trained()]) == ""
     assert labels_line([early, Row(2, "own", status="failed")]).startswith("labels that teach")
+    assert "30 pictures all in one cluster (in 1 of 2 rounds)" in labels_line([early, trained()])
+    assert labels_line([early, trained(), trained()]) == ""
 
 
 def test_each_fault_has_its_cure():
     assert "labels.camera" not in labels_line([trained(clusters=1)])
     cameras = labels_line([trained(camera_span=0.0)])
     assert "labels.camera=zscore" in cameras
+    assert "labels.neighbours=by_camera" in cameras
     assert "labels.k1" not in cameras
+    assert "a larger labels.eps" in labels_line([trained(clusters=20)])
 
 
 def test_a_rounds_own_line_names_the_first_of_them():

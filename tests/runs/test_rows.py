@@ -71,7 +71,7 @@ def test_a_rounds_own_line_is_sums_of_counts_and_means_of_shares():
     assert summary.pruned == pytest.approx(0.3)
     assert (summary.rank1, summary.rank5) == (0.5, None), "the mean over those who have a score"
     assert summary.idle is False
-    assert (summary.status, summary.failed) == ("1 merged", "b")
+    assert (summary.status, summary.failed) == ("1 merged, not scored: b", "b")
     assert summary.crr == "pruned 1", "b's update was not merged, so it decided nothing"
     assert (summary.server_peak_mb, summary.seconds) == (512.0, {"train": 2.0})
 
@@ -140,6 +140,14 @@ def test_who_is_away_is_named_and_who_is_not_chosen_is_not():
     summary = round_row(rows, 1.0, {})
     assert summary.status == "1 merged, absent: yard"
     assert "1 merged, absent: yard" in progress_line(summary, 3)
+
+
+def test_a_mean_without_a_site_that_failed_says_so():
+    scored = Row(1, "a", status="merged", rank1=0.5, map=0.4)
+    failed = Row(1, "yard", status="merged", failed="killed in evaluation")
+    assert round_row([scored, failed], 1.0, {}).status == "2 merged, not scored: yard"
+    nameless = Row(1, "yard", status="merged")  # no query of its own, and nothing went wrong
+    assert round_row([scored, nameless], 1.0, {}).status == "2 merged"
 
 
 def test_round_0_merges_nobody():

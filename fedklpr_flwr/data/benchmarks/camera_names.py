@@ -27,6 +27,7 @@ _CAMERA_WITHIN = re.compile(
 )
 _WORD = re.compile(r"([^_]+)_.+")
 _TWO_WORDS = re.compile(r"[^_]+_([^_]+)_.+")
+_NUMBER = re.compile(r"\d+|[A-Za-z]{1,2}\d{3,}")
 _SHORT = re.compile(r"[A-Za-z]|\d{1,2}")
 _CLOCK = re.compile(r"[^_]+_[0-2]\d_[0-5]\d_[0-5]\d\D.*")
 _MOST_NUMBERS = 8
@@ -118,9 +119,9 @@ def _own_word(folder: str, name: str) -> str:
         return found[1]
     if (found := _CAMERA_WITHIN.search(rest)) is None:
         return ""
-    # A number in front is a person's, clothes' or a picture's; a word is a place's.
+    # A number in front (12, p0061) is a person's, clothes' or a picture's; a word is a place's.
     before = [word for word in re.split("[-_ ]", rest[: found.start()]) if word]
-    place = [word for word in before if not word.isdecimal()]
+    place = [word for word in before if not _NUMBER.fullmatch(word)]
     return "_".join([*place, found[1] or found[2]])
 
 

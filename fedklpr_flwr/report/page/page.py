@@ -17,6 +17,7 @@ from fedklpr_flwr.report.page.sections import (
 )
 from fedklpr_flwr.report.page.style import STYLE
 from fedklpr_flwr.report.page.unsupervised import clusters_section, drift_section
+from fedklpr_flwr.report.page.weeks import weeks_section
 from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.site_inspection import Seen
 from fedklpr_flwr.runs.rows import Row
@@ -66,6 +67,7 @@ def _parts(run: RunReport, seen: Seen, moment: str) -> list[Markup | None]:
         density_section(run),
     )
     wide = (
+        weeks_section(run),
         clusters_section(run, seen),
         failures_section(run),
         clients_section(run),

@@ -30,6 +30,8 @@ def told(root, *names):
         ("0001.jpg", "", ""),
         ("0002_c1s1_000451_03.jpg", "0002", "c1"),
         ("-1_c6s3_000451_03.jpg", "", "c6"),
+        ("p0061_c0_s01.png", "", "c0"),
+        ("lobby_cam1_0001.jpg", "", "lobby_cam1"),
     ],
 )
 def test_folders_and_names_tell_camera_and_person(name, person, camera, tmp_path):
