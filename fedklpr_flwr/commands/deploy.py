@@ -18,6 +18,12 @@ from fedklpr_flwr.deploy.check import (
     check_pictures,
 )
 from fedklpr_flwr.deploy.clean_memories import old_memories, remove_memory
+from fedklpr_flwr.deploy.containers.compose_file import (
+    container_files,
+    read_torch_lock,
+    renewed_containers,
+    told_of,
+)
 from fedklpr_flwr.deploy.folder import (
     SITES_FILE,
     is_deployment,
@@ -51,6 +57,12 @@ def init(
     local: Annotated[
         bool, typer.Option("--local", help="three drawn sites on this machine, to try it")
     ] = False,
+    containers: Annotated[
+        bool, typer.Option("--containers", help="a Containerfile and compose.yaml for each, too")
+    ] = False,
+    torch_lock: Annotated[
+        Path | None, typer.Option(help="with --containers: CPU torch and its hashes, once made")
+    ] = None,
 ) -> None:
     """Write keys, certificates, start scripts and services of a federation.
 
@@ -58,11 +70,17 @@ def init(
     """
     if local == (sites is not None):
         raise SettingsError("expected a SITES.yaml, or --local without one")
+    if local and containers:
+        raise SettingsError("--local is for processes of this machine; containers need SITES.yaml")
+    if torch_lock is not None and not containers:
+        raise SettingsError("--torch-lock is for --containers: add it")
     source = local_sites(out or Path(NAME)).encode() if sites is None else read_source(sites)
     found = sites_from(source, sites or Path(SITES_FILE))
     folder = out or Path(found.federation)
     replaced = _sites_of(folder) if is_deployment(folder) else None
-    make_folder(found, source, folder, replace=force)
+    lock = read_torch_lock(torch_lock) if torch_lock else None
+    beside = container_files(found, lock) if containers else {}
+    make_folder(found, source, folder, replace=force, beside=beside)
     if replaced is not None:
         print(
             f"replaced the deployment in {folder}: its authority, and the keys of "
@@ -72,6 +90,8 @@ def init(
         print(next_steps(folder))
     else:
         _tell(found, folder)
+    if containers:
+        print(told_of(found, folder, lock))
 
 
 @cli.command("renew")
@@ -88,7 +108,8 @@ def renew(folder: Deployment) -> None:
     found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
     source = (folder / SITES_FILE).read_bytes()
     before, until = _site_files(folder), certificate_end(folder / "office" / "server.crt")
-    make_folder(found, source, folder, kept=secrets, replace=True)
+    beside = renewed_containers(found, folder)
+    make_folder(found, source, folder, kept=secrets, replace=True, beside=beside)
     names = {site.name for site in found.sites}
     print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")
     if until is not None:
@@ -246,10 +267,11 @@ def _sites_of(folder: Path) -> list[str]:
 
 
 def _site_files(folder: Path) -> dict[str, dict[str, bytes]]:
-    """The files of each site's folder, by their names."""
+    """The files of each site's folder, by their places in it."""
+    places = {name: folder / "sites" / name for name in _sites_of(folder)}
     return {
-        name: {p.name: p.read_bytes() for p in (folder / "sites" / name).iterdir() if p.is_file()}
-        for name in _sites_of(folder)
+        name: {str(p.relative_to(own)): p.read_bytes() for p in own.rglob("*") if p.is_file()}
+        for name, own in places.items()
     }
 
 

@@ -29,6 +29,12 @@ from fedklpr_flwr.system.plain_text import check_plain_yaml
 T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_HOW_GIVEN = {
+    "data.clients": "fedklpr run and fedklpr simulate take every folder of data.root=FOLDER for a "
+    "site; flwr run takes data.root=FOLDER and the list of them, "
+    "data.clients=[{name: gate, reader: folder, folder: gate}]"
+}
+"""What to add for a value that is missing, where KEY=VALUE says too little."""
 
 
 def configuration_folder() -> Path:
@@ -107,9 +113,9 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
                 config = hydra_compose("config", overrides=["defence=deployed", *words])
             missing = sorted(OmegaConf.missing_keys(config))
             if missing:
+                how = _HOW_GIVEN.get(missing[0], f"add {missing[0]}=VALUE")
                 raise SettingsError(
-                    f"{missing[0]} has no value and experiment={experiment} needs one: "
-                    f"add {missing[0]}=VALUE"
+                    f"{missing[0]} has no value and experiment={experiment} needs one: {how}"
                 )
             composed = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:

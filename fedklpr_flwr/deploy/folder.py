@@ -4,6 +4,7 @@ SITES.yaml            what it was made of
 authority/            signs certificates; stays with whoever made it
 office/               carried to the SuperLink's machine
 sites/NAME/           carried to the box of that name
+.../containers/       in both, if asked for: Containerfile, compose.yaml and what they need
 """
 
 import os
@@ -28,9 +29,9 @@ SITES_FILE = "SITES.yaml"
 _PARTS = (SITES_FILE, "authority", "office", "sites")
 _OWN = (
     *("authority/ca.key", "office/*.crt", "office/*.key", "office/*.sh", "office/*.service"),
-    *("office/keys/*.pub", "office/flower/config.toml"),
+    *("office/keys/*.pub", "office/flower/config.toml", "office/flower/credentials.yaml"),
     *("sites/*/ca.crt", "sites/*/supernode.key", "sites/*/supernode.pub", "sites/*/node.toml"),
-    *("sites/*/start.sh", "sites/*/*.service"),
+    *("sites/*/start.sh", "sites/*/*.service", "office/containers/*", "sites/*/containers/*"),
 )
 """What is written below the parts, and may be replaced."""
 PRIVATE, PUBLIC, PROGRAM, FOLDER = 0o600, 0o644, 0o755, 0o700
@@ -56,7 +57,13 @@ class _File:
 
 
 def make_folder(
-    sites: Sites, source: bytes, out: Path, *, kept: Secrets | None = None, replace: bool = False
+    sites: Sites,
+    source: bytes,
+    out: Path,
+    *,
+    kept: Secrets | None = None,
+    replace: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a deployment's folder: keys, certificates, scripts and services.
 
@@ -68,6 +75,7 @@ def make_folder(
             None = all new.
         replace: put it in the place of an earlier deployment's folder. What somebody else put
             beside its parts stays.
+        beside: further files, by their names in the folder.
 
     Raises:
         SettingsError: there is something already that may not be replaced, or somebody else's file
@@ -77,6 +85,7 @@ def make_folder(
     if out.exists() or out.is_symlink():
         _check_replaceable(out, replace)
     files = _files(sites, source, kept or Secrets(make_authority(sites.federation)))
+    files |= {name: _File(content, PUBLIC) for name, content in (beside or {}).items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
@@ -172,6 +181,8 @@ def _office(sites: Sites, authority: Signed) -> dict[str, _File]:
         "office/server.crt": _File(signed.certificate, PUBLIC),
         "office/server.key": _File(signed.key, PRIVATE),
         "office/flower/config.toml": _File(connection.encode(), PUBLIC),
+        # Without this file Flower's commands remove it, which a read-only folder refuses.
+        "office/flower/credentials.yaml": _File(b"{}\n", PUBLIC),
         "office/start.sh": _File(scripts.start_superlink(sites).encode(), PROGRAM),
         "office/register.sh": _File(scripts.register(sites).encode(), PROGRAM),
         f"office/{scripts.unit_name(sites, server)}": _File(

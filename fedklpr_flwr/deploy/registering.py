@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def register_keys(office: Path) -> dict[str, str]:
     keys = sorted((office / "keys").glob("*.pub"))
     found = {key.stem: _register(key, name, home) for key in keys}
     if fresh := {site: node for site, node in found.items() if node != "known"}:
-        write_atomically(home / NODES, json.dumps(json_file(home / NODES) | fresh).encode())
+        # A service's folder is to be read alone: a run's boxes.json tells the numbers then.
+        with suppress(OSError, RunError):
+            write_atomically(home / NODES, json.dumps(json_file(home / NODES) | fresh).encode())
     return found
 
 

@@ -100,7 +100,7 @@ StartLimitIntervalSec=0
 
 [Service]
 User={user}
-ExecStart={place}/start.sh
+ExecStart={start}
 {more}Restart=always
 # A SuperLink takes a box that crashed for online for up to 60 s more, and refuses it until then.
 RestartSec=20
@@ -212,10 +212,18 @@ def unit_name(sites: Sites, part: ServerPlace | SitePlace) -> str:
     return f"fedklpr-{sites.federation}{name}.service"
 
 
+def commands(sites: Sites, part: ServerPlace | SitePlace) -> tuple[str, ...]:
+    """The script that runs a part, then those that follow every start of it."""
+    place = sites.place_of(part)
+    after = () if isinstance(part, SitePlace) else (f"{place}/register.sh",)
+    return (f"{place}/start.sh", *after)
+
+
 def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
     """A systemd service that starts a part at boot and whenever it ended."""
     place, work = sites.place_of(part), sites.work_of(part)
-    boxes, by_systemd = isinstance(part, SitePlace), work.startswith(_STATE)
+    by_systemd = work.startswith(_STATE)
+    start, *after = commands(sites, part)
     what = f"SuperNode {part.name}" if isinstance(part, SitePlace) else "SuperLink"
     return _SERVICE.format(
         what=what,
@@ -223,9 +231,8 @@ def service(sites: Sites, part: ServerPlace | SitePlace) -> str:
         place=place,
         user=part.user,
         unit=unit_name(sites, part),
-        more=""
-        if boxes
-        else f"# It knows no box after a start.\nExecStartPost={place}/register.sh\n",
+        start=start,
+        more="".join(f"# It knows no box after a start.\nExecStartPost={it}\n" for it in after),
         state=_STATE_LINES.format(work.removeprefix(_STATE)) if by_systemd else "",
         made="" if by_systemd else f"#   install -d -m 700 -o {part.user} {work}\n",
         hardening=_hardening(part, work),

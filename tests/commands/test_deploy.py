@@ -83,6 +83,7 @@ def test_every_site_and_the_office_get_what_they_need_and_no_more(made):
         "register.sh",
         "fedklpr-harbour-superlink.service",
         "flower/config.toml",
+        "flower/credentials.yaml",
         "keys/gate-3.pub",
         "keys/hall.pub",
     }

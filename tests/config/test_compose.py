@@ -459,3 +459,10 @@ def test_a_value_that_hydra_cannot_read_is_named_with_its_key_and_its_quotes(val
 def test_a_decimal_comma_is_thought_of_where_a_number_has_a_point():
     with pytest.raises(SettingsError, match="seed=0,1: one run takes one value"):
         compose_settings("smoke", ("seed=0,1",))
+
+
+def test_a_value_that_is_missing_is_named_with_what_to_add():
+    with pytest.raises(SettingsError, match=r"data\.clients has no value .* take every folder of"):
+        compose_settings("own", ())
+    with pytest.raises(SettingsError, match=r"needs one: add data\.root=VALUE"):
+        compose_settings("real_small", ())
