@@ -11,7 +11,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast check bench clean
+.PHONY: help install run test test-root test-fast check bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ run: $(STAMP) ## the main job: eight drawn sites, ten rounds, on Flower's engine
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP) ## all tests, slow ones included
-	$(BIN)/pytest -m "not gpu" $(SIDE_BY_SIDE) --durations=100 --durations-min=5
+	$(BIN)/pytest -m "not gpu and not root" $(SIDE_BY_SIDE) --durations=100 --durations-min=5
+
+test-root: $(STAMP) ## what containers do, tried in bare root file systems: as root, some five minutes
+	$(BIN)/pytest -m root
 
 test-fast: $(STAMP) ## the fast tests alone
 	$(BIN)/pytest $(SIDE_BY_SIDE)

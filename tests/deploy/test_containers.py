@@ -259,10 +259,11 @@ def test_what_cannot_be_a_container_is_refused_with_what_to_do(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(why_not() is not None, reason=f"no root file system of its own: {why_not()}")
+@pytest.mark.root
 def test_images_are_built_and_a_federation_runs_in_read_only_roots_as_nobody(tmp_path):
     """The Containerfiles' steps and the compose files' words, without a builder or a network."""
+    if (why := why_not()) is not None:
+        pytest.skip(f"no root file system of its own: {why}")
     (tmp_path / "SITES.yaml").write_text(
         "federation: harbour\nserver: {hosts: [127.0.0.1]}\nsites:\n"
         "  - {name: yard, data: 'drawn:yard', port: 9102, cache: /var/cache/fedklpr}\n"
