@@ -152,7 +152,7 @@ def _peak_mb(pid: int) -> float:
 
 
 def markdown(found: Sequence[Budget]) -> list[str]:
-    """The table of docs/deployment.md."""
+    """The table of docs/field.md."""
     lines = [
         "| network | batch | training | evaluation | SuperNode, always | start-up |",
         "|---|---|---|---|---|---|",

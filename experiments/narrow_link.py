@@ -105,7 +105,7 @@ def _crossing(
 
 
 def markdown(crossings: Sequence[Crossing]) -> list[str]:
-    """The table of docs/deployment.md."""
+    """The table of docs/field.md."""
     lines = [
         "| | pruned | up | down | transfer | whole round | plain float32 |",
         "|---|---|---|---|---|---|---|",
