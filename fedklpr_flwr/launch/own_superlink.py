@@ -31,6 +31,7 @@ from fedklpr_flwr.runs.record_reader import read_status
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
+from fedklpr_flwr.system.paths import app_folder
 from fedklpr_flwr.system.plain_text import parse_json, toml_text
 
 _START_SECONDS = 60.0
@@ -98,21 +99,6 @@ def launch(
             end_processes_of(home)
             _correct_status(prepared.folder)
             shutil.rmtree(home / "apps", ignore_errors=True)
-
-
-def app_folder() -> Path:
-    """The folder `flwr run` builds the app from.
-
-    Raises:
-        RunError: this is not a checkout.
-    """
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / "pyproject.toml").is_file():
-        raise RunError(
-            f"{folder} has no pyproject.toml: `fedklpr run` builds Flower's bundle from a "
-            "checkout; use `fedklpr simulate`, or clone the repository"
-        )
-    return folder
 
 
 def free_port() -> int:

@@ -9,6 +9,21 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.system import run_files
 
 
+def app_folder() -> Path:
+    """The folder `flwr run` builds the app from.
+
+    Raises:
+        RunError: this is not a checkout.
+    """
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / "pyproject.toml").is_file():
+        raise RunError(
+            f"{folder} has no pyproject.toml: `fedklpr run` builds Flower's bundle from a "
+            "checkout; use `fedklpr simulate`, or clone the repository"
+        )
+    return folder
+
+
 def user_cache() -> Path:
     """The user's cache folder for drawings and decoded pictures: FEDKLPR_CACHE, if set.
 

@@ -9,10 +9,10 @@ from fedklpr_flwr.launch.environment import OFF
 from fedklpr_flwr.launch.own_superlink import (
     Ending,
     _correct_status,
-    app_folder,
     free_port,
     what_the_server_says,
 )
+from fedklpr_flwr.system.paths import app_folder
 from fedklpr_flwr.system.plain_text import toml_text
 
 

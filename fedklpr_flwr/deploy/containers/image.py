@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedklpr_flwr.deploy.sites_file import ServerPlace, SitePlace, Sites
 from fedklpr_flwr.errors import RunError
-from fedklpr_flwr.launch.own_superlink import app_folder
+from fedklpr_flwr.system.paths import app_folder
 
 USER = 10001
 """Whom a container runs as: no user of the machine's, so that its files are nobody else's."""
