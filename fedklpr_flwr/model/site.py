@@ -11,6 +11,7 @@ from fedklpr_flwr.config.centralised import JOINED
 from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
+from fedklpr_flwr.data.cached_files import forget_gone
 from fedklpr_flwr.data.newest_pictures import TOO_OLD, newest_pictures
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
@@ -149,6 +150,7 @@ def load_site(
             cache=cache,
             workers=_cores(),
             skip_unreadable=skip_unreadable,
+            root=root,
         )
         chosen = [images[index] for index in kept]
         unreadable.extend(images[index].path for index in sorted({*range(len(images))} - {*kept}))
@@ -194,6 +196,8 @@ def join_sites(name: str, sites: Sequence[Site]) -> Site:
 def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     """Read and decode a client's pictures where its settings say they lie.
 
+    What was decoded of pictures that are gone from there, or are others by now, is removed.
+
     Args:
         identity: the client: its name, its reader, and its folder (absolute, or below data.root).
             The reader `joined` stands for all of `data.joined` together.
@@ -227,13 +231,17 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     data, model = settings.data, settings.model
     dataset, root = list_pictures(identity, settings, cache)
+    decoded = Path(data.cache) if data.cache else cache / "pictures"
+    # Of the many clients that a set is dealt to the first does it for all. Drawings are nobody.
+    if not identity.hand and not identity.reader.startswith(DRAWN):
+        forget_gone(decoded, root)
     return load_site(
         identity.name,
         dataset,
         root,
         height=model.height,
         width=model.width,
-        cache=Path(data.cache) if data.cache else cache / "pictures",
+        cache=decoded,
         skip_unreadable=data.skip_unreadable,
     )
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ State = tuple[int, int, int, int]
 _FORMAT = f"fedklpr-gallery-{DECODING}-{PIL.__version__}"
 _NO_STATE: State = (-1, -1, -1, -1)
 _SETTLED_NS = 2_000_000_000
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,55 @@ def index_path(cache: Path, model_key: str, folder: Path) -> Path:
     """Where the features of a folder's pictures under a model lie."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache / "search" / f"{model_key[:32]}-{name}.safetensors"
+
+
+def other_indexes(cache: Path, file: Path) -> list[Path]:
+    """The indexes that other models made of the folder that an index is of."""
+    folder = file.name.rpartition("-")[2]
+    return [path for path in (cache / "search").glob(f"*-{folder}") if path != file]
+
+
+def forget_gone(cache: Path, file: Path, folder: Path) -> None:
+    """Remove what describes pictures that a folder has not any more, under whatever model.
+
+    Of the model that is searched with, `write_index` leaves them out. An index of another one that
+    holds such a picture goes as a whole: its model draws the features of the others again.
+
+    Args:
+        cache: the user's cache folder.
+        file: the index of the model that is searched with.
+        folder: the gallery; all of its indexes go where it is gone itself.
+    """
+    stale = [path for path in other_indexes(cache, file) if _names_one_gone(path, folder)]
+    stale += [] if folder.is_dir() else [file]
+    long_ago = time.time() - _ABANDONED_SECONDS
+    for path in (cache / "search").glob("*.partial"):  # of killed processes
+        with contextlib.suppress(OSError):
+            stale += [path] if path.stat().st_mtime < long_ago else []
+    for path in stale:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _names_one_gone(path: Path, folder: Path) -> bool:
+    """Whether an index knows a picture that is not there any more, or cannot be read."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            names, states = file.get_tensor("names"), file.get_tensor("states")
+        told = names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    except FileNotFoundError:  # another process was faster
+        return False
+    except (OSError, SafetensorError, UnicodeDecodeError):
+        return True
+    return any(
+        _is_another(file_state(folder / name), tuple(state))
+        for name, state in zip(told, states.tolist(), strict=False)
+    )
+
+
+def _is_another(now: State | None, then: State) -> bool:
+    """Whether a file is gone, or its content has changed since it was looked at."""
+    return now is None or (then != _NO_STATE and now[:2] != then[:2])
 
 
 def file_state(path: Path) -> State | None:
