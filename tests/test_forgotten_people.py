@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 from tiny_federation import PAIR, PRUNES, tiny_overrides
 
 from fedklpr_flwr.commands.simulate import simulate_prepared
-from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.launch.prepare import prepare
 from fedklpr_flwr.report.html_report import html_report
 from fedklpr_flwr.report.site_inspection import Look

@@ -3,7 +3,8 @@
     <cache>/<32 hexadecimal digits>.npy        the pixels, then a list of the picture files
     <cache>/<the same>.kept.npy                which of the pictures could be decoded, if not all
 
-The list stands behind the array, where numpy does not look: pixels and list come into being at once.
+The list stands behind the array, where numpy does not look: both come into being
+at once.
 """
 
 import contextlib
@@ -12,10 +13,11 @@ import json
 import os
 import re
 import struct
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+from fedklpr_flwr.system.atomic_file import remove_abandoned
 
 FileState = tuple[int, int] | None
 """A file's size in bytes and change time in nanoseconds; None where there is none."""
@@ -23,7 +25,6 @@ FileState = tuple[int, int] | None
 _MARK = b"fklplist"
 _END = struct.Struct("<Q32s8s")  # the list's bytes, whose folder it is of, the mark
 _CACHED = re.compile(r"[0-9a-f]{32}\.npy")
-_ABANDONED_SECONDS = 3600.0
 
 
 def file_state(path: str | Path) -> FileState:
@@ -74,10 +75,7 @@ def forget_gone(cache: Path, root: Path) -> int:
             for one in (file, kept_file(file)):
                 with contextlib.suppress(OSError):
                     one.unlink(missing_ok=True)
-    for file in cache.glob("*.partial"):
-        with contextlib.suppress(OSError):
-            if file.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                file.unlink(missing_ok=True)
+    remove_abandoned(cache)
     return removed
 
 

@@ -12,11 +12,13 @@ from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
 from fedklpr_flwr.data.cached_files import forget_gone
+from fedklpr_flwr.data.camera_day_limit import OVER_LIMIT, limited_pictures
 from fedklpr_flwr.data.newest_pictures import TOO_OLD, newest_pictures
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
 from fedklpr_flwr.data.synthetic import DRAWN
+from fedklpr_flwr.data.unfinished_pictures import UNFINISHED, finished_pictures
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.reid.track_clusters import Tracks
 
@@ -71,7 +73,7 @@ class Source:
     @property
     def left_out_notes(self) -> tuple[str, ...]:
         """What was passed over, and which rows count twice, in words; empty where nothing."""
-        told = (LEFT_OUT, PASSED_OVER, REPEATED, TOO_OLD)
+        told = (LEFT_OUT, PASSED_OVER, REPEATED, UNFINISHED, TOO_OLD, OVER_LIMIT)
         passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed
@@ -225,7 +227,12 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
     # The drawings are one data set for every seed; a run's seed varies the training alone.
     seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
     dataset = read_part(identity, root, settings, seed=seed)
-    return newest_pictures(dataset, settings.data.newest_days), root
+    data = settings.data
+    # A simulation sees one folder from its first round to its last: nothing is waited for.
+    if settings.deployment:
+        dataset = finished_pictures(dataset, data.settle_seconds)
+    dataset = newest_pictures(dataset, data.newest_days)
+    return limited_pictures(dataset, data.most_per_camera_day), root
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fedklpr_flwr.data.picture_file import DECODING
+from fedklpr_flwr.system.atomic_file import remove_abandoned
 
 State = tuple[int, int, int, int]
 """A file's size in bytes, change time of its content and of its entry (ns), and inode."""
@@ -30,7 +30,6 @@ State = tuple[int, int, int, int]
 _FORMAT = f"fedklpr-gallery-{DECODING}-{PIL.__version__}"
 _NO_STATE: State = (-1, -1, -1, -1)
 _SETTLED_NS = 2_000_000_000
-_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,6 @@ def index_path(cache: Path, model_key: str, folder: Path) -> Path:
     return cache / "search" / f"{model_key[:32]}-{name}.safetensors"
 
 
-def other_indexes(cache: Path, file: Path) -> list[Path]:
-    """The indexes that other models made of the folder that an index is of."""
-    folder = file.name.rpartition("-")[2]
-    return [path for path in (cache / "search").glob(f"*-{folder}") if path != file]
-
-
 def forget_gone(cache: Path, file: Path, folder: Path) -> None:
     """Remove what describes pictures that a folder has not any more, under whatever model.
 
@@ -84,15 +77,13 @@ def forget_gone(cache: Path, file: Path, folder: Path) -> None:
         file: the index of the model that is searched with.
         folder: the gallery; all of its indexes go where it is gone itself.
     """
-    stale = [path for path in other_indexes(cache, file) if _names_one_gone(path, folder)]
+    same_folder = (cache / "search").glob(f"*-{file.name.rpartition('-')[2]}")
+    stale = [path for path in same_folder if path != file and _names_one_gone(path, folder)]
     stale += [] if folder.is_dir() else [file]
-    long_ago = time.time() - _ABANDONED_SECONDS
-    for path in (cache / "search").glob("*.partial"):  # of killed processes
-        with contextlib.suppress(OSError):
-            stale += [path] if path.stat().st_mtime < long_ago else []
     for path in stale:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+    remove_abandoned(cache / "search")
 
 
 def _names_one_gone(path: Path, folder: Path) -> bool:
