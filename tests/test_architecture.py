@@ -256,6 +256,8 @@ def test_nothing_is_timed_by_a_clock_that_can_jump():
         "fedklpr_flwr.deploy.clean_memories",
         "fedklpr_flwr.search.gallery",
         "fedklpr_flwr.protocol.box_state",
+        "fedklpr_flwr.data.unfinished_pictures",
+        "fedklpr_flwr.system.atomic_file",
     }
 
 

@@ -87,6 +87,7 @@ def take_over(
         labels=None,
     )
     if pictures_since(earlier.folder, site) != (0, 0):
+        earlier.without_gone(left, site)
         memory = replace(memory, reference_features=None, judged_labels=None)
     folder.carry_on(earlier, memory)
     return memory

@@ -58,6 +58,8 @@ def open_task(
     memory = _memory(folder, roots, task, site, network, settings)
     if memory is None and not task.full:
         return None
+    if memory is not None:
+        memory = folder.without_gone(memory, site)
     found = incoming_model(folder, task, payload, memory, settings)
     if found is None:
         return None

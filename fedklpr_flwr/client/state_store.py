@@ -17,7 +17,7 @@ that it prunes once. Every file is written under another name and moved into pla
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from safetensors.numpy import save
 
 from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.algorithm.recovery import RecoveryState
-from fedklpr_flwr.client.dataset_snapshot import note_pictures
+from fedklpr_flwr.client.dataset_snapshot import note_pictures, pictures_since
 from fedklpr_flwr.errors import MemoryStateError
 from fedklpr_flwr.model.device import host
 from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
@@ -126,13 +126,37 @@ class MemoryFolder:
 
     def write(self, memory: ClientMemory, *, keep: int) -> None:
         """Store a record, and forget all others but the one of round `keep`."""
-        arrays, record = _to_arrays(memory)
-        blob = save(arrays, metadata={"format": _FORMAT, "record": json.dumps(record)})
-        write_atomically(self._record(memory.round), blob)
+        self._write(memory)
         kept = {self._record(memory.round), self._record(keep)}
         for path in self.folder.glob("round-*.safetensors"):
             if path not in kept:
                 path.unlink(missing_ok=True)
+
+    def without_gone(self, memory: ClientMemory, site: Site) -> ClientMemory:
+        """Forget the features of pictures, in all records, where training pictures have changed.
+
+        They could not be compared any more, and describe people whose pictures may be gone.
+
+        Args:
+            memory: a record of this folder.
+            site: the client's pictures now.
+
+        Returns:
+            The record without them; as it was where the pictures are the same.
+        """
+        if memory.reference_features is None:
+            return memory
+        if pictures_since(self.folder, site) in (None, (0, 0)):
+            return memory
+        for path in self.folder.glob("round-*.safetensors"):
+            try:
+                held = self.read(int(path.stem.removeprefix("round-")))
+            except MemoryStateError:  # nobody can say what it holds
+                path.unlink(missing_ok=True)
+                continue
+            if held is not None and held.reference_features is not None:
+                self._write(_featureless(held))
+        return _featureless(memory)
 
     def store_received(self, payload: bytes | memoryview) -> str:
         """Keep the payload just received (and no other); returns the name it is found by."""
@@ -223,6 +247,11 @@ class MemoryFolder:
             return None
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
+    def _write(self, memory: ClientMemory) -> None:
+        arrays, record = _to_arrays(memory)
+        blob = save(arrays, metadata={"format": _FORMAT, "record": json.dumps(record)})
+        write_atomically(self._record(memory.round), blob)
+
     def _record(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:04d}.safetensors"
 
@@ -231,6 +260,10 @@ class MemoryFolder:
 
     def _received(self, name: str) -> Path:
         return self.folder / f"received-{name}.payload"
+
+
+def _featureless(memory: ClientMemory) -> ClientMemory:
+    return replace(memory, reference_features=None, judged_labels=None)
 
 
 def _check_of(tensors: Mapping[str, np.ndarray]) -> str:

@@ -222,6 +222,8 @@ class Data:
     scenario: str = one_of("by_dataset", "by_camera", "many", default="by_dataset")
     many: Many = _DEFAULT_MANY
     newest_days: float | None = between(0.0, default=None)
+    most_per_camera_day: int | None = between(1, default=None)
+    settle_seconds: float = between(0.0, default=0.0)
 
     @property
     def sites(self) -> tuple[Client, ...]:

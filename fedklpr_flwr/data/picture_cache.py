@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +14,7 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from fedklpr_flwr.data.cached_files import FileState, file_state, kept_file, write_list
 from fedklpr_flwr.data.frame_box import decode_box
 from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.data.picture_file import DECODING, decode_picture
@@ -31,13 +32,14 @@ def load_pictures(
     cache: Path | None,
     workers: int = 1,
     skip_unreadable: bool = False,
+    root: Path | None = None,
 ) -> tuple[torch.Tensor, tuple[int, ...]]:
     """Decode picture files, resize each once, and keep the result for the next time.
 
     With a cache folder the pictures lie in one .npy file, named after a hash of paths, file sizes,
     change times and picture size, and memory-mapped: all processes of a machine share it. Several
     may build it at once: each writes a file of its own and renames it, the last wins, all are
-    equal.
+    equal. `cached_files.forget_gone` removes it when one of the pictures has gone.
 
     Args:
         images: N pictures, loaded in this order.
@@ -46,6 +48,7 @@ def load_pictures(
         cache: Folder of cached pictures, made if need be; None keeps them in memory alone.
         workers: Threads that decode, >= 1.
         skip_unreadable: Leave out what cannot be decoded, rather than raise.
+        root: The set's folder, by which what is gone from it is found; None = of no one folder.
 
     Returns:
         uint8 (K, 3, height, width), RGB, 0 to 255, and the indices into `images` of its K rows, in
@@ -60,12 +63,14 @@ def load_pictures(
     decoded = _readable(images, height, width, workers, skip_unreadable)
     if cache is None:
         return _into_memory(decoded, (len(images), 3, height, width))
-    file = cache / f"{_cache_key(images, height, width)}.npy"
+    # Before anything is decoded: a file that changes meanwhile is another one next time.
+    states = {str(image.path.absolute()): file_state(image.path) for image in images}
+    file = cache / f"{_cache_key(images, states, height, width)}.npy"
     found = _open_cached(file, len(images), skip_unreadable)
     if found is None:
         try:
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_cache(file, decoded, (len(images), 3, height, width))
+            _write_cache(file, decoded, (len(images), 3, height, width), states, root)
         except OSError as error:
             raise DataError(
                 f"{cache}: expected a folder for cached pictures that can be written, got: "
@@ -91,7 +96,7 @@ def pictures_stamp(images: Sequence[PersonImage], root: Path) -> str:
     total, above = hashlib.sha256(), f"{root}{os.sep}"
     for image in images:
         line = f"{str(image.path).removeprefix(above)} {image.person_id} {image.camera_id}"
-        line = f"{line}{_box_of(image)} {_file_state(image.path)}"
+        line = f"{line}{_box_of(image)} {_in_words(file_state(image.path))}"
         total.update(line.encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
@@ -168,13 +173,15 @@ def _into_memory(
     return torch.from_numpy(rows[: len(kept)]), tuple(kept)
 
 
-def _cache_key(images: Sequence[PersonImage], height: int, width: int) -> str:
+def _cache_key(
+    images: Sequence[PersonImage], states: Mapping[str, FileState], height: int, width: int
+) -> str:
     """Name a set of pictures at a size: 32 hexadecimal digits."""
     key = hashlib.sha256(f"{DECODING} {PIL.__version__} {height} {width}\n".encode())
     for image in images:
         # Where a picture is missing, decoding will say what is wrong with it.
-        state = f"{_box_of(image)} {_file_state(image.path)}"
-        key.update(os.fsencode(image.path.absolute()) + state.encode())
+        path = str(image.path.absolute())
+        key.update(os.fsencode(path) + f"{_box_of(image)} {_in_words(states[path])}".encode())
     return key.hexdigest()[:32]
 
 
@@ -183,17 +190,9 @@ def _box_of(image: PersonImage) -> str:
     return "" if image.box is None else f" {image.box}"
 
 
-def _file_state(path: Path) -> str:
+def _in_words(state: FileState) -> str:
     """A file's size and change time."""
-    try:
-        state = path.stat()
-    except OSError:
-        return "missing\n"
-    return f"{state.st_size} {state.st_mtime_ns}\n"
-
-
-def _kept_file(file: Path) -> Path:
-    return file.with_suffix(".kept.npy")
+    return "missing\n" if state is None else f"{state[0]} {state[1]}\n"
 
 
 def _open_cached(
@@ -204,7 +203,7 @@ def _open_cached(
         rows = np.load(file, mmap_mode="c")  # copy on write: a tensor needs writable memory
         if len(rows) == count:
             return torch.from_numpy(rows), tuple(range(count))
-        kept = np.load(_kept_file(file)) if allow_gaps else None
+        kept = np.load(kept_file(file)) if allow_gaps else None
     except (OSError, ValueError, EOFError):
         return None
     if kept is None or len(kept) != len(rows):
@@ -216,6 +215,8 @@ def _write_cache(
     file: Path,
     decoded: Iterator[tuple[int, NDArray[np.uint8]]],
     shape: tuple[int, int, int, int],
+    states: Mapping[str, FileState],
+    root: Path | None,
 ) -> None:
     """Write pictures to a file of another name, then rename it: whole, or not there."""
     partial = file.with_name(f"{file.stem}.{os.getpid()}-{secrets.token_hex(4)}.partial")
@@ -227,13 +228,14 @@ def _write_cache(
             for index, picture in decoded:
                 stream.write(picture.data)
                 kept.append(index)
+            write_list(stream, states, root)
             # Space for a longer first axis is part of the format, so the header can be replaced.
             stream.seek(0)
             _write_header(stream, (len(kept), *shape[1:]))
             stream.flush()
             os.fsync(stream.fileno())
         if len(kept) < shape[0]:
-            _replace_with_array(_kept_file(file), np.asarray(kept))
+            _replace_with_array(kept_file(file), np.asarray(kept))
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

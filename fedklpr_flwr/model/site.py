@@ -11,11 +11,14 @@ from fedklpr_flwr.config.centralised import JOINED
 from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
 from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
+from fedklpr_flwr.data.cached_files import forget_gone
+from fedklpr_flwr.data.camera_day_limit import OVER_LIMIT, limited_pictures
 from fedklpr_flwr.data.newest_pictures import TOO_OLD, newest_pictures
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_cache import load_pictures, pictures_stamp
 from fedklpr_flwr.data.picture_file import why_unreadable
 from fedklpr_flwr.data.synthetic import DRAWN
+from fedklpr_flwr.data.unfinished_pictures import UNFINISHED, finished_pictures
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.reid.track_clusters import Tracks
 
@@ -70,7 +73,7 @@ class Source:
     @property
     def left_out_notes(self) -> tuple[str, ...]:
         """What was passed over, and which rows count twice, in words; empty where nothing."""
-        told = (LEFT_OUT, PASSED_OVER, REPEATED, TOO_OLD)
+        told = (LEFT_OUT, PASSED_OVER, REPEATED, UNFINISHED, TOO_OLD, OVER_LIMIT)
         passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed
@@ -149,6 +152,7 @@ def load_site(
             cache=cache,
             workers=_cores(),
             skip_unreadable=skip_unreadable,
+            root=root,
         )
         chosen = [images[index] for index in kept]
         unreadable.extend(images[index].path for index in sorted({*range(len(images))} - {*kept}))
@@ -194,6 +198,8 @@ def join_sites(name: str, sites: Sequence[Site]) -> Site:
 def open_site(identity: Client, settings: Settings, cache: Path) -> Site:
     """Read and decode a client's pictures where its settings say they lie.
 
+    What was decoded of pictures that are gone from there, or are others by now, is removed.
+
     Args:
         identity: the client: its name, its reader, and its folder (absolute, or below data.root).
             The reader `joined` stands for all of `data.joined` together.
@@ -221,19 +227,28 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
     # The drawings are one data set for every seed; a run's seed varies the training alone.
     seed = 0 if identity.reader.startswith(DRAWN) else settings.seed
     dataset = read_part(identity, root, settings, seed=seed)
-    return newest_pictures(dataset, settings.data.newest_days), root
+    data = settings.data
+    # A simulation sees one folder from its first round to its last: nothing is waited for.
+    if settings.deployment:
+        dataset = finished_pictures(dataset, data.settle_seconds)
+    dataset = newest_pictures(dataset, data.newest_days)
+    return limited_pictures(dataset, data.most_per_camera_day), root
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
     data, model = settings.data, settings.model
     dataset, root = list_pictures(identity, settings, cache)
+    decoded = Path(data.cache) if data.cache else cache / "pictures"
+    # Of the many clients that a set is dealt to the first does it for all. Drawings are nobody.
+    if not identity.hand and not identity.reader.startswith(DRAWN):
+        forget_gone(decoded, root)
     return load_site(
         identity.name,
         dataset,
         root,
         height=model.height,
         width=model.width,
-        cache=Path(data.cache) if data.cache else cache / "pictures",
+        cache=decoded,
         skip_unreadable=data.skip_unreadable,
     )
 

@@ -24,6 +24,7 @@ from fedklpr_flwr.search.index_file import (
     KnownPictures,
     State,
     file_state,
+    forget_gone,
     index_path,
     read_index,
     settled,
@@ -78,7 +79,8 @@ def open_gallery(
     """Draw the features of all pictures in a folder, or find those drawn before.
 
     A file is read again when its size, its times or its inode differ from when it was looked at,
-    and looked at again when its bytes do. Pictures that are gone are forgotten.
+    and looked at again when its bytes do. Pictures that are gone are forgotten, under other models,
+    too.
 
     Args:
         model: draws the features.
@@ -94,13 +96,15 @@ def open_gallery(
         WeightsError: the model draws no numbers.
     """
     root = root.expanduser().absolute()
+    file = index_path(cache, model.key, root) if cache else None
+    if cache and file:
+        forget_gone(cache, file, root)
     if not root.is_dir():
         got = "got a file" if root.exists() else "there is no such path"
         raise DataError(f"{root}: expected a folder of pictures to search in, {got}")
     tree = open_tree("folder", root)
     rows = folder_reader.searched_rows(tree)
     dimensions = model.network.feature_dim
-    file = index_path(cache, model.key, root) if cache else None
     known = read_index(file, dimensions) if file else read_index(Path(), dimensions)
     index = _Index(model, root, known)
     try:
@@ -207,7 +211,10 @@ class _Index:
     def keep(self, file: Path | None, rows: Sequence[PictureRow]) -> str:
         """Write what is known of the folder's pictures; say why where it cannot be written."""
         entries = {}
+        unreadable = {path for path, _ in self.unreadable}
         for row in rows:
+            if row.path in unreadable:  # what it showed before is gone
+                continue
             name = self.name(row)
             # A file not come to before an interruption keeps what was known of it.
             entry = self.entries.get(name) or self._old.entries.get(name)

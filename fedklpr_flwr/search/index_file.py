@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fedklpr_flwr.data.picture_file import DECODING
+from fedklpr_flwr.system.atomic_file import remove_abandoned
 
 State = tuple[int, int, int, int]
 """A file's size in bytes, change time of its content and of its entry (ns), and inode."""
@@ -63,6 +64,47 @@ def index_path(cache: Path, model_key: str, folder: Path) -> Path:
     """Where the features of a folder's pictures under a model lie."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache / "search" / f"{model_key[:32]}-{name}.safetensors"
+
+
+def forget_gone(cache: Path, file: Path, folder: Path) -> None:
+    """Remove what describes pictures that a folder has not any more, under whatever model.
+
+    Of the model that is searched with, `write_index` leaves them out. An index of another one that
+    holds such a picture goes as a whole: its model draws the features of the others again.
+
+    Args:
+        cache: the user's cache folder.
+        file: the index of the model that is searched with.
+        folder: the gallery; all of its indexes go where it is gone itself.
+    """
+    same_folder = (cache / "search").glob(f"*-{file.name.rpartition('-')[2]}")
+    stale = [path for path in same_folder if path != file and _names_one_gone(path, folder)]
+    stale += [] if folder.is_dir() else [file]
+    for path in stale:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    remove_abandoned(cache / "search")
+
+
+def _names_one_gone(path: Path, folder: Path) -> bool:
+    """Whether an index knows a picture that is not there any more, or cannot be read."""
+    try:
+        with safe_open(str(path), framework="np") as file:
+            names, states = file.get_tensor("names"), file.get_tensor("states")
+        told = names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    except FileNotFoundError:  # another process was faster
+        return False
+    except (OSError, SafetensorError, UnicodeDecodeError):
+        return True
+    return any(
+        _is_another(file_state(folder / name), tuple(state))
+        for name, state in zip(told, states.tolist(), strict=False)
+    )
+
+
+def _is_another(now: State | None, then: State) -> bool:
+    """Whether a file is gone, or its content has changed since it was looked at."""
+    return now is None or (then != _NO_STATE and now[:2] != then[:2])
 
 
 def file_state(path: Path) -> State | None:

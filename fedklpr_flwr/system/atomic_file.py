@@ -1,6 +1,8 @@
 """Files that are whole after a crash at any moment, and never written through a link."""
 
+import contextlib
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -8,6 +10,9 @@ from fedklpr_flwr.errors import RunError
 
 PRIVATE = 0o600
 """The mode of files with people in them: their user's alone."""
+
+
+_ABANDONED_SECONDS = 3600.0
 
 
 def write_atomically(path: Path, content: bytes | memoryview, *, mode: int = 0o666) -> None:
@@ -61,3 +66,16 @@ def remove_leftovers(folder: Path) -> None:
     """
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the half-written `*.partial` files of a shared folder left alone for an hour.
+
+    Args:
+        folder: others may be writing in it; it need not exist.
+    """
+    long_ago = time.time() - _ABANDONED_SECONDS
+    for path in folder.glob("*.partial"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < long_ago:
+                path.unlink(missing_ok=True)

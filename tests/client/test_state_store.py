@@ -1,5 +1,7 @@
 """Claims about fedklpr_flwr.client.state_store: what a client keeps, and for how long."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -7,7 +9,9 @@ from safetensors.torch import save_file
 from fedklpr_flwr.algorithm.paired_evidence import Evidence, Pairs
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
+from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.errors import MemoryStateError
+from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.protocol.task import payload_name
 
 MASKS = {"conv": torch.tensor([[True, False], [False, True]]), "bias": torch.tensor([True])}
@@ -146,3 +150,31 @@ def test_a_memory_of_float8_is_damaged_in_words(folder):
     save_file({"own/conv": torch.ones(2).to(torch.float8_e4m3fn)}, path)
     with pytest.raises(MemoryStateError, match="is damaged"):
         folder.read(3)
+
+
+def test_features_go_from_every_record_when_a_training_picture_has_gone(
+    folder, sites, tiny_settings, tmp_path
+):
+    shutil.copytree(sites / "ash", tmp_path / "ash")
+    ash = Client(name="gate-3", reader="folder", folder=str(tmp_path / "ash"))
+    site = open_site(ash, tiny_settings(), tmp_path / "cache")
+    features = torch.full((len(site.train), 2), 0.123).half()
+    for number in (1, 2):
+        told = {"reference_features": features, "judged_labels": site.train.persons}
+        folder.write(memory(number, **told), keep=1)
+    folder.pictures_changed(site, 2)
+    kept = folder.read(2)
+    assert folder.without_gone(kept, site) is kept, "the pictures are the same"
+
+    next((tmp_path / "ash" / "train" / "p0").iterdir()).unlink()
+    changed = open_site(ash, tiny_settings(), tmp_path / "cache")
+    left = folder.without_gone(kept, changed)
+    assert (left.round, left.reference_features, left.judged_labels) == (2, None, None)
+    needle = features.numpy()[0].tobytes() * 4
+    assert not any(needle in path.read_bytes() for path in folder.folder.iterdir())
+    assert folder.read(1).reference_features is None
+    assert mask_values(folder.read(1)) == mask_values(kept)
+
+
+def mask_values(kept):
+    return {name: mask.tolist() for name, mask in kept.masks.items()}

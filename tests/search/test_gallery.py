@@ -1,6 +1,7 @@
 """Claims about a gallery: each picture is looked at once a model, and again when it changes."""
 
 import os
+import shutil
 import stat
 import time
 
@@ -222,3 +223,31 @@ def test_with_its_cameras_looks_taken_out_a_gallery_is_searched_by_what_is_left(
     assert near[0].path.name == "3.png"
     assert near[0].camera == "east"
     assert near[0].score == pytest.approx(1, abs=1e-4)
+
+
+def test_a_picture_that_is_gone_is_forgotten_under_every_model_at_the_next_search(root, cache):
+    old, other, new = small_model(0), small_model(1), small_model(2)
+    for model in (old, other):
+        open_gallery(model, root, cache)
+    elsewhere = write_gallery(root.with_name("elsewhere"))
+    open_gallery(old, elsewhere, cache)
+    open_gallery(new, root, cache)
+    assert len(list((cache / "search").iterdir())) == 4, "all pictures are there: nothing goes"
+    (root / "east" / "2.png").unlink()
+    open_gallery(new, root, cache)
+    left = {index_path(cache, new.key, root), index_path(cache, old.key, elsewhere)}
+    assert set((cache / "search").iterdir()) == left
+    shutil.rmtree(root)
+    with pytest.raises(DataError, match="no such path"):
+        open_gallery(new, root, cache)
+    assert set((cache / "search").iterdir()) == left - {index_path(cache, new.key, root)}
+
+
+def test_what_a_picture_showed_before_it_was_written_over_is_forgotten(root, cache):
+    model = small_model()
+    before = by_name(open_gallery(model, root, cache))["east/1.png"].tobytes()
+    file = index_path(cache, model.key, root)
+    assert before in file.read_bytes()
+    (root / "east" / "1.png").write_bytes(b"no picture")
+    open_gallery(model, root, cache)
+    assert before not in file.read_bytes()
