@@ -120,8 +120,13 @@ def _others(generator: np.random.Generator) -> list[Row]:
         **_nncodec(change),
     }
     return [
-        make_row(f"other_change_{name}", round(size), "bytes", _bytes_at(missed, change))
-        for name, (size, missed) in ((n, (b, _missed(change, a))) for n, (b, a) in sent.items())
+        make_row(
+            f"other_change_{name}",
+            round(size),
+            "bytes",
+            _bytes_at(_missed(change, arrived), change),
+        )
+        for name, (size, arrived) in sent.items()
     ]
 
 

@@ -31,16 +31,18 @@ def check(
     with counting("reading") as told:  # on stderr: what is found goes to stdout, and may be piped
         report = check_dataset(name, root, seed=seed, workers=os.cpu_count() or 1, progress=told)
     found = report.to_dict()
-    print(json.dumps(found, indent=1) if as_json else "\n".join(_findings(report.card, found)))
+    print(
+        json.dumps(found, indent=1)
+        if as_json
+        else "\n".join(_findings(report.card, found, report.usable))
+    )
     if not report.usable:
         raise typer.Exit(1)
 
 
-def _findings(card: str, found: dict[str, Any]) -> list[str]:
+def _findings(card: str, found: dict[str, Any], usable: bool) -> list[str]:
     """What was found beside what was expected, and how the reader reads where that may help."""
     published = found["expected"] is not None
-    of = {part: found["found"][part]["images"] for part in ("train", "query", "gallery")}
-    usable = of["train"] or (of["query"] and of["gallery"])
     words = card.strip().split("\n")
     # Of own pictures a page of layouts helps only who has another one.
     lines = [*(words if published or not usable else words[:1]), ""]

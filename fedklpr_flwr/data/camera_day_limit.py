@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from pathlib import Path
 
 import numpy as np
 
+from fedklpr_flwr.data.cached_files import file_state
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.wording import counted
 
@@ -32,10 +32,9 @@ def limited_pictures(dataset: ReidDataset, most: int | None) -> ReidDataset:
         return dataset
     groups: dict[tuple[int, date], list[tuple[int, str, int]]] = {}
     for place, image in enumerate(dataset.train):
-        changed = _changed(image.path)
-        if changed is not None:
-            day = datetime.fromtimestamp(changed / 1e9).date()
-            moment = changed, image.picture, place
+        if (state := file_state(image.path)) is not None:
+            day = datetime.fromtimestamp(state[1] / 1e9).date()
+            moment = state[1], image.picture, place
             groups.setdefault((image.camera_id, day), []).append(moment)
     dropped = {place for group in groups.values() for place in _beyond(sorted(group), most)}
     if not dropped:
@@ -81,11 +80,3 @@ def _beyond(group: Sequence[tuple[int, str, int]], most: int) -> set[int]:
         return set()
     kept = {*evenly_spaced([changed for changed, _, _ in group], most)}
     return {place for number, (_, _, place) in enumerate(group) if number not in kept}
-
-
-def _changed(path: Path) -> int | None:
-    """When a file was last changed, in nanoseconds; None where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return None

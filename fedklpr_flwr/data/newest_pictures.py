@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.cached_files import file_state
+from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.wording import counted
 
 TOO_OLD = "too old to be trained on"
 """What a note says of pictures that were left out by their age."""
 
-_DAY = 86_400.0
+_DAY = 86_400e9  # nanoseconds
 
 
 def newest_pictures(dataset: ReidDataset, days: float | None) -> ReidDataset:
@@ -27,12 +28,12 @@ def newest_pictures(dataset: ReidDataset, days: float | None) -> ReidDataset:
     """
     if days is None or not dataset.train:
         return dataset
-    dates = [_date(image) for image in dataset.train]
-    oldest = max(date for date in dates) - days * _DAY
+    states = [file_state(image.path) for image in dataset.train]
+    newest = max((state[1] for state in states if state), default=0)
     kept = tuple(
         image
-        for image, date in zip(dataset.train, dates, strict=True)
-        if date >= oldest or date == _GONE
+        for image, state in zip(dataset.train, states, strict=True)
+        if state is None or state[1] >= newest - days * _DAY
     )
     gone = len(dataset.train) - len(kept)
     if not gone:
@@ -42,14 +43,3 @@ def newest_pictures(dataset: ReidDataset, days: float | None) -> ReidDataset:
         "older than the newest (data.newest_days)"
     )
     return replace(dataset, train=kept, notes=(*dataset.notes, note))
-
-
-_GONE = float("-inf")
-
-
-def _date(image: PersonImage) -> float:
-    """When a picture's file was last changed, in seconds."""
-    try:
-        return image.path.stat().st_mtime
-    except OSError:
-        return _GONE

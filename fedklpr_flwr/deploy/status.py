@@ -56,7 +56,7 @@ def box_statuses(office: Path, run: Path | None) -> list[BoxStatus]:
         SettingsError: it is no office folder.
         RunError: the SuperLink does not answer, or the run folder cannot be read.
     """
-    sites = sorted(path.stem for path in (office / "keys").glob("*.pub"))
+    sites = _sites(office)
     seen = {str(node["node-id"]): node for node in _listed(office)}
     rows = read_rows(run / run_files.ROWS) if run and (run / run_files.ROWS).exists() else []
     boxes = json_file(run / run_files.BOXES) if run else {}
@@ -71,8 +71,11 @@ def is_run_of(office: Path, run: Path) -> bool:
         office: the folder office/, on the SuperLink's machine.
         run: a folder, which need not be there.
     """
-    sites = {path.stem for path in (office / "keys").glob("*.pub")}
-    return bool(sites & set(json_file(run / run_files.BOXES)))
+    return not json_file(run / run_files.BOXES).keys().isdisjoint(_sites(office))
+
+
+def _sites(office: Path) -> list[str]:
+    return sorted(path.stem for path in (office / "keys").glob("*.pub"))
 
 
 def _status(

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from fedklpr_flwr.runs.rows import Row, label_fault
+from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
 
@@ -22,11 +22,10 @@ def labels_line(rows: Iterable[Row]) -> str:
             merged[row.client].append(row)
     faults = {}
     for client, own in sorted(merged.items()):
-        found = [fault for row in own if (fault := row.degenerate or label_fault(row))]
-        at_last = own[-1].degenerate or label_fault(own[-1])
-        if at_last:
-            faults[client] = at_last
-        elif 2 * len(found) >= len(own):
+        found = [row.degenerate for row in own if row.degenerate]
+        if own[-1].degenerate:
+            faults[client] = own[-1].degenerate
+        elif found and 2 * len(found) >= len(own):
             faults[client] = f"{found[-1]} (in {len(found)} of {counted(len(own), 'round')})"
     if not faults:
         return ""

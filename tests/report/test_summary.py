@@ -59,7 +59,8 @@ def test_who_was_away_is_not_called_ok():
 
 
 def test_labels_that_teach_little_are_named_with_the_cure():
-    one = row(2, "own", 0.2, status="merged", clusters=1, examples=30, outliers=0)
+    fault = "30 pictures all in one cluster"
+    one = row(2, "own", 0.2, status="merged", clusters=1, degenerate=fault)
     (said,) = [line for line in closing_lines([one]) if "labels" in line]
     assert said.startswith("labels that teach little: own: 30 pictures all in one cluster. What")
     assert "labels.k1" in said

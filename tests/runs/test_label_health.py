@@ -12,6 +12,12 @@ def trained(client="own", **more):
     return Row(2, client, status="merged", **told)
 
 
+def judged(row, **how):
+    """A line as the server writes it."""
+    row.degenerate = label_fault(row, **how)
+    return row
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -54,28 +60,27 @@ def test_a_cluster_a_picture_is_how_bottom_up_merging_begins():
     early = trained(clusters=27, camera_span=0.0)
     assert label_fault(early, bottom_up=True) is None
     assert label_fault(early) is not None
+    assert labels_line([judged(early, bottom_up=True)]) == "", "a report does not judge again"
 
 
 def test_the_last_merged_round_counts_and_what_half_of_the_rounds_had():
-    early = Row(1, "own", status="merged", clusters=1, examples=30, outliers=0)
+    early = judged(Row(1, "own", status="merged", clusters=1, examples=30, outliers=0))
     assert labels_line([early, Row(2, "own", status="failed")]).startswith("labels that teach")
     assert "30 pictures all in one cluster (in 1 of 2 rounds)" in labels_line([early, trained()])
     assert labels_line([early, trained(), trained()]) == ""
 
 
 def test_each_fault_has_its_cure():
-    assert "labels.camera" not in labels_line([trained(clusters=1)])
-    cameras = labels_line([trained(camera_span=0.0)])
+    assert "labels.camera" not in labels_line([judged(trained(clusters=1))])
+    cameras = labels_line([judged(trained(camera_span=0.0))])
     assert "labels.camera=zscore" in cameras
     assert "labels.neighbours=by_camera" in cameras
     assert "labels.k1" not in cameras
-    assert "a larger labels.eps" in labels_line([trained(clusters=20)])
+    assert "a larger labels.eps" in labels_line([judged(trained(clusters=20))])
 
 
 def test_a_rounds_own_line_names_the_first_of_them():
-    rows = [trained(name, clusters=1, outliers=0) for name in "abcdef"]
-    for row in rows:
-        row.degenerate = label_fault(row)
+    rows = [judged(trained(name, clusters=1, outliers=0)) for name in "abcdef"]
     summary = round_row(rows, 1.0, {})
     assert summary.degenerate is not None
     assert summary.degenerate.startswith("a: 30 pictures all in one cluster, b: ")
