@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -110,12 +111,14 @@ class Flower:
 
 @pytest.mark.slow
 def test_a_fresh_folder_runs_and_says_what_to_do_where_it_cannot(unpacked, tmp_path):
+    app = tmp_path / unpacked.name  # its own: a run leaves files in it, and nodes leave late
+    shutil.copytree(unpacked, app)
     # An experiment that only this folder has: what runs is what lies in it.
-    smoke = (unpacked / "conf/experiment/smoke.yaml").read_text()
-    (unpacked / "conf/experiment/fresh.yaml").write_text(smoke)
-    with Flower(unpacked, tmp_path / "home") as flower:
+    smoke = (app / "conf/experiment/smoke.yaml").read_text()
+    (app / "conf/experiment/fresh.yaml").write_text(smoke)
+    with Flower(app, tmp_path / "home") as flower:
         said = flower.run(3, "experiment='fresh' overrides='federation.rounds=1'")
-        runs = [path for path in (unpacked / "runs").iterdir() if not path.is_symlink()]
+        runs = [path for path in (app / "runs").iterdir() if not path.is_symlink()]
         assert len(runs) == 1, said[-4000:]
         assert json.loads((runs[0] / "status.json").read_text())["status"] == "finished", said[
             -4000:
