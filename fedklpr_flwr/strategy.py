@@ -23,9 +23,10 @@ from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, append_rows
+from fedklpr_flwr.server.client_sampling import chosen_share
 from fedklpr_flwr.server.downlink import Downlink
 from fedklpr_flwr.server.exchange import exchange
-from fedklpr_flwr.server.node_registry import NodeRegistry, chosen_share
+from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import RoundCollector

@@ -16,9 +16,10 @@ from safetensors import safe_open
 from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.client.client import SiteClient
 from fedklpr_flwr.client.drift_penalty import receive
-from fedklpr_flwr.client.epoch import TrainingSteps, adam
+from fedklpr_flwr.client.epoch import TrainingSteps
 from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart
 from fedklpr_flwr.client.local_round import run_local_round
+from fedklpr_flwr.client.optimizer import adam
 from fedklpr_flwr.client.state_store import fresh_memory
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.data.transforms import evaluation_transform

@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.benchmarks.gpu_bench import Bench
 from experiments.benchmarks.train import PlainLayout
 from fedklpr_flwr.client.drift_penalty import Received, receive
-from fedklpr_flwr.client.epoch import TrainingSteps, adam, train_epoch
+from fedklpr_flwr.client.epoch import TrainingSteps, train_epoch
 from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart
+from fedklpr_flwr.client.optimizer import adam
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.model.device import placed
 from fedklpr_flwr.model.shared_model import full_masks

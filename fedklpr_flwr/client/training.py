@@ -10,13 +10,7 @@ import torch
 from fedklpr_flwr.algorithm.masks import Masks, Tensors, apply_mask
 from fedklpr_flwr.client.accuracy import measure_accuracy
 from fedklpr_flwr.client.drift_penalty import Received, receive
-from fedklpr_flwr.client.epoch import (
-    EpochStats,
-    adam,
-    batch_gradients,
-    share_correct,
-    train_epoch,
-)
+from fedklpr_flwr.client.epoch import EpochStats, batch_gradients, share_correct, train_epoch
 from fedklpr_flwr.client.label_source import (
     features_by_camera,
     keeps_labels,
@@ -25,6 +19,7 @@ from fedklpr_flwr.client.label_source import (
     picture_copies,
 )
 from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart, LocalObjective
+from fedklpr_flwr.client.optimizer import adam
 from fedklpr_flwr.client.round_plan import Plan
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import reestimate_on

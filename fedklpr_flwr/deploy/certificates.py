@@ -1,4 +1,4 @@
-"""Keys and certificates of a deployment: its own authority, the SuperLink's, the SuperNodes'.
+"""Keys and certificates of a deployment: its own authority's, the SuperLink's; the boxes' keys.
 
 All keys are ECDSA on P-384. The authority signs the SuperLink's certificate and nothing else:
 SuperNodes are known by their registered keys, so a box carries no certificate of its own.

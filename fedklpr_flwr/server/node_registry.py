@@ -1,23 +1,20 @@
-"""Who is there: which node speaks for which client, and who of them trains in a round."""
+"""Who is there: which node speaks for which client."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import INFO, WARNING
 from typing import Any
 
-import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
-from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import TASK, read_report
 from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
-from fedklpr_flwr.system.randomness import named_generator
 from fedklpr_flwr.version import VERSION
 from fedklpr_flwr.wording import named, printable
 
@@ -29,23 +26,6 @@ Note = Callable[[Mapping[str, Mapping[str, Any]]], None]
 
 def _keep_nothing(boxes: Mapping[str, Mapping[str, Any]]) -> None:
     """Of those who keep no note of boxes."""
-
-
-def chosen_share(here: Sequence[str], settings: Settings, round_number: int) -> list[str]:
-    """Choose who trains in a round: a seeded share of those that are here, by name.
-
-    Args:
-        here: names in order.
-        settings: `federation.fraction` of them, `federation.min_clients` at least.
-        round_number: 1..R; another round, another choice.
-    """
-    fraction = settings.federation.fraction
-    if fraction >= 1.0:
-        return list(here)
-    generator = named_generator(settings.seed, "choice", round_number)
-    wanted = max(settings.federation.min_clients, round(fraction * len(here)))
-    order = torch.randperm(len(here), generator=generator).tolist()
-    return sorted(here[index] for index in order[:wanted])
 
 
 @dataclass

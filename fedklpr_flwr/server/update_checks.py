@@ -168,7 +168,7 @@ def _check_size(values: np.ndarray, spec: TensorSpec, sent: np.ndarray) -> None:
     """A finite number may still spoil the merge, or be beyond what the downlink's form can say."""
     largest = largest_honest(spec, sent)
     found = float(np.abs(values).max(initial=0.0))
-    if found > largest:
+    if not found <= largest:  # NaN neither; the wire has refused it before
         raise WireError(
             f"values of {spec.name}: expected none beyond {largest:g}, got {found:g}; the update "
             "is damaged, or its training went astray"

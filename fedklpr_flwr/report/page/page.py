@@ -1,9 +1,10 @@
 """The whole page: one file that asks for nothing outside of itself."""
 
+from fedklpr_flwr.report.page.density_section import density_section
 from fedklpr_flwr.report.page.figure_words import ABSENT, fraction, megabytes, percent
 from fedklpr_flwr.report.page.headline import figures, labels_note, partial_note, title_lines
 from fedklpr_flwr.report.page.markup import Child, Markup, element
-from fedklpr_flwr.report.page.ranked_section import density_section, ranked_section
+from fedklpr_flwr.report.page.ranked_section import ranked_section
 from fedklpr_flwr.report.page.sections import (
     accuracy_section,
     bytes_section,

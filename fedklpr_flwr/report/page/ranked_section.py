@@ -1,4 +1,4 @@
-"""The sections that need models or pictures: densities by layer, and ranked lists."""
+"""The section that needs pictures: ranked lists."""
 
 import base64
 import io
@@ -6,34 +6,12 @@ import io
 import numpy as np
 from PIL import Image
 
-from fedklpr_flwr.report.page.cell_charts import density_bars
-from fedklpr_flwr.report.page.figure_words import percent
 from fedklpr_flwr.report.page.markup import Markup, element
 from fedklpr_flwr.report.page.sections import nothing, section
 from fedklpr_flwr.report.ranked_lists import Found, RankedList, RankedQuery
-from fedklpr_flwr.report.run_report import RunReport
 from fedklpr_flwr.report.site_inspection import Seen, SiteSeen
 
 _QUALITY = 82
-
-
-def density_section(run: RunReport) -> Markup:
-    """How much of each layer the clients keep."""
-    title = "Density of the final model by layer"
-    density = run.density
-    if run.faulty:
-        return nothing(title, run.faulty)
-    if density is None or not density.layers:
-        return nothing(title, "No clients/NAME/mask.safetensors is in this folder.")
-    said = (
-        f"Bars: what a client keeps, mean of {density.clients}; whiskers: the sparsest and the "
-        f"densest client; pale: what at least one keeps. Over all prunable weights a client keeps "
-        f"{percent(density.over_all('mean'))}, and {percent(density.over_all('held'))} is kept by "
-        "at least one."
-    )
-    if density.dense is not None:
-        said += f" {density.dense:,} more numbers are never pruned."
-    return section(title, said, density_bars(title, density.layers))
 
 
 def ranked_section(seen: Seen) -> Markup:
