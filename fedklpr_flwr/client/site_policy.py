@@ -55,6 +55,11 @@ class SitePolicy:
                 "labels.source=identities: this site's policy (policy-identities=false in its "
                 "node.toml) is to train without its folders' names of persons"
             )
+        if not self.scores and settings.crr.accuracy == "heldout":
+            raise SettingsError(
+                "crr.accuracy=heldout: this site's policy (policy-scores=false in its node.toml) "
+                "is to tell no score, and this accuracy is Rank-1 of persons held out"
+            )
 
     def limited(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """Take out of a reply's scalars what this site does not tell, and round the others."""

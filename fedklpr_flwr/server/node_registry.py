@@ -19,6 +19,7 @@ from fedklpr_flwr.version import VERSION
 from fedklpr_flwr.wording import named, printable
 
 _MOST_SILENT = 5
+_PROMPT = 1.0  # seconds: who answers within them holds nobody up
 
 Note = Callable[[Mapping[str, Mapping[str, Any]]], None]
 """Told how each box is, by its name."""
@@ -37,7 +38,7 @@ class NodeRegistry:
         nodes: node ids by the name of the client they speak for.
         asked: what each node said its client's name is; empty = it has none.
         faults: why a node that is there speaks for nobody.
-        silent: how often a node has not answered in time.
+        silent: how often a node held all others up, with no answer or a late one that is no name.
         boxes: how each box was when it said its name, see `BoxState.noted`; in a simulation none.
         note: told of them whenever one has said its name.
     """
@@ -59,9 +60,9 @@ class NodeRegistry:
         """Ask every node that is new for its name; forget those that are gone.
 
         A node without a client (more nodes than sites in a simulation) answers with an empty name
-        and is left alone. So is one that was silent five times, since each costs the deadline,
-        until it goes and comes again. One whose answer is no name is logged, and asked again the
-        next time. A node speaks for the name that its key was registered under, where it was
+        and is left alone. One whose answer is no name is logged, and asked again the next time. One that
+        was silent five times, or gave such an answer late, is left alone, since each holds all
+        others up; it is asked once more whenever it has gone and come again. A node speaks for the name that its key was registered under, where it was
         registered under one, and nobody else does. Where two nodes that were not claim one name
         the later one has it, a box that was restarted, and that is logged too.
         """
@@ -69,25 +70,31 @@ class NodeRegistry:
         present = set(registered)
         self.asked = {node: name for node, name in self.asked.items() if node in present}
         self.faults = {node: why for node, why in self.faults.items() if node in present}
-        self.silent = {node: times for node, times in self.silent.items() if node in present}
+        self.silent = {
+            node: times if node in present else min(times, _MOST_SILENT - 1)
+            for node, times in self.silent.items()
+        }
         hello = [
             Message(_hello(self.run), node, "query")
             for node in sorted(present - set(self.asked))
             if self.silent.get(node, 0) < _MOST_SILENT
         ]
+        began = time.monotonic()
         for reply in exchange(grid, hello, deadline_seconds):
             node = reply.metadata.src_node_id
             is_late = reply.has_error() and reply.error.code == LATE
-            self.silent[node] = self.silent.get(node, 0) + is_late
+            was_slow = time.monotonic() - began > _PROMPT
             try:
                 name = _name_in(reply)
                 _check_registered(node, name, registered)
                 box = _box_in(reply)
                 self._enter(node, name)
+                self.silent.pop(node, None)
                 _say_policy(name, reply)
                 if box is not None:
                     self._note_box(name, node, box)
             except FedKlprError as error:
+                self.silent[node] = self.silent.get(node, 0) + (is_late or was_slow)
                 self._fault(node, str(error)[:500])
         self.nodes = {name: node for node, name in self.asked.items() if name}
         if hello and self.boxes:

@@ -46,6 +46,13 @@ def test_a_site_that_trains_without_names_refuses_a_run_that_needs_them(tiny_set
         site_settings(tiny_settings(), SitePolicy(identities=False))
 
 
+def test_a_site_that_tells_no_scores_refuses_a_run_whose_recovery_tells_one(tiny_settings):
+    held = tiny_settings("crr.accuracy=heldout", "labels.source=identities")
+    assert site_settings(held, SitePolicy()).crr.accuracy == "heldout"
+    with pytest.raises(SettingsError, match=r"crr\.accuracy=heldout: this site's policy"):
+        site_settings(held, SitePolicy(scores=False))
+
+
 def test_a_real_site_is_one_and_its_places_are_its_own_whatever_the_server_says():
     words = ("deployment=false", "run.memory=/theirs", "run.dir=/theirs", "data.cache=/theirs")
     own = site_settings(compose_settings("smoke", (*words, "data.root=/theirs")), SitePolicy())

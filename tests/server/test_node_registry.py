@@ -435,6 +435,29 @@ def test_a_node_that_never_says_who_it_is_costs_five_deadlines_and_no_more():
     for grid.shown in ((), (2,)):
         registry.refresh(grid, 0.0)
     assert len(asked) == 6, "it went and came again"
+    registry.refresh(grid, 0.0)
+    assert len(asked) == 6, "and has had its one more chance"
+
+
+def test_a_node_that_says_a_wrong_name_late_holds_all_up_five_times_and_no_more(monkeypatch):
+    asked = []
+
+    class Office(RegisteredGrid, ChangingGrid):
+        names = ("hall",)
+
+    def wrong(message, context):
+        asked.append(context.node_id)
+        clock[0] += 1.8
+        return say_name(message, context)
+
+    clock = [0.0]
+    monkeypatch.setattr("fedklpr_flwr.server.node_registry.time.monotonic", lambda: clock[0])
+    grid, registry = Office(wrong, {}, [{"client": "gate-3"}]), NodeRegistry.empty("run-1")
+    grid.shown = (2,)
+    for _ in range(7):
+        registry.refresh(grid, 60.0)
+    assert asked == [2] * 5
+    assert "registered as 'hall' and it says it is gate-3" in registry.faults[2]
 
 
 # ---------------------------------------------------------------------------- who is missing
