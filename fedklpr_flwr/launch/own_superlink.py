@@ -24,7 +24,7 @@ from fedklpr_flwr.launch.end_processes import (
     stop,
     undisturbed,
 )
-from fedklpr_flwr.launch.environment import last_words, run_environment
+from fedklpr_flwr.launch.environment import last_error, last_words, run_environment
 from fedklpr_flwr.launch.prepare import Prepared
 from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.record_reader import read_status
@@ -222,6 +222,8 @@ def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
     status, message, damaged = read_status(folder)
     if status == "running":
         message = "the server app, its SuperLink or the line to it ended without a word"
+        said = last_error(log_file)
+        message += f"; the last error in {log_file}: {said}" if said else f"; see {log_file}"
     return {"status": status, "message": damaged or message}
 
 
