@@ -184,7 +184,7 @@ def _has_name(env: Mapping[str, str]) -> bool:
 def last_error(log: Path) -> str:
     """The last line of a log that names an error, to be put into a sentence; empty without one."""
     for line in reversed(_end_of(log)):
-        if re.search(r"\b\w+(Error|Exception)\b|\bERROR\b", line):
+        if re.search(r"\b\w*(Error|Exception)\b|\bERROR\b", line):
             return "".join(letter for letter in line if letter.isprintable())[-400:]
     return ""
 
