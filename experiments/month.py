@@ -4,9 +4,9 @@
 
 A SuperLink and boxes as `fedklpr deploy init` writes them (TLS, registered keys, start scripts),
 own pictures in folders: drawn people, half of the training pictures there from the first week on,
-more each week. Every week a run continues the one before it (`fedklpr run --continue`). In between a box
-joins, one leaves and returns, one is started anew as after an update, one loses its disk, and the
-SuperLink's certificate is renewed.
+more each week. Every week a run continues the one before it (`fedklpr run --continue`). In between
+a box joins, one leaves and returns, one is started anew as after an update, one loses its disk, and
+the SuperLink's certificate is renewed.
 
 Exit status 0 only if every client has exactly one row in every round, every box that was there was
 merged in every round, and nothing is left behind: no process, no temporary file, no payload, and of
