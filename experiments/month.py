@@ -35,6 +35,7 @@ from fedklpr_flwr.system.paths import user_cache
 SITES = ("airport", "campus", "hall", "market", "street", "yard")
 _RUN = ("experiment=smoke", "training.device=cpu", "training.max_batches=12", "report.wandb=off")
 _SECONDS = 1800.0
+_TRIES = 3
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Week:
         pictures_new: training pictures since the run before, by client; null where it has none.
         statuses: how many rows of each status.
         seconds: of the whole command.
+        failures: what it said where it failed and was resumed.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Week:
     pictures_new: dict[str, int | None] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
 
 
 def schedule(weeks: int, boxes: Sequence[str]) -> dict[int, list[tuple[str, str]]]:
@@ -220,16 +223,27 @@ class Month:
             words = ["--continue", str(self._folder(number - 1))]
         words += [f"federation.start_clients={len(there)}", "federation.min_clients=2"]
         began = time.monotonic()
-        running = self.made.launch(*words, "federation.wait_seconds=120", f"run.dir={folder}")
-        said, _ = running.communicate(timeout=_SECONDS)
+        self._until_finished(week, [*words, "federation.wait_seconds=120"], folder)
         week.seconds = round(time.monotonic() - began, 1)
-        if running.returncode != 0:
-            raise RuntimeError(f"week {number} ended with {running.returncode}:\n{said[-3000:]}")
         rows = read_rows(folder / run_files.ROWS)
         self.wrong += _unaccounted(rows, self.rounds, week)
         _tell(week, rows)
         self.weeks.append(week)
         print(_line(week), flush=True)
+
+    def _until_finished(self, week: Week, words: Sequence[str], folder: Path) -> None:
+        """Run; where that fails go on with it, as its service would."""
+        given = [*words, f"run.dir={folder}"]
+        for _ in range(_TRIES):
+            running = self.made.launch(*given)
+            said, _ = running.communicate(timeout=_SECONDS)
+            if running.returncode == 0:
+                return
+            lines = said.strip().splitlines()
+            week.failures.append(next((s for s in lines if s.startswith("fedklpr:")), lines[-1]))
+            print(f"week {week.number}: {week.failures[-1]}", file=sys.stderr, flush=True)
+            given = [f"resume={folder}"]
+        raise RuntimeError(f"week {week.number} failed {_TRIES} times: {week.failures[-1]}")
 
     def _folder(self, number: int) -> Path:
         return self.base / "runs" / f"week-{number}"
