@@ -87,6 +87,11 @@ def printable(text: object) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in str(text))
 
 
+def printable_lines(text: str) -> str:
+    """A text of several lines, each of them `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def toml_text(text: str) -> str:
     """A text as TOML writes it; JSON's escapes are TOML's, but it leaves DEL as it is."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

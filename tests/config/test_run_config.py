@@ -52,6 +52,11 @@ def test_an_override_that_would_read_the_sites_machine_is_refused_without_its_va
     assert len(value) < 2 or value not in str(error.value)
 
 
+def composed_at_a_site(override):
+    refuse_lookups((override,))
+    return compose_settings("smoke", (override,))
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -68,8 +73,7 @@ def test_no_way_of_writing_a_lookup_reads_the_environment(value, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     override = f"wire.level={value}"
     with pytest.raises(SettingsError) as error:
-        refuse_lookups((override,))
-        compose_settings("smoke", (override,))
+        composed_at_a_site(override)
     assert "hunter2" not in str(error.value)
 
 

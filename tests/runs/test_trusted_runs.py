@@ -26,7 +26,15 @@ from fedklpr_flwr.runs.trusted_runs import (
     write_own_settings,
 )
 
-MARKED = ("status.json", "config.yaml", "run-config.json", "run.jsonl", "state.json", "commit.json", ".made-here")
+MARKED = (
+    "status.json",
+    "config.yaml",
+    "run-config.json",
+    "run.jsonl",
+    "state.json",
+    "commit.json",
+    ".made-here",
+)
 SECRET = "what somebody else's folder must not touch"
 
 
