@@ -32,7 +32,7 @@ from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 from fedklpr_flwr.system.paths import app_folder
-from fedklpr_flwr.system.plain_text import parse_json, toml_text
+from fedklpr_flwr.system.plain_text import parse_json, read_text, toml_text
 
 _START_SECONDS = 60.0
 
@@ -207,7 +207,7 @@ def _correct_status(folder: Path) -> None:
     """Once all its processes are gone, no run goes on saying that it runs."""
     if read_status(folder)[0] == "running":
         path = folder / run_files.STATUS
-        status = parse_json(path.read_text(encoding="utf-8"))
+        status = parse_json(read_text(path))
         status |= {"status": "failed", "message": "stopped before it ended"}
         write_atomically(path, json.dumps(status).encode())
 
