@@ -299,12 +299,12 @@ class PictureTree:
         return True
 
     def _leads_back(self, path: Path) -> bool:
-        """Tell whether a folder is a link to another one under the root; note it if so."""
-        if not path.is_symlink():
+        """Tell whether a folder is a link to one that it lies in; note it if so."""
+        if not path.is_symlink() or not self._resolve(path.parent).is_relative_to(_real(path)):
             return False
         self.note(
             path,
-            "expected a folder, got a link to one of the same set, whose pictures would be read "
+            "expected a folder, got a link to one that it lies in, whose pictures would be read "
             "twice; remove it",
         )
         return True
