@@ -38,6 +38,7 @@ export {off}
 _SUPERLINK = """\
 fedklpr deploy check "$here"
 mkdir -p "$FLWR_HOME"
+cd "$work"  # `deploy renew` may put another folder in this one's place meanwhile
 exec python -m fedklpr_flwr.deploy.guarded_superlink \\
     --host {listen} --port {port} --enable-supernode-auth \\
     --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \\
@@ -66,6 +67,7 @@ _SUPERNODE = """\
 export FEDKLPR_CACHE={cache}
 fedklpr deploy check "$here" --server {address}
 mkdir -p "$FLWR_HOME"
+cd "$work"  # `deploy renew` may put another folder in this one's place meanwhile
 flower-supernode --superlink {address} --root-certificates "$here/ca.crt" \\
     --auth-supernode-private-key "$here/supernode.key" \\
     --host 127.0.0.1 --port {port} --node-config "$here/node.toml" &
