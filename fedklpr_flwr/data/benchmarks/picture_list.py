@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
+from fedklpr_flwr.data.benchmarks.own_names import without_days
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.spoken_names import told_name
 from fedklpr_flwr.data.person_image import ReidDataset
@@ -86,7 +87,7 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         elif inside.listed_picture(row.path):
             rows.append(row)
             seen.add(moment)
-    return numbered_dataset("csv", rows, ())
+    return numbered_dataset("csv", without_days(inside, rows), ())
 
 
 def _fault(row: PictureRow) -> str:
