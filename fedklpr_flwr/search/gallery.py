@@ -232,7 +232,10 @@ class _Index:
         try:
             write_index(file, list(entries), list(entries.values()), features)
         except OSError as error:
-            return f"{file.parent} cannot keep the features: {error.strerror or error}"
+            why = error.strerror or error
+            return (
+                f"{file.parent} cannot keep the features: {why}; FEDKLPR_CACHE sets another place"
+            )
         return ""
 
 

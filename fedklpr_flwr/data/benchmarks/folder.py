@@ -10,8 +10,9 @@ stay empty. train may be missing: such a site is searched in alone.
 train is read as without persons if most of its pictures lie in folders of folders (tracks) that are
 not called after cameras, if half of its pictures or more have names without CAMERA_ in front, if
 all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called
-after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31) are no persons:
-train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read with
+after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31, 31.1.26) are
+no persons: train/DAY/CAMERA_anything.jpg is without persons, too, and a day among persons a
+problem. A note says how it was read; read with
 persons, a picture without CAMERA_ is a problem, and so are persons who have cameras of their own,
 and cameras that took a picture each. So it is where train, read without persons, has none of the
 cameras of query and gallery. Other folders of pictures (test, val) are passed over, and told.
@@ -21,8 +22,8 @@ lobby_cam1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg
 word; a day or a moment (20260131_101500.jpg) is none. Second words that may be of cameras or not
 are a problem that lists both readings. Cam_01, cam1 and c1 are one camera; Anna and anna are one
 person, and so are 1 and 0001.
--1 (junk, unknown, nobody) is junk and dropped; 0000 (distractors) in a gallery, where no query is
-called so, is a distractor.
+-1 (junk, unknown, nobody, unknown_1) is junk and dropped; 0000 (0, distractors) in a gallery,
+where no query is called so, is a distractor.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
@@ -87,9 +88,9 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         DataError: If there is neither train nor gallery, or only one of query and gallery.
     """
     there = [part for part in _PARTS if (tree.root / part).is_dir()]
-    for part in (tree.root / name for name in _PARTS if name not in there):
-        if part.is_symlink():
-            tree.note(part, "expected a folder of pictures, got a link to none: mend or remove it")
+    for gone in (tree.root / name for name in _PARTS if name not in there):
+        if gone.is_symlink():
+            tree.note(gone, "expected a folder of pictures, got a link to none: mend or remove it")
     if not there:
         return _of_cameras(tree)
     if ("query" in there) != ("gallery" in there):
