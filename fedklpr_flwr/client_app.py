@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ from fedklpr_flwr.protocol.redacted_errors import told_of
 from fedklpr_flwr.protocol.task import NEEDS_SYNC, StageTask, Task
 from fedklpr_flwr.runs.run_chain import memories_before
 from fedklpr_flwr.system.paths import memory_below, user_cache
+from fedklpr_flwr.system.plain_text import printable, printable_lines
 
 app = ClientApp()
 
@@ -147,7 +149,7 @@ def _site(identity: Client, settings: Settings) -> Site:
 @lru_cache(maxsize=1024)
 def _warn_once(sentence: str) -> None:
     """Log a warning, the first time it is given."""
-    log(WARNING, "%s", sentence)
+    log(WARNING, "%s", printable(sentence))
 
 
 def _memory_root(context: Context, settings: Settings) -> Path:
@@ -171,7 +173,8 @@ def _discreet(handler: Handler) -> Handler:
             if not _is_real_site(context):
                 raise
             told = told_of(error)
-            log(ERROR, "the server is told no more than: %s", told, exc_info=error)
+            whole = printable_lines("".join(format_exception(error)))
+            log(ERROR, "the server is told no more than: %s\n%s", told, whole)
             code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
             return Message(Error(code=code, reason=told), reply_to=message)
 

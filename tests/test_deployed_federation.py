@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from deployed import COMMAND, Deployed, env_of, wait_for
 from tiny_federation import ALONE, ONE_ROUND, run_tiny_federation, sha256_of, tiny_overrides
 
+from experiments.deployed_folder import COMMAND, Deployed, env_of, wait_for
 from fedklpr_flwr.deploy.certificates import make_node_key, sign_server
 from fedklpr_flwr.deploy.folder import read_secrets
 from fedklpr_flwr.launch.end_processes import processes_of, stop

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deployed import COMMAND, Deployed
 from flwr.app import RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from tiny_federation import NAMES, PAIR, Finished, sha256_of, tiny_overrides
 
+from experiments.deployed_folder import COMMAND, Deployed
 from fedklpr_flwr import client_app
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.run_config import resolved_text

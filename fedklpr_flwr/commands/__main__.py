@@ -10,7 +10,7 @@ import click
 import typer
 
 from fedklpr_flwr.errors import FedKlprError
-from fedklpr_flwr.system.plain_text import printable
+from fedklpr_flwr.system.plain_text import printable_lines
 
 DEBUG = "FEDKLPR_DEBUG"
 """The environment variable that stands for --debug."""
@@ -105,7 +105,7 @@ def main() -> None:
     except Exception as error:
         if any(_DEBUG):
             raise
-        said = "\n".join(map(printable, sentence(error).split("\n")))
+        said = printable_lines(sentence(error))
         print(f"fedklpr: {said}", file=sys.stderr)
         sys.exit(1)
 

@@ -11,6 +11,7 @@ import typer
 from fedklpr_flwr.commands.progress_bars import counting, tracked
 from fedklpr_flwr.data.synthetic import SITES, draw_site
 from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import printable
 
 cli = typer.Typer(help="Look at a data set before training on it.", no_args_is_help=True)
 
@@ -34,7 +35,7 @@ def check(
     print(
         json.dumps(found, indent=1)
         if as_json
-        else "\n".join(_findings(report.card, found, report.usable))
+        else "\n".join(map(printable, _findings(report.card, found, report.usable)))
     )
     if not report.usable:
         raise typer.Exit(1)

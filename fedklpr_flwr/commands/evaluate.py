@@ -28,6 +28,7 @@ from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
 from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import printable
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _with_a_file(path: Path, asked: _Asked) -> tuple[str, list[Evaluation]]:
     if asked.data is None:
         raise SettingsError(f"{path} is a model without its sites: say by --data what it searches")
     if model.remark:
-        print(model.remark, file=sys.stderr)
+        print(printable(model.remark), file=sys.stderr)
     return model.name, _on_another_set(model.settings, asked, lambda site: model.network)
 
 

@@ -25,6 +25,7 @@ from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import printable
 from fedklpr_flwr.wording import counted
 
 _CHECKED = 16
@@ -79,7 +80,7 @@ def export(
     told = "not checked: onnxruntime is not installed" if near is None else f"within {near:.1e}"
     on = f"of torch on {shipped.checked.pictures}" if near is not None else ""
     if model.remark:
-        print(model.remark, file=sys.stderr)
+        print(printable(model.remark), file=sys.stderr)
     print(f"{model.name}\n{path} ({path.stat().st_size / 1e6:.2f} MB), {told} {on}\n{card}")
 
 

@@ -25,6 +25,7 @@ from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.runs.run_config_file import counted_seconds
 from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.plain_text import printable
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="experiment=NAME and Hydra overrides KEY=VALUE")
@@ -107,7 +108,7 @@ def announce(prepared: Prepared) -> None:
     if not prepared.settings.deployment:
         print(machine_note(prepared.settings))
     for note in filter(None, (*prepared.notes, *notes_of_environment(os.environ), busy_note())):
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
 
 
 def _check_nodes(settings: Settings, nodes: int | None) -> None:

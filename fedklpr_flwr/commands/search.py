@@ -20,6 +20,7 @@ from fedklpr_flwr.runs.opened_model import PictureModel, open_model
 from fedklpr_flwr.search.gallery import Gallery, open_gallery
 from fedklpr_flwr.search.nearest_people import Found, nearest_people, query_feature
 from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import printable
 from fedklpr_flwr.wording import counted
 
 _PORT = 8766
@@ -123,7 +124,7 @@ def _asked(model: PictureModel, path: Path) -> NDArray[np.float32]:
 
 
 def _note(said: str) -> None:
-    print(said, file=sys.stderr, flush=True)
+    print(printable(said), file=sys.stderr, flush=True)
 
 
 def _tell_left_out(gallery: Gallery) -> None:
@@ -149,11 +150,10 @@ def _print_tables(model: PictureModel, gallery: Gallery, found: Results) -> None
     console = Console()
     new = f", {gallery.looked_at} of them new or changed" if gallery.looked_at else ""
     cameras = f" by {counted(gallery.cameras, 'camera')}" if gallery.cameras else ""
-    print(
-        f"{model.name}; {counted(len(gallery.pictures), 'picture')}{cameras} in {gallery.root}{new}"
-    )
+    pictures = counted(len(gallery.pictures), "picture")
+    print(printable(f"{model.name}; {pictures}{cameras} in {gallery.root}{new}"))
     for path, near in found:
-        table = Table(title=escape(f"nearest to {path}"), title_justify="left")
+        table = Table(title=escape(printable(f"nearest to {path}")), title_justify="left")
         table.add_column("", justify="right")
         table.add_column("score", justify="right")
         named = any(one.person for one in near)
@@ -163,7 +163,9 @@ def _print_tables(model: PictureModel, gallery: Gallery, found: Results) -> None
             below = one.path.relative_to(gallery.root)
             person = [one.person or "unknown"] if named else []
             words = (one.camera or "unknown", *person, str(below))
-            table.add_row(str(place), f"{one.score:.3f}", *map(escape, words))
+            table.add_row(
+                str(place), f"{one.score:.3f}", *(escape(printable(word)) for word in words)
+            )
         console.print(table)
 
 
@@ -195,6 +197,6 @@ def _serve(model: PictureModel, gallery: Gallery, port: int) -> None:
     from fedklpr_flwr.search.serving import open_page
 
     page = open_page(model, gallery, port)
-    print(f"{page.address} searches {gallery.root}; Ctrl-C ends it", flush=True)
+    print(printable(f"{page.address} searches {gallery.root}; Ctrl-C ends it"), flush=True)
     page.run()
     print("closed")

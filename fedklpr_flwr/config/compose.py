@@ -25,7 +25,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.config.written_text import kind_of, numbers_kept
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.system.atomic_file import write_atomically
-from fedklpr_flwr.system.plain_text import check_plain_yaml
+from fedklpr_flwr.system.plain_text import check_plain_yaml, read_text
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ def read_settings(path: Path) -> Settings:
     from yaml import YAMLError
 
     try:
-        check_plain_yaml(path.read_text(encoding="utf-8"))
+        check_plain_yaml(read_text(path))
         # Unresolved: what somebody else wrote asks nothing of this machine's environment.
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:

@@ -39,7 +39,8 @@ def refuse_lookups(
         key, _, value = item.lstrip("+~").partition("=")
         group = (configuration_folder() / key.partition("@")[0]).is_dir()
         unfit = {
-            "an interpolation": "${" in item,
+            # Hydra takes its escapes off before OmegaConf looks: $\{ is one, too.
+            "an interpolation": "${" in item.replace("\\", ""),
             "a setting of Hydra's own": key.partition(".")[0].partition("/")[0] == "hydra",
             "a path": "/" in key or ".." in key or (group and ("/" in value or ".." in value)),
             "a package": "@" in key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_file import read_bytes, shown_picture
-from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.errors import DataError, RunError
+from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.wording import counted
 
 _TILE = (64, 128)  # width and height of a picture on the sheet, in pixels
@@ -160,12 +162,15 @@ def _tile(path: Path, size: tuple[int, int], how: Image.Resampling) -> Image.Ima
 
 
 def _saved(sheet: Image.Image, path: Path) -> Path:
-    """Write the sheet as a PNG."""
+    """Write the sheet as a PNG, for its user alone: there are people on it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="PNG")
-    except OSError as error:
+        png = io.BytesIO()
+        sheet.save(png, format="PNG")
+        write_atomically(path, png.getbuffer(), mode=PRIVATE)
+    except (OSError, RunError) as error:
+        why = error.__cause__ or error
         raise DataError(
-            f"cannot write the contact sheet to {path}: {error}; choose another file"
+            f"cannot write the contact sheet to {path}: {why}; choose another file"
         ) from error
     return path

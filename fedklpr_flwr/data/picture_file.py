@@ -20,6 +20,7 @@ from fedklpr_flwr.data.shown_picture import (
     reduced,
     visible,
 )
+from fedklpr_flwr.data.tiff_tiles import tile_pixels
 from fedklpr_flwr.errors import UnreadablePicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -227,6 +228,7 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
         if jpeg and not picture.info.get("progressive"):
             largest = LARGEST_JPEG
         if size[0] * size[1] <= largest:
+            _check_tiles(picture, data)
             # Of a PNG the question would decode it all; only a JPEG can be decoded smaller.
             turn = _orientation(picture) if jpeg else 1
             least = (height, width) if turn in _ON_ITS_SIDE else (width, height)
@@ -244,6 +246,15 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
     except Exception as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
     raise _unreadable(path, _too_large(*size, largest))
+
+
+def _check_tiles(picture: Image.Image, data: bytes) -> None:
+    """Refuse a TIFF with tiles far larger than the picture: each is decoded as a whole."""
+    if not isinstance(picture, TiffImageFile):
+        return
+    tile = tile_pixels(data, picture.tag_v2.offset or 0)
+    if tile > min(LARGEST_PICTURE, max(_LARGE, 2 * picture.width * picture.height)):
+        raise ValueError(f"tiles of {tile:,} pixels in {picture.width} x {picture.height}")
 
 
 def _upright(picture: Image.Image, least: tuple[int, int]) -> Image.Image:

@@ -22,14 +22,17 @@ from fedklpr_flwr.deploy.certificates import (
     make_node_key,
     sign_server,
 )
+from fedklpr_flwr.deploy.registering import NODES
 from fedklpr_flwr.deploy.sites_file import SitePlace, Sites
 from fedklpr_flwr.errors import RunError, SettingsError
 
 SITES_FILE = "SITES.yaml"
 _PARTS = (SITES_FILE, "authority", "office", "sites")
+_NODES = f"office/flower/{NODES}"
 _OWN = (
     *("authority/ca.key", "office/*.crt", "office/*.key", "office/*.sh", "office/*.service"),
     *("office/keys/*.pub", "office/flower/config.toml", "office/flower/credentials.yaml"),
+    _NODES,
     *("sites/*/ca.crt", "sites/*/supernode.key", "sites/*/supernode.pub", "sites/*/node.toml"),
     *("sites/*/start.sh", "sites/*/*.service", "office/containers/*", "sites/*/containers/*"),
 )
@@ -87,6 +90,8 @@ def make_folder(
     files = _files(sites, source, kept or Secrets(make_authority(sites.federation)))
     files |= {name: _File(content, PUBLIC) for name, content in (beside or {}).items()}
     try:
+        if kept and (out / _NODES).is_file():  # the numbers of boxes that stay registered
+            files[_NODES] = _File((out / _NODES).read_bytes(), PUBLIC)
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as name:
             made = Path(name) / "new"

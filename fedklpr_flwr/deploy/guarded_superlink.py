@@ -3,7 +3,8 @@
 Flower serves three interfaces on one port: Fleet for SuperNodes, which are known by their keys;
 Control, by which apps are started and keys registered; Runtime for the server app. The last two ask
 nobody who they are: whoever reaches the port could run code on the server and on every box. Here
-they answer this machine alone, and what a stranger may take of Fleet is limited (request_limits).
+they answer this machine alone, and what a stranger may take of Fleet is limited (request_limits,
+system.impatient_http).
 
     python -m fedklpr_flwr.deploy.guarded_superlink ARGUMENTS OF flower-superlink
 """
@@ -19,7 +20,6 @@ from starlette.middleware import Middleware
 from fedklpr_flwr.deploy.request_limits import (
     FOR_BOXES,
     App,
-    ImpatientProtocol,
     Receive,
     RequestLimits,
     Scope,
@@ -27,6 +27,7 @@ from fedklpr_flwr.deploy.request_limits import (
     impatient_loop,
 )
 from fedklpr_flwr.flower_internals import UNGUARDED, run_superlink
+from fedklpr_flwr.system.impatient_http import IMPATIENT
 from fedklpr_flwr.system.open_files import allow_all_open_files
 
 _CONNECTIONS = 1000
@@ -92,9 +93,7 @@ def main() -> None:
     # Connections that have not finished TLS are counted nowhere, and each is an open file.
     allow_all_open_files()
     # Flower hands uvicorn neither a protocol, a loop nor a limit.
-    uvicorn.run = partial(
-        uvicorn.run, http=ImpatientProtocol, loop=_LOOP, limit_concurrency=_CONNECTIONS
-    )
+    uvicorn.run = partial(uvicorn.run, loop=_LOOP, limit_concurrency=_CONNECTIONS, **IMPATIENT)
     run_superlink((Middleware(OfficeOnly), Middleware(RequestLimits)))
 
 

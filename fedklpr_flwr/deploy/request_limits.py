@@ -1,17 +1,17 @@
 """What a stranger may take of the SuperLink's port: bytes, time and open requests.
 
 Flower reads a request whole, into memory, before it looks at its signature. So whoever reaches the
-port could fill the memory, or keep it waiting, without any key.
+port could fill the memory, or keep it waiting, without any key. What comes before a request's head
+is whole, no middleware sees: system.impatient_http limits that.
 """
 
 import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar
+from typing import Any
 
 from uvicorn.loops.auto import auto_loop_factory
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -25,17 +25,15 @@ MOST_BYTES = 8 * 2**20
 """Of one request's body: Flower cuts what it sends into pieces of 5 MiB."""
 
 MOST_TOGETHER = 64 * MOST_BYTES
-"""Of all bodies that are being read at once: half a GiB."""
+"""Of all bodies that are being read at once: half a GiB. One address has at most as much of it as
+it leaves free, so that there is room for the others however much it sends."""
 
 MOST_OPEN = 64
 """Requests of one address at once; a SuperNode sends two pieces at a time, and many may have one
 address in common, behind a router."""
 
-MOST_CONNECTIONS = 256
-"""Of one address at once; this machine's own are not counted."""
-
-IDLE_SECONDS, BODY_SECONDS, HEADER_SECONDS = 30.0, 600.0, 15.0
-"""Between two parts of a body; for all of a body; for a request's head."""
+IDLE_SECONDS, BODY_SECONDS = 30.0, 600.0
+"""Between two parts of a body; for all of a body."""
 
 HANDSHAKE_SECONDS = 8.0
 """For TLS, before which a connection is nobody's yet and no limit above sees it; asyncio waits
@@ -48,7 +46,7 @@ class RequestLimits:
     def __init__(self, app: App) -> None:
         self._app = app
         self._open: Counter[str] = Counter()
-        self._held = 0
+        self._held: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its whole body, or refuse it with 408, 413 or 503."""
@@ -61,15 +59,15 @@ class RequestLimits:
             return
         self._open[address] += 1
         try:
-            await self._pass_on(scope, receive, send)
+            await self._pass_on(address, scope, receive, send)
         finally:
             self._open[address] -= 1
             self._open += Counter()  # forgets addresses that have none
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, address: str, scope: Scope, receive: Receive, send: Send) -> None:
         parts: list[bytes] = []
         try:
-            fault = await self._read(scope, receive, parts)
+            fault = await self._read(address, scope, receive, parts)
             if fault is not None:
                 await _refuse(send, *fault)
                 return
@@ -80,10 +78,11 @@ class RequestLimits:
 
             await self._app(scope, read_before, send)
         finally:
-            self._held -= sum(map(len, parts))
+            self._held[address] -= sum(map(len, parts))
+            self._held += Counter()
 
     async def _read(
-        self, scope: Scope, receive: Receive, parts: list[bytes]
+        self, address: str, scope: Scope, receive: Receive, parts: list[bytes]
     ) -> tuple[int, str] | None:
         """Read a body into parts; why it is refused, if it is."""
         long = 413, f"a request to the Fleet interface has at most {MOST_BYTES} bytes"
@@ -102,9 +101,9 @@ class RequestLimits:
             size += len(part)
             if size > MOST_BYTES:
                 return long
-            if self._held + len(part) > MOST_TOGETHER:
+            if self._held.total() + self._held[address] + 2 * len(part) > MOST_TOGETHER:
                 return 503, "too many requests are being read"
-            self._held += len(part)
+            self._held[address] += len(part)
             parts.append(part)
             if not message.get("more_body", False):
                 return None
@@ -121,52 +120,6 @@ def impatient_loop() -> asyncio.AbstractEventLoop:
 
     loop.create_server = create_server  # type: ignore[method-assign, assignment]
     return loop
-
-
-class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Uvicorn's protocol, which waits for a request's head no longer than HEADER_SECONDS."""
-
-    _of_address: ClassVar[Counter[str]] = Counter()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait; an address with too many connections has no further one."""
-        super().connection_made(transport)
-        self._address = str(self.client[0]) if self.client else ""
-        self._waiting: asyncio.TimerHandle | None = None
-        self._of_address[self._address] += 1
-        own = self.server is not None and self._address == self.server[0]
-        if self._of_address[self._address] > MOST_CONNECTIONS and not own:
-            self.transport.abort()
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, and wait on where they end within a request's head."""
-        super().data_received(data)
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._of_address[self._address] -= 1
-        if self._waiting is not None:
-            self._waiting.cancel()
-        super().connection_lost(exc)
-
-    def _expect_head(self) -> None:
-        if not self._is_between():
-            if self._waiting is not None:
-                self._waiting.cancel()
-            self._waiting = None
-        elif self._waiting is None:
-            self._waiting = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        self._waiting = None
-        if self._is_between():
-            self.transport.close()
-
-    def _is_between(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or bool(self.cycle.response_complete)
 
 
 def _told_length(scope: Scope) -> int:

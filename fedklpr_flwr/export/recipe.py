@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
+from fedklpr_flwr.data.picture_file import FORMATS, read_bytes
+
 _LARGE = 20_000_000
 
 
@@ -33,7 +35,7 @@ def in_srgb(colours: Image.Image, profile: bytes | None) -> Image.Image:
 
 def picture(path: str | Path, width: int, height: int) -> NDArray[np.float32]:
     """Read a picture: float32 (3, height, width), 0 to 1."""
-    opened = Image.open(path)
+    opened = Image.open(path, formats=["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM"])
     on_its_side = opened.format in ("JPEG", "MPO") and opened.getexif().get(0x0112, 1) > 4
     opened.draft("RGB", (height, width) if on_its_side else (width, height))
     upright = ImageOps.exif_transpose(opened)
@@ -48,7 +50,7 @@ def picture(path: str | Path, width: int, height: int) -> NDArray[np.float32]:
 def beyond(path: Path) -> str:
     """Why the lines give other pixels of a picture than the package; empty where they do not."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(BytesIO(read_bytes(path)), formats=FORMATS) as opened:
             return _beyond(opened)
     except Exception:  # the package's own reader says what is wrong with it
         return ""

@@ -18,7 +18,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from fedklpr_flwr.system import run_files
-from fedklpr_flwr.system.plain_text import parse_json
+from fedklpr_flwr.system.plain_text import parse_json, read_text
 
 FLOWER_HOME = ".flower"
 """A run's own FLWR_HOME, in its run folder."""
@@ -118,7 +118,7 @@ def end_server(folder: Path) -> None:
         folder: the run folder.
     """
     try:
-        status = parse_json((folder / run_files.STATUS).read_text())
+        status = parse_json(read_text(folder / run_files.STATUS))
         running = status["pid"] if status["status"] == "running" else None
     except (OSError, ValueError, KeyError, TypeError):
         return  # it never began, or what it said cannot be read

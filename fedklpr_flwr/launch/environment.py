@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import sys
 import tempfile
@@ -32,7 +33,14 @@ _OTHERS = ("RAY_", "FLWR_")
 # before its program, or bind the threads of all clients to one and the same core.
 _HARMFUL = (
     *("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "PYTHONWARNINGS"),
-    *("PYTHONINSPECT", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"),
+    *(
+        "PYTHONINSPECT",
+        "PYTHONOPTIMIZE",
+        "OMP_PROC_BIND",
+        "OMP_PLACES",
+        "GOMP_CPU_AFFINITY",
+        "KMP_AFFINITY",
+    ),
 )
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "grpc_proxy")
 _OTHER_NUMBERS = (
@@ -173,6 +181,14 @@ def _has_name(env: Mapping[str, str]) -> bool:
         return False
 
 
+def last_error(log: Path) -> str:
+    """The last line of a log that names an error, to be put into a sentence; empty without one."""
+    for line in reversed(_end_of(log)):
+        if re.search(r"\b\w*(Error|Exception)\b|\bERROR\b", line):
+            return "".join(letter for letter in line if letter.isprintable())[-400:]
+    return ""
+
+
 def last_words(log: Path, lines: int = 3) -> str:
     """The last lines of a log, in one, to be put into a sentence; empty where there are none.
 
@@ -180,10 +196,14 @@ def last_words(log: Path, lines: int = 3) -> str:
         log: the file.
         lines: how many.
     """
-    try:
-        text = log.read_bytes()[-4000:].decode("utf-8", "replace")
-    except OSError:
-        return ""
-    said = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    words = " | ".join(said[-lines:])
+    words = " | ".join(_end_of(log)[-lines:])
     return "".join(letter for letter in words if letter.isprintable())[-400:]
+
+
+def _end_of(log: Path) -> list[str]:
+    """The lines at a log's end that hold something; none where it cannot be read."""
+    try:
+        text = log.read_bytes()[-20_000:].decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]

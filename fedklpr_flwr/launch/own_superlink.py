@@ -24,7 +24,7 @@ from fedklpr_flwr.launch.end_processes import (
     stop,
     undisturbed,
 )
-from fedklpr_flwr.launch.environment import last_words, run_environment
+from fedklpr_flwr.launch.environment import last_error, last_words, run_environment
 from fedklpr_flwr.launch.prepare import Prepared
 from fedklpr_flwr.launch.simulated_clients import federation_words
 from fedklpr_flwr.runs.record_reader import read_status
@@ -32,7 +32,7 @@ from fedklpr_flwr.runs.rows import Row, read_rows
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import open_unlinked, write_atomically
 from fedklpr_flwr.system.paths import app_folder
-from fedklpr_flwr.system.plain_text import parse_json, toml_text
+from fedklpr_flwr.system.plain_text import parse_json, read_text, toml_text
 
 _START_SECONDS = 60.0
 
@@ -207,7 +207,7 @@ def _correct_status(folder: Path) -> None:
     """Once all its processes are gone, no run goes on saying that it runs."""
     if read_status(folder)[0] == "running":
         path = folder / run_files.STATUS
-        status = parse_json(path.read_text(encoding="utf-8"))
+        status = parse_json(read_text(path))
         status |= {"status": "failed", "message": "stopped before it ended"}
         write_atomically(path, json.dumps(status).encode())
 
@@ -222,6 +222,8 @@ def what_the_server_says(folder: Path, log_file: Path) -> dict[str, str]:
     status, message, damaged = read_status(folder)
     if status == "running":
         message = "the server app, its SuperLink or the line to it ended without a word"
+        said = last_error(log_file)
+        message += f"; the last error in {log_file}: {said}" if said else f"; see {log_file}"
     return {"status": status, "message": damaged or message}
 
 

@@ -217,6 +217,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             warnings.simplefilter("ignore")  # of TorchScript the error below says what it is
             # {epoch, rank1, state_dict}: numpy's numbers and arrays are no programs.
             with torch.serialization.safe_globals(_NUMPYS):
+                _check_unpacked(path)
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -234,6 +235,20 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     found = [name for name in _WRAPPERS if _unwrapped(content.get(name)) is not None]
     taken = f"{found[0]} taken, {', '.join(found[1:])} passed over" if found[1:] else ""
     return _plain(tensors, path), taken
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a zip that comes to more than the file has: a few bytes would become gigabytes."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    with zipfile.ZipFile(path) as found:
+        size = sum(entry.file_size for entry in found.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"{_PACKED} {size:,} bytes")
+
+
+_PACKED = "it would unpack to"
 
 
 def _plain(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -288,6 +303,8 @@ def _what_it_is(path: Path, said: str) -> str:
         return f"is ONNX, which other programs run: {expected}; {_SPARSE}"
     if _is_torchscript(path):
         return f"is TorchScript, which torch.jit.load opens: {expected}; {_SPARSE}"
+    if said.startswith(_PACKED):
+        return f"is compressed ({size:,} bytes; {said}), as torch.save leaves no file: {expected}"
     with path.open("rb") as file:
         start = file.read(64).lstrip()
     if start.startswith(b"version https://git-lfs"):

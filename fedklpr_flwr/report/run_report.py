@@ -11,7 +11,7 @@ from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.report.layer_density import ModelDensity, model_density
 from fedklpr_flwr.report.week_by_week import ALONE, WeekByWeek, read_week_by_week
 from fedklpr_flwr.runs.record_reader import flat_settings, read_status, whole_rounds
-from fedklpr_flwr.runs.rows import Row, is_withheld
+from fedklpr_flwr.runs.rows import Row, is_withheld, row_lines
 from fedklpr_flwr.runs.trusted_runs import refuse_links
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json
@@ -130,7 +130,7 @@ def _unsaid_keys(path: Path, rounds: set[int], remarks: list[str]) -> frozenset[
     """Keys that a row of a whole round lacks, and a remark that says so."""
     unsaid: set[str] = set()
     if rounds:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in row_lines(path):
             try:
                 said = parse_json(line)
             except ValueError:

@@ -1,7 +1,10 @@
 """The report of a run while it goes on: a page on this machine alone, made anew as rows come."""
 
 import hmac
+import io
+import socket
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +20,8 @@ from fedklpr_flwr.system.loopback import LOOPBACK, new_token, own_names, port_ta
 REFRESH_SECONDS = 5
 IDLE_SECONDS = 10
 """After so long a connection that asks nothing is closed: each takes an open file."""
+MOST_HEAD = 16 * 2**10
+"""Bytes of a request, which has a head alone."""
 _FILES = (run_files.ROWS, run_files.STATUS, run_files.STATE, run_files.CONFIG)
 _LATER = "Pictures are looked at when the run has ended; this page then shows them."
 
@@ -96,9 +101,35 @@ def page_server(page: LivePage, port: int) -> PageServer:
         raise port_taken(port, error) from error
 
 
+class _Head(io.RawIOBase):
+    """A request as it comes: neither longer than MOST_HEAD nor, in driblets, without an end."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line, self._left = line, MOST_HEAD
+        self._end = time.monotonic() + IDLE_SECONDS
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, into: memoryview) -> int:  # type: ignore[override]
+        """Read on; TimeoutError, upon which the connection is closed, where it was enough."""
+        if not self._left or time.monotonic() > self._end:
+            raise TimeoutError
+        count = self._line.recv_into(into, min(len(into), self._left))
+        self._left -= count
+        return count
+
+
 class _Handler(BaseHTTPRequestHandler):
     shown: LivePage
     server: PageServer
+
+    def setup(self) -> None:
+        """Read no more than a request's head."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Head(self.connection))
 
     def do_GET(self) -> None:
         """Answer with the page, and to a name that is not this machine's with nothing."""

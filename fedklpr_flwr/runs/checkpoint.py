@@ -30,11 +30,11 @@ from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.lock import SERVER, hold
-from fedklpr_flwr.runs.state_checks import VERSION, check_record, journal_moves
+from fedklpr_flwr.runs.state_checks import MOST_STATE, VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
-from fedklpr_flwr.system.plain_text import parse_json
+from fedklpr_flwr.system.plain_text import parse_json, read_small, read_text
 
 _START_ANEW = "restore the folder from a copy, or start anew in another"
 
@@ -251,7 +251,7 @@ def committed(folder: Path, name: str) -> Path:
 def _moves(journal: Path) -> list[str]:
     try:
         return journal_moves(
-            journal.read_bytes(), (run_files.MODEL, run_files.DOWNLINK, run_files.STATE)
+            read_small(journal), (run_files.MODEL, run_files.DOWNLINK, run_files.STATE)
         )
     except (ValueError, TypeError) as error:
         raise RunError(
@@ -271,7 +271,7 @@ def read_state(path: Path) -> ServerState:
         RunError: there is none, it is damaged, or another version wrote it.
     """
     try:
-        record = parse_json(committed(path, run_files.STATE).read_text(encoding="utf-8"))
+        record = parse_json(read_text(committed(path, run_files.STATE), MOST_STATE))
         check_record(record, path / run_files.STATE)
         tensors = load_file(committed(path, run_files.MODEL))
         # A downlink file may be left over from rounds of a lossy wire.

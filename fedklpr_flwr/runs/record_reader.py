@@ -1,6 +1,7 @@
 """Read the files of a run folder, whoever made it: what cannot be so is refused or remarked on."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.protocol.figures import FIGURES, WANTED, Kind
 from fedklpr_flwr.runs.rows import MAY_BE_NULL, Row, read_rows
 from fedklpr_flwr.system import run_files
-from fedklpr_flwr.system.plain_text import check_plain_yaml, parse_json
+from fedklpr_flwr.system.plain_text import check_plain_yaml, parse_json, read_text
 
 _MOST = 1e18  # also refuses what is not finite
 
@@ -31,7 +32,7 @@ def whole_rounds(folder: Path, remarks: list[str]) -> tuple[Row, ...]:
     rows = read_rows(path)
     for row in rows:
         check_row(path, row)
-    if path.read_bytes()[-1:] not in (b"", b"\n"):
+    if _last_byte(path) not in (b"", b"\n"):
         remarks.append("the last line of run.jsonl is half-written and left out")
     whole = {row.round for row in rows if row.client is None}
     if open_rounds := sorted({row.round for row in rows} - whole):
@@ -39,6 +40,12 @@ def whole_rounds(folder: Path, remarks: list[str]) -> tuple[Row, ...]:
     # A row that stands there twice counts once, as it was written last.
     once = {(row.round, row.client): row for row in rows if row.round in whole}
     return tuple(once.values())
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        return file.read(1)
 
 
 def check_row(path: Path, row: Row) -> None:
@@ -97,7 +104,7 @@ def read_status(folder: Path) -> tuple[str, str, str]:
     """A run's status and message, and why they are not known; empty where they are."""
     path = folder / run_files.STATUS
     try:
-        said = parse_json(path.read_text(encoding="utf-8"))
+        said = parse_json(read_text(path))
         return str(said["status"]), str(said.get("message", "")), ""
     except FileNotFoundError:
         why = "there is no status.json"
@@ -113,7 +120,7 @@ def flat_settings(path: Path) -> dict[str, Any]:
         RunError: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         check_plain_yaml(text)
         values = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -8,8 +8,9 @@ from fedklpr_flwr.config.compose import read_settings, settings_to_dict
 from fedklpr_flwr.config.round_overrides import settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.runs.state_checks import MOST_STATE
 from fedklpr_flwr.system import run_files
-from fedklpr_flwr.system.plain_text import parse_json
+from fedklpr_flwr.system.plain_text import parse_json, read_text
 from fedklpr_flwr.wording import counted
 
 MAY_CHANGE = (
@@ -101,7 +102,7 @@ def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> 
 
 def _rounds_done(state: Path) -> int:
     try:
-        return int(parse_json(state.read_text(encoding="utf-8"))["round"])
+        return int(parse_json(read_text(state, MOST_STATE))["round"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{state} is damaged ({type(error).__name__}): start a new run from its model with "

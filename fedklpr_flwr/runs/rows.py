@@ -1,7 +1,7 @@
 """The rows of run.jsonl: one a client and round, and one a round."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -264,6 +264,25 @@ def _lines(rows: Iterable[Row]) -> str:
     return "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows)
 
 
+_LONGEST_LINE = 4_000_000
+
+
+def row_lines(path: Path) -> Iterator[str]:
+    """The lines of a run.jsonl, one after the other; those that no row is as long as, in pieces.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise OSError("it is no regular file")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            while line := file.readline(_LONGEST_LINE):
+                yield line
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
+
+
 def read_rows(path: Path) -> list[Row]:
     """The rows of a run.jsonl; a half-written last line (a killed run) is left out.
 
@@ -272,16 +291,12 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         RunError: the file is missing, or a line before the last is damaged.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}; is its folder a run folder?") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(row_lines(path), start=1):
         try:
             rows.append(row_from(parse_json(line, parse_constant=lambda word: None)))
         except (ValueError, TypeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
+            if not line.endswith("\n") and len(line) < _LONGEST_LINE:
                 break
             raise RunError(
                 f"{path}, line {number} is damaged ({error}): keep a copy, remove that line, "

@@ -12,7 +12,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.system.git_commit import code_commit
-from fedklpr_flwr.system.plain_text import parse_json, printable
+from fedklpr_flwr.system.plain_text import parse_json, printable, read_text
 
 _LONGEST = 1e9
 """Seconds: a run of thirty years."""
@@ -112,5 +112,5 @@ def commits_of(folder: Path) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    told: dict[str, Any] = parse_json(read_text(path))
     return told

@@ -13,6 +13,9 @@ from fedklpr_flwr.system.plain_text import parse_json
 VERSION = 1
 """Of state.json. A field with a default may come without a new one."""
 
+MOST_STATE = 64_000_000
+"""Bytes that state.json may have: many thousand clients."""
+
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
 _STATE_SINCE = {"pairs": list, "continues": str}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}

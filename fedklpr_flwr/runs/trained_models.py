@@ -225,12 +225,12 @@ def open_run(path: Path, *, trust: bool = False) -> TrainedRun:
     """
     if not path.exists():
         raise RunError(f"{path} holds no run: there is nothing of that name")
+    refuse_links(path)
     if not committed(path, run_files.STATE).is_file():
         raise RunError(
             f"{path} holds no run: expected a folder with config.yaml, state.json and "
             "global.safetensors, as fedklpr run leaves it"
         )
-    refuse_links(path)
     try:
         settings = read_run_settings(path, trust=trust)
     except SettingsError as error:

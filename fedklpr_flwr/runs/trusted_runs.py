@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import shlex
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -26,6 +27,7 @@ from fedklpr_flwr.runs.run_config_file import BegunWith
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.atomic_file import PRIVATE, write_atomically
 from fedklpr_flwr.system.paths import user_cache
+from fedklpr_flwr.system.plain_text import read_small, read_text
 
 _MARK, _BEGUN, _KEY = ".made-here", ".begun-here", "own-runs.key"
 _WRITTEN = (
@@ -36,20 +38,30 @@ _WRITTEN = (
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a run folder with a link in it: it would lead out of the folder.
+    """Refuse a run folder with a link in it, which would lead out of it, or a pipe or device.
 
     Args:
         folder: may itself be a link, as runs/latest is; it need not exist.
 
     Raises:
-        RunError: there is a link where a run writes or is read.
+        RunError: there is a link where a run writes or is read, or something else than files and
+            folders.
     """
     for pattern in _WRITTEN:
         for path in folder.glob(pattern):
-            if path.is_symlink():
+            try:
+                kind = stat.S_IFMT(path.lstat().st_mode)
+            except FileNotFoundError:
+                continue  # of a run that goes on
+            if kind == stat.S_IFLNK:
                 raise RunError(
                     f"{path} is a link to {os.readlink(path)!r:.200}, and nothing is written or "
                     "read through links in a run folder: put the file itself there, or remove it"
+                )
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):
+                raise RunError(
+                    f"{path} is neither a file nor a folder, and reading it might never end: a run "
+                    "writes no such thing; remove it"
                 )
 
 
@@ -152,21 +164,21 @@ def without_places(settings: Settings) -> Settings:
 
 def _keep_mark(path: Path, mark: Callable[[bytes], str]) -> None:
     # Without a cache folder there is no mark, and the run is as good: --trust opens it.
-    with suppress(OSError, RunError):
+    with suppress(OSError, ValueError, RunError):
         write_atomically(path, mark(_own_key()).encode())
 
 
 def _is_marked(path: Path, mark: Callable[[bytes], str]) -> bool:
     try:
         key = (user_cache() / _KEY).read_bytes()
-        said = path.read_text(encoding="ascii")
+        said = read_text(path)
         return len(key) == 32 and hmac.compare_digest(said, mark(key))
     except (OSError, ValueError, TypeError, RunError):
         return False
 
 
 def _mark(folder: Path, key: bytes) -> str:
-    return hmac.new(key, (folder / run_files.CONFIG).read_bytes(), hashlib.sha256).hexdigest()
+    return hmac.new(key, read_small(folder / run_files.CONFIG), hashlib.sha256).hexdigest()
 
 
 def _mark_of_begun(begun: BegunWith, key: bytes) -> str:

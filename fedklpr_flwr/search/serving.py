@@ -77,6 +77,8 @@ def open_page(model: PictureModel, gallery: Gallery, port: int) -> OpenPage:
     """
     try:
         import uvicorn
+
+        from fedklpr_flwr.system.impatient_http import IMPATIENT
     except ImportError as error:
         raise SettingsError(
             "--serve needs the packages starlette and uvicorn: pip install 'fedklpr-flwr[serve]'"
@@ -92,8 +94,8 @@ def open_page(model: PictureModel, gallery: Gallery, port: int) -> OpenPage:
         proxy_headers=False,
         server_header=False,
         lifespan="off",
-        ws="none",
         timeout_graceful_shutdown=2,
+        **IMPATIENT,
     )
     return OpenPage(found, token, uvicorn.Server(config), opened)
 

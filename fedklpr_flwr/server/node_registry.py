@@ -60,11 +60,12 @@ class NodeRegistry:
         """Ask every node that is new for its name; forget those that are gone.
 
         A node without a client (more nodes than sites in a simulation) answers with an empty name
-        and is left alone. One whose answer is no name is logged, and asked again the next time. One that
-        was silent five times, or gave such an answer late, is left alone, since each holds all
-        others up; it is asked once more whenever it has gone and come again. A node speaks for the name that its key was registered under, where it was
-        registered under one, and nobody else does. Where two nodes that were not claim one name
-        the later one has it, a box that was restarted, and that is logged too.
+        and is left alone. One whose answer is no name is logged, and asked again the next time. One
+        that was silent five times, or gave such an answer late, is left alone, since each holds all
+        others up; it is asked once more whenever it has gone and come again. A node speaks for the
+        name that its key was registered under, where it was registered under one, and nobody else
+        does. Where two nodes that were not claim one name the later one has it, a box that was
+        restarted, and that is logged too.
         """
         registered = {node.node_id: node.name for node in grid.get_nodes()}
         present = set(registered)

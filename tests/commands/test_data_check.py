@@ -35,3 +35,12 @@ def test_a_published_set_is_told_beside_its_counts(tmp_path, typed):
     _, out, _ = typed("data", "check", "viper", tmp_path)
     assert "of 1264" in out
     assert "verdict: " in out
+
+
+def test_nothing_in_a_files_name_is_obeyed_by_a_terminal(tmp_path, typed):
+    place(tmp_path, "train/cam1/1.png", "train/cam\x1b[31m2/22.png")
+    (tmp_path / "train" / "cam1" / "b\x1b[2J.png").write_bytes(b"no")
+    _, out, _ = typed("data", "check", "folder", tmp_path)
+    assert "b?[2J.png" in out
+    assert "cam?[31m2" in out
+    assert "\x1b" not in out

@@ -403,6 +403,7 @@ def test_a_full_disk_leaves_the_earlier_deployment_whole(made, tmp_path):
 
 
 def test_renewing_keeps_the_authority_and_the_keys_and_adds_who_is_new(made):
+    (made / "office/flower/nodes.json").write_text('{"gate-3": "7"}')  # as register.sh left it
     before = contents(made)
     more = TWO.replace("192.0.2.7", "192.0.2.8") + "  - {name: yard, root: /srv/yard}\n"
     (made / "SITES.yaml").write_text(more.replace("{name: hall", "{name: lawn"))
@@ -412,6 +413,7 @@ def test_renewing_keeps_the_authority_and_the_keys_and_adds_who_is_new(made):
     assert "gone: hall" in said
     same = {name for name in before if after.get(name) == before[name]}
     assert {"office/ca.crt", "authority/ca.key", "office/keys/gate-3.pub"} <= same
+    assert "office/flower/nodes.json" in same
     assert {f"sites/gate-3/{path.name}" for path in (made / "sites/gate-3").iterdir()} <= same
     assert after["office/server.crt"] != before["office/server.crt"]
     assert not any("hall" in name for name in after)

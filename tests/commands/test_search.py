@@ -135,3 +135,13 @@ def test_unreadable_gallery_pictures_are_named_and_the_others_searched(search, a
     assert "1 file\n" in err
     assert "2.png: no picture of a known format" in err
     assert "1.png" in out
+
+
+def test_nothing_in_a_pictures_name_is_obeyed_by_a_terminal(search, asked, tmp_path):
+    write_figure(tmp_path / "g" / "cam1\x1b[31m" / "a\x1b]0;pwned\x07.png", 1)
+    (tmp_path / "g" / "cam1\x1b[31m" / "b\x1b[2J.png").write_bytes(b"no")
+    status, out, err = search(*asked[:2], "--gallery", tmp_path / "g", *asked[4:])
+    assert status == 0
+    assert "]0;pwned" in out
+    assert "b?[2J.png: no picture" in err
+    assert not {"\x1b", "\x07"} & {*out, *err}

@@ -30,6 +30,8 @@ def test_settings_that_are_none_are_refused(text):
 
 LOOKUPS = (
     "wire.level=${oc.env:SECRET,fast}",
+    r"wire.level=$\{oc.env\:SECRET,fast\}",
+    r"data.clients=[{name: gate, reader: $\{oc.env\:SECRET\}, folder: null}]",
     "+model@seed=../../../../etc/app",
     "model=../../../../etc/app",
     "model=sub/choice",
@@ -50,7 +52,33 @@ def test_an_override_that_would_read_the_sites_machine_is_refused_without_its_va
     assert len(value) < 2 or value not in str(error.value)
 
 
+def composed_at_a_site(override):
+    refuse_lookups((override,))
+    return compose_settings("smoke", (override,))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        r"$\{oc.env\:SECRET\}",
+        r"'$\{oc.env:SECRET}'",
+        r"$\\\{oc.env\:SECRET\}",
+        r"str($\{oc.env\:SECRET\})",
+        r"'$' {oc.env:SECRET}",
+        r"json_str(['$', {'oc.env': SECRET}])",
+    ],
+)
+def test_no_way_of_writing_a_lookup_reads_the_environment(value, monkeypatch):
+    """What passes is no lookup to Hydra and OmegaConf either."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    override = f"wire.level={value}"
+    with pytest.raises(SettingsError) as error:
+        composed_at_a_site(override)
+    assert "hunter2" not in str(error.value)
+
+
 def test_ordinary_overrides_pass():
+    refuse_lookups((r"data.root=/srv/\$a \(new\)", r"data.cache='C:\$x{y}'"))
     refuse_lookups(
         ("method=fedavg", "data.root=/srv/a", "+x.y=1", "data.clients=[{name: a}]", "seed")
     )

@@ -73,6 +73,14 @@ def test_a_sheet_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         contact_sheet([dataset], dataset.train[0].path / "sheet.png")
 
 
+def test_a_sheet_is_its_users_alone_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("another's")
+    (tmp_path / "sheet.png").symlink_to(tmp_path / "kept")
+    path = contact_sheet([colourful(tmp_path, "one", 1)], tmp_path / "sheet.png")
+    assert (tmp_path / "kept").read_text() == "another's"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_search_sheet_shows_each_query_and_what_was_found_in_their_order(tmp_path: Path) -> None:
     one, two, three = (image.path for image in colourful(tmp_path, "set", 3).train[::2])
     rows = [SheetRow(one, [two, three], ["1: 0.900 gate", "2: ворота"]), SheetRow(one, [], [])]

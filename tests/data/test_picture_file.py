@@ -1,8 +1,10 @@
 """One picture file: every kind becomes RGB, every broken one an error that names it."""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,47 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
         decode_picture(path, height=8, width=4)
     with pytest.raises(DataError, match="9000 x 8000 pixels"):
         picture_bytes(path)
+
+
+def tiled(picture_edge: int, entries, *, big_endian: bool = False) -> bytes:
+    """A grey TIFF of one tile, deflated, whose size `entries` say: tag, type, value."""
+    order = ">" if big_endian else "<"
+    edge = max((value for *_, value in entries), default=picture_edge)
+    packed = zlib.compress(b"\x80" * edge * edge)
+    plain = {256: picture_edge, 257: picture_edge, 258: 8, 259: 8, 262: 1, 324: 8}
+    told = [*((tag, 4, value) for tag, value in plain.items()), (325, 4, len(packed)), *entries]
+    tags = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, 1)
+        + struct.pack(f"{order}H2x" if kind == 3 else f"{order}I", value)
+        for tag, kind, value in sorted(told, key=lambda one: one[0])
+    )
+    start = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(f"{order}I", 8 + len(packed))
+    return start + packed + struct.pack(f"{order}H", len(told)) + tags + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(322, 4, 4096), (323, 4, 4096)],
+        [(322, 4, 16), (322, 4, 4096), (323, 4, 16), (323, 3, 4096)],
+        [(322, 17, 4096), (323, 17, 4096)],
+    ],
+    ids=["plain", "said twice", "a type that Pillow passes over"],
+)
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_tiles_far_larger_than_a_tiffs_picture_are_refused(tmp_path, entries, big_endian):
+    path = tmp_path / "tiles.tif"
+    path.write_bytes(tiled(10, entries, big_endian=big_endian))
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match=r"tiles\.tif.*(tiles of 16,777,216 pixels|a tile's size)"):
+        decode_picture(path, height=8, width=4)
+
+
+@pytest.mark.parametrize(("picture_edge", "tile_edge"), [(10, 512), (2500, 2512)])
+def test_tiles_that_writers_make_are_read(tmp_path, picture_edge, tile_edge):
+    path = tmp_path / "tiles.tif"
+    path.write_bytes(tiled(picture_edge, [(322, 3, tile_edge), (323, 4, tile_edge)]))
+    assert (decode_picture(path, height=8, width=4) == 128).all()
 
 
 def test_a_phones_photograph_is_no_bomb(tmp_path):

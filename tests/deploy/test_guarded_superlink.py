@@ -11,7 +11,8 @@ from uvicorn.importer import import_from_string
 
 from fedklpr_flwr.deploy import guarded_superlink
 from fedklpr_flwr.deploy.guarded_superlink import OfficeOnly, may_ask
-from fedklpr_flwr.deploy.request_limits import ImpatientProtocol, RequestLimits, impatient_loop
+from fedklpr_flwr.deploy.request_limits import RequestLimits, impatient_loop
+from fedklpr_flwr.system.impatient_http import IMPATIENT
 
 OFFICE, BOX = "192.0.2.7", "198.51.100.4"
 
@@ -74,7 +75,7 @@ def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_fro
 
     def look():
         found["first"] = [middleware.cls for middleware in extensions.get_middleware()]
-        found["protocol"] = uvicorn.run.keywords["http"]
+        found["how"] = {name: uvicorn.run.keywords.get(name) for name in IMPATIENT}
         found["loop"] = import_from_string(uvicorn.run.keywords["loop"])
         found["believed"] = os.environ["FORWARDED_ALLOW_IPS"]
 
@@ -84,7 +85,7 @@ def test_the_guard_stands_first_and_no_other_machine_says_where_a_request_is_fro
     monkeypatch.setattr(uvicorn, "run", uvicorn.run)  # put back afterwards
     guarded_superlink.main()
     first = [OfficeOnly, RequestLimits]
-    believed = {"believed": "127.0.0.1", "protocol": ImpatientProtocol}
+    believed = {"believed": "127.0.0.1", "how": IMPATIENT}
     assert found == {"first": first, "loop": impatient_loop, **believed}
     assert len(set(resource.getrlimit(resource.RLIMIT_NOFILE))) == 1, "as many as it may"
 

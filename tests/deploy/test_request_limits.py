@@ -12,7 +12,9 @@ import uvicorn
 
 from fedklpr_flwr.deploy import request_limits
 from fedklpr_flwr.deploy.certificates import make_authority, sign_server
-from fedklpr_flwr.deploy.request_limits import ImpatientProtocol, RequestLimits
+from fedklpr_flwr.deploy.request_limits import RequestLimits
+from fedklpr_flwr.system import impatient_http
+from fedklpr_flwr.system.impatient_http import IMPATIENT, ImpatientProtocol
 
 BOX = "198.51.100.4"
 
@@ -137,7 +139,7 @@ def test_one_address_has_few_requests_open_and_no_other_pays_for_it():
 
 
 def test_bodies_that_are_read_at_once_are_no_more_than_the_memory_kept_for_them(monkeypatch):
-    monkeypatch.setattr(request_limits, "MOST_TOGETHER", 10)
+    monkeypatch.setattr(request_limits, "MOST_TOGETHER", 16)
 
     async def two(limits):
         slow = asyncio.ensure_future(status_of(limits, [b"12345678", None]))
@@ -147,6 +149,22 @@ def test_bodies_that_are_read_at_once_are_no_more_than_the_memory_kept_for_them(
         return found[0]
 
     assert asyncio.run(two(RequestLimits(Flower()))) == 503
+
+
+def test_one_address_leaves_room_for_the_bodies_of_the_others():
+    async def stranger_and_box(limits):
+        whole = [bytes(request_limits.MOST_BYTES), None]
+        slow = [
+            asyncio.ensure_future(status_of(limits, whole, client="192.0.2.1"))
+            for _ in range(request_limits.MOST_OPEN)
+        ]
+        await asyncio.sleep(0.1)
+        honest = [await status_of(limits, [bytes(request_limits.MOST_BYTES)]) for _ in range(2)]
+        for request in slow:
+            request.cancel()
+        return [status for status, _ in honest]
+
+    assert asyncio.run(stranger_and_box(RequestLimits(Flower()))) == [200, 200]
 
 
 def test_the_offices_own_interfaces_are_not_limited():
@@ -163,8 +181,8 @@ def test_the_offices_own_interfaces_are_not_limited():
 @pytest.fixture
 def port(monkeypatch):
     """A real uvicorn with the limits, which waits a third of a second for a head."""
-    monkeypatch.setattr(request_limits, "HEADER_SECONDS", 0.3)
-    own = {"http": ImpatientProtocol, "log_config": None, "lifespan": "off", "ws": "none"}
+    monkeypatch.setattr(impatient_http, "HEADER_SECONDS", 0.3)
+    own = {"log_config": None, "lifespan": "off", **IMPATIENT}
     config = uvicorn.Config(RequestLimits(Flower()), host="127.0.0.1", port=0, **own)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -206,3 +224,43 @@ def test_a_second_head_on_one_connection_must_end_as_well(port):
         assert b"200" in sock.recv(1000)
         sock.sendall(head[:20])
         assert closed_within(sock, 5)
+
+
+HEAD = b"POST /v1/fleet/x HTTP/1.1\r\nHost: x\r\n"
+ENDLESS = {
+    "address": (b"GET /v1/fleet/", b"x"),
+    "header": (HEAD + b"X-A: ", b"x"),
+    "headers": (HEAD, b"a:b\r\n"),
+    "chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;a=", b"x"),
+    "trailer": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-A: ", b"x"),
+    "trailers": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"a:b\r\n"),
+}
+
+
+@pytest.mark.parametrize(("begin", "part"), ENDLESS.values(), ids=ENDLESS)
+def test_what_of_a_head_has_no_end_is_not_kept(begin, part, port, monkeypatch):
+    """Refused while it is sent, long before its time is over."""
+    monkeypatch.setattr(impatient_http, "HEADER_SECONDS", 60)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(begin)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            sock.sendall(part * (16 * 2**20 // len(part)))
+
+
+def test_a_long_head_is_refused_where_it_comes_whole_and_at_once(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(HEAD + b"a:b\r\n" * 20_000 + b"Content-Length: 0\r\n\r\n")
+        assert b" 200 " not in sock.recv(20)
+
+
+def test_who_asks_for_a_websocket_is_counted_no_longer_than_it_is_connected(port):
+    asked = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(b"GET /v1/fleet/x HTTP/1.1\r\nHost: x\r\n" + asked + key + b"\r\n")
+        assert b" 200 " in sock.recv(1000)
+        assert ImpatientProtocol._of_address == {"127.0.0.1": 1}
+    end = time.monotonic() + 10
+    while ImpatientProtocol._of_address and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not ImpatientProtocol._of_address

@@ -1,12 +1,13 @@
 """The lines on an export's card give the package's own pixels."""
 
+import os
 import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from fedklpr_flwr.data.picture_file import decode_picture
+from fedklpr_flwr.data.picture_file import FORMATS, decode_picture
 from fedklpr_flwr.export.recipe import beyond, picture, printed
 
 
@@ -73,3 +74,26 @@ def test_pictures_that_the_lines_read_otherwise_are_told(tmp_path):
     Image.new("CMYK", (32, 64)).save(tmp_path / "ink.jpg")
     assert beyond(tmp_path / "deep.png") == "more than 8 bits"
     assert beyond(tmp_path / "ink.jpg") == "CMYK"
+
+
+@pytest.mark.parametrize("read", [picture, lambda path, *_: of_the_card(path)])
+def test_what_the_package_never_opens_the_lines_do_not_open_either(tmp_path, read):
+    """An icon decodes the whole picture inside it as soon as it is opened."""
+    path = tmp_path / "a.png"
+    Image.new("RGBA", (64, 64), "red").save(path, format="ICO")
+    with pytest.raises(UnidentifiedImageError):
+        read(path, 16, 32)
+
+
+def test_a_picture_is_looked_at_without_decoding_it_and_a_pipe_not_at_all(tmp_path, monkeypatch):
+    Image.new("RGBA", (64, 64), "red").save(tmp_path / "icon.png", format="ICO")
+    Image.new("1", (9000, 8000)).save(tmp_path / "bomb.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    assert beyond(tmp_path / "icon.png") == ""
+    assert beyond(tmp_path / "bomb.png") == "more than 20 megapixels"
+    assert beyond(tmp_path / "pipe.png") == ""
+
+
+def test_the_lines_read_the_packages_kinds_of_pictures():
+    assert f"formats={list(FORMATS)}".replace("'", '"') in printed(16, 32)

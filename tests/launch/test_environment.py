@@ -94,6 +94,7 @@ CLUSTER = {
     "COLUMNS": "20",
     "PYTHONWARNINGS": "error",
     "PYTHONINSPECT": "1",
+    "PYTHONOPTIMIZE": "2",
     "OMP_PROC_BIND": "true",
     "OMP_PLACES": "cores",
     "GOMP_CPU_AFFINITY": "0",

@@ -53,6 +53,14 @@ def test_a_server_that_was_killed_is_said_to_have_ended_without_a_word(tmp_path)
         assert said in found["message"]
 
 
+def test_a_server_that_ended_without_a_word_says_the_last_error_of_flowers_log(tmp_path):
+    log = tmp_path / "flower.log"
+    log.write_text("ValueError: first\nException: The node timed out\n\nFor more, visit a page\n")
+    (tmp_path / "status.json").write_text('{"status": "running", "message": ""}')
+    said = what_the_server_says(tmp_path, log)["message"]
+    assert said.endswith(f"{log}: Exception: The node timed out")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"a":' * 100_000])
 def test_a_status_that_is_none_is_said_to_be_damaged(text, tmp_path):
     (tmp_path / "status.json").write_text(text)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,6 +108,22 @@ def test_a_file_that_was_cut_off_or_holds_a_program_is_called_so(
     torch.jit.save(script, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"is TorchScript, .* fedklpr export RUN --format"):
         load_backbone_weights(network, tmp_path / "w.pt")
+
+
+def test_a_file_that_unpacks_to_far_more_is_refused_before_it_is_loaded(
+    network: ReidNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"x": torch.zeros(1_000_000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert (tmp_path / "w.pth").stat().st_size < 10_000
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(WeightsError, match=r"is compressed .* unpack to 4,\d+,\d+ bytes"):
+        load_backbone_weights(network, tmp_path / "w.pth")
 
 
 def test_a_missing_file_and_a_nested_one_are_weights_errors(

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ def served(folder):
         line.close()
         return answer.status, answer.headers, text
 
+    get.port = server.server_port
     try:
         yield get
     finally:
@@ -123,3 +125,26 @@ def test_a_connection_that_asks_nothing_is_closed(running, monkeypatch):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_a_request_that_is_too_long_is_not_read_on(running):
+    with served(running) as get:
+        assert get(host="a" * 10_000)[0] == 403
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe|without response"):
+            get(host="a" * 40_000)
+
+
+def test_a_request_that_comes_in_driblets_is_given_up(running, monkeypatch):
+    monkeypatch.setattr(serving, "IDLE_SECONDS", 0.5)
+
+    def drip(line):
+        for _ in range(100):
+            line.sendall(b"x")
+            time.sleep(0.05)
+
+    with (
+        served(running) as get,
+        socket.create_connection(("127.0.0.1", get.port), timeout=30) as line,
+        pytest.raises(OSError, match=r"reset|[Bb]roken pipe"),
+    ):
+        drip(line)

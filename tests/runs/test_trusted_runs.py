@@ -1,17 +1,22 @@
 """Claims about a run folder that may come from somebody else."""
 
 import os
+import tracemalloc
+from contextlib import suppress
 
 import pytest
+from run_folders import write_run
 
 from fedklpr_flwr.config.compose import compose_settings, read_settings, write_settings
-from fedklpr_flwr.errors import DataError, RunError
+from fedklpr_flwr.errors import DataError, FedKlprError, RunError
 from fedklpr_flwr.model.site import open_site
 from fedklpr_flwr.report.html_report import write_page
 from fedklpr_flwr.report.run_report import read_run_report
 from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
+from fedklpr_flwr.runs.resume_checks import settings_of_run
 from fedklpr_flwr.runs.rows import append_rows
+from fedklpr_flwr.runs.run_config_file import read_begun_with
 from fedklpr_flwr.runs.run_record import read_run
 from fedklpr_flwr.runs.trained_models import open_run
 from fedklpr_flwr.runs.trusted_runs import (
@@ -21,6 +26,15 @@ from fedklpr_flwr.runs.trusted_runs import (
     write_own_settings,
 )
 
+MARKED = (
+    "status.json",
+    "config.yaml",
+    "run-config.json",
+    "run.jsonl",
+    "state.json",
+    "commit.json",
+    ".made-here",
+)
 SECRET = "what somebody else's folder must not touch"
 
 
@@ -86,6 +100,40 @@ def test_a_run_folder_with_a_link_in_it_is_refused_by_every_reader(name, run, vi
         with pytest.raises(RunError, match="is a link to"):
             read(run)
     assert victim.read_text() == SECRET
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "commit.json", "clients/a", ".flower/x"])
+def test_a_pipe_in_a_run_folder_is_refused_and_not_waited_for(name, run):
+    pipe = run / name
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    (run / "run.jsonl").touch()
+    for read in (open_run, read_run_report, read_run, refuse_links):
+        with pytest.raises(RunError, match="is neither a file nor a folder"):
+            read(run)
+
+
+def read_back(folder, read):
+    """Read a folder, or be told why not; the most memory that it took, in bytes."""
+    tracemalloc.start()
+    with suppress(FedKlprError):
+        read(folder)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_a_file_of_nothing_but_a_size_fills_no_memory(name, tmp_path):
+    """A hole of 200 MB takes no room on a disk, nor in an archive."""
+    folder = write_run(tmp_path / "run")
+    write_own_settings(read_settings(folder / "config.yaml"), folder)
+    (folder / "state.json").write_text("{}")
+    with (folder / name).open("ab") as file:
+        file.truncate(200_000_000)
+    for read in (read_run, read_run_report, open_run, is_own, read_begun_with, settings_of_run):
+        assert read_back(folder, read) < 60_000_000, read
 
 
 def test_a_link_to_a_run_folder_is_as_good_as_the_folder(run):

@@ -4,6 +4,7 @@ import base64
 import http.client
 import io
 import json
+import socket
 import threading
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from fedklpr_flwr.search import serving
 from fedklpr_flwr.search.gallery import open_gallery
 from fedklpr_flwr.search.nearest_people import nearest_people, query_feature
 from fedklpr_flwr.search.serving import _thumbnail, open_page
+from fedklpr_flwr.system import impatient_http
 
 
 @contextmanager
@@ -150,6 +152,18 @@ def test_it_listens_on_loopback_alone_and_says_if_the_port_is_taken(model, galle
         assert page._socket.getsockname()[0] == "127.0.0.1"
         with pytest.raises(RunError, match=f"--port {page.port} cannot be opened"):
             open_page(model, gallery, page.port)
+
+
+def test_who_asks_nothing_or_without_end_is_sent_away(model, gallery, monkeypatch):
+    monkeypatch.setattr(impatient_http, "HEADER_SECONDS", 0.3)
+    with running(model, gallery) as page:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as line:
+            assert line.recv(100) == b"", "the server hangs up"
+        monkeypatch.setattr(impatient_http, "HEADER_SECONDS", 60)
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as line:
+            line.sendall(b"GET / HTTP/1.1\r\nX-A: ")
+            with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+                line.sendall(b"x" * 16 * 2**20)
 
 
 @pytest.mark.slow

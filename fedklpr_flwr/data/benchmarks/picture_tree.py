@@ -108,7 +108,7 @@ class PictureTree:
 
         Returns:
             The folders, without hidden ones, those that a system leaves anywhere (__MACOSX,
-            @eaDir, ...), and links out of the root (noted as problems).
+            @eaDir, ...), and links, out of the root or to a folder in it (noted as problems).
         """
         for path in self._entries(folder):
             if path.suffix.lower() not in PICTURE_SUFFIXES and not path.name.startswith("."):
@@ -120,6 +120,7 @@ class PictureTree:
             and not path.name.startswith(".")
             and path.name.casefold() not in _SYSTEMS_OWN
             and self._stays_inside(path)
+            and not self._leads_back(path)
         ]
 
     def named_pictures(
@@ -312,6 +313,17 @@ class PictureTree:
         if nowhere and path not in self.nowhere:
             self.nowhere.append(path)
         return nowhere
+
+    def _leads_back(self, path: Path) -> bool:
+        """Tell whether a folder is a link to another one under the root; note it if so."""
+        if not path.is_symlink():
+            return False
+        self.note(
+            path,
+            "expected a folder, got a link to one of the same set, whose pictures would be read "
+            "twice; remove it",
+        )
+        return True
 
     def _inside(self, path: Path) -> bool:
         """Tell whether a path does not lead out of the root, by a link or by ..."""

@@ -420,3 +420,12 @@ def test_a_file_whose_name_differs_in_case_or_accents_is_named(plant, tmp_path, 
     plant(tmp_path, [there])
     with pytest.raises(DataError, match=f"got nothing; there is {there}"):
         read_dataset("csv", table(tmp_path, f"{listed},anna,door,train"))
+
+
+@pytest.mark.parametrize("leads", [".", "..", "../yard"])
+def test_no_picture_is_trained_on_twice_by_a_link_to_a_folder(plant, tmp_path, leads):
+    root = plant(tmp_path, ["gate/1.jpg", "gate/2.jpg", "yard/1.jpg"])
+    (root / "gate" / "again").symlink_to(leads)
+    with pytest.raises(DataError, match="again: expected a folder, got a link to one of the same"):
+        read_dataset("folder", root)
+    assert len(read_dataset("folder", root, skip_unreadable=True).train) == 3

@@ -1,4 +1,7 @@
-"""A deployment as `fedklpr deploy init` writes it, on loopback, started by its own scripts."""
+"""A deployment as `fedklpr deploy init` writes it, on loopback, started by its own scripts.
+
+`experiments.deployment` is the plain one: no TLS, no keys, its processes kept up as systemd would.
+"""
 
 import os
 import subprocess
@@ -37,23 +40,36 @@ class Deployed:
         self, base: Path, name: str, sites: Mapping[str, Mapping[str, str]], cache: Path
     ) -> None:
         self.name, self.base, self.folder = name, base, base / name
-        self.port = free_port()
-        own = {"venv": str(Path(sys.executable).parent.parent)}
-        listed = [
-            {"name": site, "port": free_port(), "work": f"{base}/work/{site}", "cache": str(cache)}
-            | own
-            | dict(keys)
-            for site, keys in sites.items()
-        ]
-        server = {"hosts": ["127.0.0.1"], "port": self.port, "listen": "127.0.0.1", **own}
-        server["work"] = f"{base}/work/office"
-        written = {"federation": name, "server": server, "sites": listed}
-        base.mkdir(parents=True, exist_ok=True)
-        (base / "SITES.yaml").write_text(yaml.safe_dump(written))
-        command = [*COMMAND, "deploy", "init", base / "SITES.yaml", "--out", self.folder]
-        subprocess.run(command, check=True, capture_output=True)
+        self.port, self.cache = free_port(), cache
         self.processes: list[subprocess.Popen[bytes]] = []
         self.homes: set[Path] = set()
+        own = {"venv": str(Path(sys.executable).parent.parent), "work": f"{base}/work/office"}
+        server = {"hosts": ["127.0.0.1"], "port": self.port, "listen": "127.0.0.1", **own}
+        listed = [self.site(site, keys) for site, keys in sites.items()]
+        base.mkdir(parents=True, exist_ok=True)
+        written = {"federation": name, "server": server, "sites": listed}
+        (base / "SITES.yaml").write_text(yaml.safe_dump(written))
+        self.deploy("init", base / "SITES.yaml", "--out", self.folder)
+
+    def site(self, name: str, keys: Mapping[str, str]) -> dict[str, object]:
+        """A box's entry in SITES.yaml."""
+        venv = str(Path(sys.executable).parent.parent)
+        places = {"venv": venv, "work": f"{self.base}/work/{name}", "cache": str(self.cache)}
+        return {"name": name, "port": free_port(), **places, **keys}
+
+    def add_site(self, name: str, keys: Mapping[str, str]) -> None:
+        """Make a box's folder beside those that are there."""
+        source = self.folder / "SITES.yaml"
+        listed = yaml.safe_load(source.read_text())
+        listed["sites"].append(self.site(name, keys))
+        source.write_text(yaml.safe_dump(listed))
+        self.deploy("renew", self.folder)
+
+    def deploy(self, *words: str | Path) -> str:
+        """What `fedklpr deploy` says of these words."""
+        done = subprocess.run([*COMMAND, "deploy", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def __enter__(self) -> "Deployed":
         return self
