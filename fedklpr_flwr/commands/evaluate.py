@@ -221,6 +221,8 @@ def _on_another_set(
         return open_site(identity, replace(settings, seed=seed), user_cache())
 
     site = site_of(settings.seed)
+    for note in site.source.left_out_notes if site.source else ():
+        print(f"{site.name}: {note}", file=sys.stderr)
     splits = _splits(settings, asked, site)
     network = model_for(site)
     if asked.reestimate:

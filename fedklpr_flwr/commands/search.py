@@ -132,6 +132,8 @@ def _tell_left_out(gallery: Gallery) -> None:
         _note("--camera-norm changes nothing: it needs pictures of two cameras, as CAMERA/*.jpg")
     if gallery.remark:
         _note(gallery.remark)
+    for doubt in gallery.doubts:
+        _note(f"in doubt: {doubt}")
     if not gallery.problems:
         return
     _note(f"left out of {gallery.root}: {counted(len(gallery.problems), 'file')}")

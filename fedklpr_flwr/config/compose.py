@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import shlex
 import types
 import typing
@@ -257,6 +258,7 @@ _UNREAD = (
     "it has letters or signs that Hydra cannot read in plain words: put each text in its quotes, "
     "inside the shell's: 'data.root=\"/srv/my pictures (new)\"'"
 )
+_COMMA_FOR_POINT = re.compile(r"[-+]?\d+,\d+(?:e[-+]?\d+)?", re.IGNORECASE)
 _SWEEP = "one run takes one value; several are a sweep: python -m fedklpr_flwr.sweep -m"
 
 
@@ -267,7 +269,7 @@ def _several_values(words: Sequence[tuple[str, str, str]], text: str) -> str | N
     several = [item for item in words if "," in item[2] and not item[2].startswith(("[", "{", "'"))]
     for item, key, value in several or words[:1]:
         whole, _, part = value.partition(",")
-        point = whole.lstrip("-").isdecimal() and part.isdecimal() and kind_of(key) is float
+        point = _COMMA_FOR_POINT.fullmatch(value) is not None and kind_of(key) is float
         told = f"a decimal number has a point, {key}={whole}.{part}; " * point
         return f"{item}: {told}{_SWEEP} {item}"
     return None

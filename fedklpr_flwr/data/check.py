@@ -8,14 +8,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fedklpr_flwr.data.benchmarks import CARDS, READERS, open_tree, read_dataset, read_tree
+from fedklpr_flwr.data.benchmarks import (
+    CARDS,
+    IN_DOUBT,
+    READERS,
+    open_tree,
+    read_dataset,
+    read_tree,
+)
 from fedklpr_flwr.data.benchmarks.card import Counts, DatasetCard, SplitCounts
+from fedklpr_flwr.data.benchmarks.own_names import strange_queries
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureProblem, PictureTree
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
 from fedklpr_flwr.data.picture_file import picture_bytes
 from fedklpr_flwr.errors import DataError
 
-_LISTED = 8
 PASSED_SHARE = 100
 """Pictures passed over are a problem where they are one for so many that are read, or more."""
 
@@ -167,6 +174,9 @@ def _report(
     )
     found = SplitCounts(total, train, query, gallery)
     card = CARDS.get(name, DatasetCard(name, ""))
+    why = strange_queries(dataset) if name in CARDS and not card.expected else ""
+    strange = [PictureProblem(root, why)] if why else []
+    doubts = [f"{IN_DOUBT} {one.why}" for one in strange]
     return CheckReport(
         name=name,
         root=root,
@@ -174,8 +184,8 @@ def _report(
         card=card.words,
         expected=min(card.expected, key=lambda form: _distance(found, form), default=None),
         found=found,
-        problems=(*problems, *_of_cameras(dataset, root), *unreadable, *twins),
-        notes=(*dataset.notes, *dataset.search_notes),
+        problems=(*problems, *strange, *_of_cameras(dataset, root), *unreadable, *twins),
+        notes=(*(n for n in dataset.notes if n not in doubts), *dataset.search_notes),
         cameras=_cameras(dataset),
     )
 
@@ -200,8 +210,7 @@ def _cameras(dataset: ReidDataset) -> tuple[CameraCounts, ...]:
 
 
 def _of_cameras(dataset: ReidDataset, root: Path) -> list[PictureProblem]:
-    """What of the cameras cannot be as it was meant, where pictures have names of their own."""
-    searched = {image.camera_id for image in dataset.gallery}
+    """What of the cameras makes a search impossible."""
     seen: dict[int, set[int]] = {}
     for image in dataset.gallery:
         seen.setdefault(image.person_id, set()).add(image.camera_id)
@@ -210,12 +219,6 @@ def _of_cameras(dataset: ReidDataset, root: Path) -> list[PictureProblem]:
     if dataset.query and dataset.gallery and not usable:
         why = "expected queries with pictures of their person by another camera, got none in all"
         found.append(PictureProblem(root, f"{why} {len(dataset.query)}: no accuracy can be told"))
-    lost = {one.camera_id for one in dataset.query} - searched
-    if dataset.camera_names and len(searched) > 1 and lost:
-        names = ", ".join(dataset.camera_names[camera] for camera in sorted(lost))
-        there = ", ".join(dataset.camera_names[camera] for camera in sorted(searched)[:_LISTED])
-        why = f"expected queries by cameras of the gallery ({there}), got queries by {names}"
-        found.append(PictureProblem(root, f"{why}: is that another name for one of them?"))
     return found
 
 

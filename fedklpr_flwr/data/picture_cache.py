@@ -74,7 +74,7 @@ def load_pictures(
         except OSError as error:
             raise DataError(
                 f"{cache}: expected a folder for cached pictures that can be written, got: "
-                f"{error}; make room there, or set another one"
+                f"{error}; make room there, or set another one by FEDKLPR_CACHE (or data.cache)"
             ) from error
         found = _open_cached(file, len(images), skip_unreadable)
     if found is None:

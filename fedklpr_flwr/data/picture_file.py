@@ -133,6 +133,8 @@ def shown_size(path: Path) -> tuple[int, int]:
         width, height = picture.size
         if width * height > LARGEST_PICTURE:
             raise _unreadable(path, _too_large(width, height))
+        if isinstance(picture, TiffImageFile):  # Pillow tells its size as it stands upright
+            return width, height
         return (height, width) if _orientation(picture) in _ON_ITS_SIDE else (width, height)
     except UnreadablePicture:
         raise
@@ -221,13 +223,17 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         size = picture.size
         jpeg = isinstance(picture, JpegImageFile)
-        if size[0] * size[1] <= (LARGEST_JPEG if jpeg else LARGEST_PICTURE):
+        largest = LARGEST_PICTURE
+        # Of a progressive JPEG the decoder holds all coefficients at any scale.
+        if jpeg and not picture.info.get("progressive"):
+            largest = LARGEST_JPEG
+        if size[0] * size[1] <= largest:
             _check_tiles(picture, data)
             # Of a PNG the question would decode it all; only a JPEG can be decoded smaller.
             turn = _orientation(picture) if jpeg else 1
             least = (height, width) if turn in _ON_ITS_SIDE else (width, height)
             picture.draft("RGB", least)
-            # Of a progressive JPEG the decoder holds all coefficients at any scale.
+            largest = LARGEST_PICTURE
             held = size if picture.info.get("progressive") else picture.size
             if held[0] * held[1] <= _LARGE:
                 return _upright(picture, least)
@@ -239,7 +245,7 @@ def shown_picture(data: bytes, path: Path, *, height: int, width: int) -> Image.
     # Damaged bytes make Pillow's decoders raise nearly anything: OSError, SyntaxError, KeyError ...
     except Exception as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
-    raise _unreadable(path, _too_large(*size))
+    raise _unreadable(path, _too_large(*size, largest))
 
 
 def _check_tiles(picture: Image.Image, data: bytes) -> None:
@@ -275,8 +281,8 @@ def _orientation(picture: Image.Image) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _too_large(width: int, height: int) -> str:
-    return f"{width} x {height} pixels, more than {LARGEST_PICTURE:,}"
+def _too_large(width: int, height: int, largest: int = LARGEST_PICTURE) -> str:
+    return f"{width} x {height} pixels, more than {largest:,}"
 
 
 def _what_it_is(data: bytes) -> str:

@@ -146,7 +146,7 @@ def _draw_folder(site: str, seed: int, folder: Path, height: int, width: int) ->
         if not folder.is_dir():
             raise DataError(
                 f"cannot draw site {site!r} into {folder}: {error}; choose a folder that can be "
-                "written to"
+                "written to (FEDKLPR_CACHE is where people are drawn that have no folder)"
             ) from error
 
 

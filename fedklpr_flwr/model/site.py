@@ -10,7 +10,7 @@ import torch
 from fedklpr_flwr.config.centralised import JOINED
 from fedklpr_flwr.config.partition import NOT_BELIEVED, read_part
 from fedklpr_flwr.config.settings import Client, Settings
-from fedklpr_flwr.data.benchmarks import LEFT_OUT, PASSED_OVER, REPEATED
+from fedklpr_flwr.data.benchmarks import IN_DOUBT, LEFT_OUT, PASSED_OVER, REPEATED
 from fedklpr_flwr.data.cached_files import forget_gone
 from fedklpr_flwr.data.camera_day_limit import OVER_LIMIT, limited_pictures
 from fedklpr_flwr.data.newest_pictures import TOO_OLD, newest_pictures
@@ -72,8 +72,8 @@ class Source:
 
     @property
     def left_out_notes(self) -> tuple[str, ...]:
-        """What was passed over, and which rows count twice, in words; empty where nothing."""
-        told = (LEFT_OUT, PASSED_OVER, REPEATED, UNFINISHED, TOO_OLD, OVER_LIMIT)
+        """What was passed over, counts twice or is in doubt, in words; empty where nothing."""
+        told = (IN_DOUBT, LEFT_OUT, PASSED_OVER, REPEATED, UNFINISHED, TOO_OLD, OVER_LIMIT)
         passed = tuple(n for n in self.dataset.notes if any(words in n for words in told))
         if not self.unreadable:
             return passed

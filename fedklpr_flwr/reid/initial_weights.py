@@ -100,11 +100,12 @@ def backbone_prefix(backbone: nn.Module, names: Mapping[str, Tensor]) -> str:
     Returns:
         The prefix under which most of the backbone's names are there, with its point, the first in
         the file where several are alike (MoCo's encoder_q before encoder_k); empty where they stand
-        alone, or none is there.
+        alone, or less than half of them are there.
     """
-    return max(
+    found = max(
         _prefixes(backbone, names), key=lambda one: _fitting(backbone, names, one), default=""
     )
+    return found if 2 * _fitting(backbone, names, found) >= len(backbone.state_dict()) else ""
 
 
 def _prefixes(backbone: nn.Module, names: Mapping[str, Tensor]) -> list[str]:

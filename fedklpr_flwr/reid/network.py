@@ -1,7 +1,7 @@
 """The re-identification network: a torchvision backbone, a batch-norm neck, unit features."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -10,10 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import SettingsError, WeightsError
 from fedklpr_flwr.reid.device_copy import copied_to
-from fedklpr_flwr.reid.initial_weights import load_backbone_weights
+from fedklpr_flwr.reid.initial_weights import (
+    backbone_prefix,
+    load_backbone_weights,
+    read_tensors,
+)
 from fedklpr_flwr.reid.residual_block import ResidualBlock
+from fedklpr_flwr.wording import counted
 
 FEATURE_DIMS: dict[str, int] = {
     "small": 128,
@@ -119,8 +124,57 @@ def build_network(
         )
         network = ReidNetwork(body, FEATURE_DIMS[backbone])
     if weights is not None:
-        load_backbone_weights(network, weights)
+        try:
+            load_backbone_weights(network, weights)
+        except WeightsError as error:
+            raise WeightsError(f"{error}{_what_fits(weights)}") from error
     return network
+
+
+def backbone_of(tensors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """The backbone whose weights these are, by names and shapes.
+
+    Args:
+        tensors: a file's tensors by name.
+
+    Returns:
+        The backbone, empty where none of FEATURE_DIMS has all of its weights there; and in words
+        which one is there or nearest, behind what prefix.
+    """
+    near: dict[str, tuple[int, str]] = {}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for backbone in FEATURE_DIMS:
+        with torch.device("meta"):
+            body = build_network(backbone, weights=None, generator_seed=0).get_submodule("backbone")
+        wanted = {name: tuple(value.shape) for name, value in float_state(body).items()}
+        before = backbone_prefix(body, tensors)
+        shared = sum(shapes.get(before + name) == shape for name, shape in wanted.items())
+        behind = f" behind the prefix {before}" * bool(before)
+        if shared == len(wanted):
+            return backbone, f"all of {backbone} is there{behind}"
+        near[backbone] = shared, behind
+    nearest = max(near, key=lambda name: near[name][0])
+    shared, behind = near[nearest]
+    of_all = f"of the {len(tensors)} in it"
+    told = (
+        f"{nearest} is nearest, with {counted(shared, 'tensor')} of the same name and shape"
+        f"{behind} {of_all}"
+        if shared
+        else f"no tensor {of_all} has a name and shape that is known"
+    )
+    if 2 * sum(name.partition(".")[0].isdecimal() for name in tensors) > len(tensors):
+        told += "; its names begin with numbers, as those of an nn.Sequential of a network's parts "
+        told += "do: save the network's own state_dict()"
+    return "", told
+
+
+def _what_fits(path: Path) -> str:
+    """What a file of weights that does not fit holds, behind a semicolon; empty if unreadable."""
+    try:
+        backbone, told = backbone_of(read_tensors(path))
+    except WeightsError:  # which the first error says
+        return ""
+    return f"; {told}" + f": set model={backbone}" * bool(backbone)
 
 
 def float_state(network: nn.Module) -> dict[str, Tensor]:

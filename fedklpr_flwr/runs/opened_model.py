@@ -15,11 +15,16 @@ from fedklpr_flwr.errors import BrokenModel, RunError, SettingsError, WeightsErr
 from fedklpr_flwr.export.sparse_file import Architecture, is_sparse, read_sparse
 from fedklpr_flwr.model.device import evaluation_device, placed
 from fedklpr_flwr.reid.features import extract_features
-from fedklpr_flwr.reid.initial_weights import backbone_prefix, load_backbone_weights, read_tensors
-from fedklpr_flwr.reid.network import FEATURE_DIMS, ReidNetwork, build_network, float_state
+from fedklpr_flwr.reid.initial_weights import load_backbone_weights, read_tensors
+from fedklpr_flwr.reid.network import (
+    FEATURE_DIMS,
+    ReidNetwork,
+    backbone_of,
+    build_network,
+    float_state,
+)
 from fedklpr_flwr.runs.trained_models import TrainedRun, open_run
 from fedklpr_flwr.system import run_files
-from fedklpr_flwr.wording import counted
 
 _BATCH = 64
 
@@ -132,7 +137,11 @@ def _of_weights(path: Path, height: int | None) -> PictureModel:
     settings = compose_settings("drawn", (f"model={backbone}", *size))
     model = settings.model
     stem = f", a stem {'with' if model.stem_relu else 'without'} ReLU" * ("resnet" in backbone)
-    whence = "--height" if height else f"conf/model/{backbone}.yaml; --height says another"
+    whence = (
+        "--height, half as wide as high"
+        if height
+        else f"conf/model/{backbone}.yaml; --height says another"
+    )
     remark = (
         f"{path.name} says nothing of its pictures: taken as {model.height} x {model.width}"
         f"{stem}, by {whence}; a run folder or fedklpr export would say"
@@ -149,26 +158,13 @@ def _backbone_of(tensors: Mapping[str, torch.Tensor], path: Path) -> str:
     Raises:
         WeightsError: it is none of ours.
     """
-    shared: dict[str, int] = {}
-    prefixes: dict[str, str] = {}
-    for backbone in FEATURE_DIMS:
-        with torch.device("meta"):
-            network = build_network(backbone, weights=None, generator_seed=0)
-        wanted = {name: tuple(value.shape) for name, value in float_state(network.backbone).items()}
-        before = prefixes[backbone] = backbone_prefix(network.backbone, tensors)
-        shapes = {name: tuple(t.shape) for name, t in tensors.items()}
-        shared[backbone] = sum(shapes.get(before + name) == s for name, s in wanted.items())
-        if shared[backbone] == len(wanted):
-            return backbone
-    nearest = max(shared, key=lambda name: shared[name])
-    alike = counted(shared[nearest], "tensor")
-    like = f"{nearest} is nearest, with {alike} of the same name and shape"
-    if prefixes[nearest]:
-        like += f" behind the prefix {prefixes[nearest]}"
-    raise WeightsError(
-        f"{path} fits none of {', '.join(FEATURE_DIMS)}: {like if shared[nearest] else 'no tensor'}"
-        f" of the {len(tensors)} in it; choose a file of one of these networks"
-    )
+    backbone, told = backbone_of(tensors)
+    if not backbone:
+        raise WeightsError(
+            f"{path} fits none of {', '.join(FEATURE_DIMS)}: {told}; choose a file of one of these "
+            "networks"
+        )
+    return backbone
 
 
 def _usual_settings(architecture: Architecture) -> Settings:

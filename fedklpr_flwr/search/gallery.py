@@ -51,6 +51,7 @@ class Gallery:
         remark: why the features could not be kept; empty where they were.
         looks: what was taken out of the features of each camera, and is of a query's too; None =
             nothing.
+        doubts: what names may mean otherwise than they were read, a sentence each.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class Gallery:
     problems: tuple[tuple[Path, str], ...] = ()
     remark: str = ""
     looks: CameraLooks | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def cameras(self) -> int:
@@ -113,6 +115,7 @@ def open_gallery(
         remark = index.keep(file, rows)
     found = [row for row in rows if index.name(row) in index.entries]
     problems = [(fault.path, fault.why) for fault in tree.problems]
+    problems += [(path, "a link to nothing or to itself") for path in tree.nowhere]
     if not found:
         why = f"; {len(index.unreadable)} cannot be read" if index.unreadable else ""
         raise DataError(
@@ -121,7 +124,9 @@ def open_gallery(
         )
     features = index.features(found)
     faults = (*problems, *index.unreadable)
-    gallery = Gallery(root, tuple(found), features, index.looked_at, faults, remark)
+    gallery = Gallery(
+        root, tuple(found), features, index.looked_at, faults, remark, doubts=tuple(tree.doubts)
+    )
     return _normalised(gallery) if camera_norm else gallery
 
 
@@ -227,7 +232,10 @@ class _Index:
         try:
             write_index(file, list(entries), list(entries.values()), features)
         except OSError as error:
-            return f"{file.parent} cannot keep the features: {error.strerror or error}"
+            why = error.strerror or error
+            return (
+                f"{file.parent} cannot keep the features: {why}; FEDKLPR_CACHE sets another place"
+            )
         return ""
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from measuring_set import write_measuring_set
 from safetensors.torch import load_file
 from tiny_federation import PAIR, PRUNES, write_pictures
 
@@ -12,6 +13,7 @@ from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.model.evaluation import How, evaluate_across, evaluate_site
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, open_site
+from fedklpr_flwr.reid.network import build_network
 from fedklpr_flwr.reid.ranking import score_ranking
 from fedklpr_flwr.reid.reranking import score_reranked
 from fedklpr_flwr.runs.trained_models import open_run
@@ -185,3 +187,16 @@ def test_rank1_by_camera_is_that_of_features_normalised_by_the_gallerys_cameras(
     assert found.rank1_camera == pytest.approx(expected.rank1)
     across = evaluate_across([(network, site)], [site], How(camera_norm=True))[0]
     assert across.rank1_camera == found.rank1_camera
+
+
+def test_queries_by_cameras_that_the_gallery_has_not_are_told_beside_the_scores(typed, tmp_path):
+    def name(part, person, camera, number):
+        return f"{part}/{person}/{'entrance' if part == 'query' else 'door'}{camera}_{number}.png"
+
+    root, file = write_measuring_set(tmp_path / "set", name=name), tmp_path / "small.pth"
+    torch.save(build_network("small", weights=None, generator_seed=0).state_dict(), file)
+    status, out, err = typed("evaluate", file, *on(root))
+    assert (status, "Rank-1" in out) == (0, True)
+    assert (
+        "folder: in doubt: expected queries by cameras of the gallery (door0, door1, door2)" in err
+    )

@@ -83,6 +83,8 @@ def test_bare_weights_are_taken_as_usual_and_that_is_said(search, asked, run, tm
     status, _, err = search("--model", tmp_path / "bare.safetensors", *asked[2:])
     assert status == 0
     assert "bare.safetensors says nothing of its pictures: taken as 64 x 32, by conf/model" in err
+    _, _, err = search("--model", tmp_path / "bare.safetensors", *asked[2:], "--height", 96)
+    assert "taken as 96 x 48, by --height, half as wide as high" in err
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,7 @@ def test_settings_cannot_be_changed_and_can_be_keys():
         ("report.wandb=false", "report.wandb=False: expected one of off, offline, online"),
         ("data.clients={name: a}", "expected a list, a group of keys or a single one"),
         ("pruning.rate=0,2", "a decimal number has a point, pruning.rate=0.2"),
+        ("training.learning_rate=3,5e-4", "has a point, training.learning_rate=3.5e-4"),
         ("run.dir=1.10", "put it in quotes"),
         ("run.dir=1e3", "put it in quotes"),
     ],

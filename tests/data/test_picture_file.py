@@ -155,6 +155,27 @@ def test_a_phones_photograph_is_no_bomb(tmp_path):
         decode_picture(tmp_path / "phone.png", height=8, width=4)
 
 
+@pytest.mark.parametrize(
+    ("progressive", "sides", "least", "largest"),
+    [
+        (False, (30_000, 4_500), 8, "128,000,000"),  # 135 megapixels, more than any JPEG may have
+        (False, (16_000, 4_500), 4_500, "65,000,000"),  # not to be had smaller
+        (True, (16_000, 4_500), 8, "65,000,000"),
+    ],
+)
+def test_the_refusal_of_a_large_jpeg_says_the_limit_that_it_is_over(
+    tmp_path, progressive, sides, least, largest
+):
+    path = tmp_path / "wide.jpg"
+    Image.new("L", (16, 16), 200).save(path, progressive=progressive)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    data[frame + 5 : frame + 9] = sides[1].to_bytes(2, "big") + sides[0].to_bytes(2, "big")
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=f"{sides[0]} x {sides[1]} pixels, more than {largest};"):
+        decode_picture(path, height=least, width=least)
+
+
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
     for path in (tmp_path / "gone.jpg", tmp_path):
         with pytest.raises(DataError, match="expected a picture"):

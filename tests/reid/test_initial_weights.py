@@ -187,6 +187,29 @@ def test_weights_of_another_architecture_are_refused_at_the_first_key_that_diffe
         build_network(backbone, weights=tmp_path / "w.pth", generator_seed=0)
 
 
+def test_the_refusal_names_the_backbone_that_fits_and_its_prefix(tmp_path: Path) -> None:
+    state = build_network("resnet18", weights=None, generator_seed=0).backbone.state_dict()
+    path = tmp_path / "w.pth"
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    told = r"all of resnet18 is there behind the prefix module\.: set model=resnet18"
+    with pytest.raises(WeightsError, match=told):
+        build_network("mobilenet_v2", weights=path, generator_seed=0)
+    state.pop("layer4.1.bn2.weight")
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    told = r"resnet18 is nearest, with 99 tensors of the same name and shape behind the prefix mod"
+    with pytest.raises(WeightsError, match=told):
+        build_network("resnet18", weights=path, generator_seed=0)
+
+
+def test_names_that_are_numbers_are_no_prefix(tmp_path: Path) -> None:
+    body = build_network("resnet18", weights=None, generator_seed=0).backbone
+    path = tmp_path / "w.pth"
+    torch.save(nn.Sequential(*body.children()).state_dict(), path)
+    with pytest.raises(WeightsError, match=r"names begin with numbers.*own state_dict") as caught:
+        build_network("resnet18", weights=path, generator_seed=0)
+    assert "4.0." not in str(caught.value)
+
+
 def test_a_backbone_without_imagenet_weights_is_refused() -> None:
     with pytest.raises(WeightsError, match="'small'"):
         download_imagenet_weights("small")

@@ -190,6 +190,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_time(root, tmp_path)
     found = open_gallery(small_model(), root, tmp_path / "file")
     assert len(found.pictures) == 8
     assert "cannot keep the features" in found.remark
+    assert "FEDKLPR_CACHE sets another place" in found.remark
 
 
 def test_a_model_whose_numbers_overflow_is_named(root, cache):

@@ -25,6 +25,7 @@ from fedklpr_flwr.data.benchmarks import (
 )
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.fedreid_layout import find_processed, read_processed
+from fedklpr_flwr.data.benchmarks.own_names import note_own_names
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
@@ -73,6 +74,9 @@ LEFT_OUT = "left out:"
 
 PASSED_OVER = "not of the set's layout and passed over"
 """What a note says of folders and files that the reader did not expect."""
+
+IN_DOUBT = "in doubt:"
+"""What a note says of what may have been meant otherwise than it is read."""
 
 REPEATED = "rows that repeat a picture"
 """What a note says of a picture that a list has more than once."""
@@ -137,17 +141,35 @@ def read_tree(name: str, tree: PictureTree, seed: int) -> ReidDataset:
     Raises:
         DataError: If the folder is laid out in another way.
     """
-    processed = find_processed(tree) if CARDS[name].expected else None
+    own = not CARDS[name].expected
+    processed = None if own else find_processed(tree)
     if processed is not None:
-        return read_processed(tree, processed, name)
-    dataset = READERS[name](tree, seed)
-    return replace(dataset, notes=(*dataset.notes, *_passed_notes(tree), *_repeats(dataset)))
+        dataset = read_processed(tree, processed, name)
+    else:
+        dataset = READERS[name](tree, seed)
+    if own:
+        note_own_names(tree, dataset)
+    found = (*_passed_notes(tree), *_repeats(dataset), *_link_notes(tree, dataset))
+    doubts = [f"{IN_DOUBT} {doubt}" for doubt in tree.doubts]
+    return replace(dataset, notes=(*dataset.notes, *found, *doubts))
 
 
 def _passed_notes(tree: PictureTree) -> list[str]:
     """What the reader did not look at, in words; nothing where there is none."""
     names = ", ".join(str(path.relative_to(tree.root)) for path in tree.passed[:_LISTED])
     return [f"{PASSED_OVER}: {names}{_more(tree.passed)}"] if tree.passed else []
+
+
+def _link_notes(tree: PictureTree, dataset: ReidDataset) -> list[str]:
+    """Which links to nothing were left out, in words; a problem where hardly anything else is."""
+    if not tree.nowhere:
+        return []
+    links, read = counted(len(tree.nowhere), "link"), sum(map(len, dataset.lists.values()))
+    if len(tree.nowhere) > read:
+        why = f"expected pictures, got {links} to nothing or to themselves beside {read} pictures"
+        tree.note(tree.root, f"{why}: is what they lead to there (a disk that is not mounted)?")
+    names = ", ".join(str(path.relative_to(tree.root)) for path in tree.nowhere[:_LISTED])
+    return [f"{links} to nothing or to themselves {LEFT_OUT} {names}{_more(tree.nowhere)}"]
 
 
 def _repeats(dataset: ReidDataset) -> list[str]:

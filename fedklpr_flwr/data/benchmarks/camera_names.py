@@ -9,6 +9,12 @@ from fedklpr_flwr.data.benchmarks.spoken_names import CAMERA, is_moment, plain, 
 
 # 0013_c1s1_000451_03.jpg (Market-1501), 0013_c2_f0046302.jpg (DukeMTMC), anna_c3.jpg.
 _BENCHMARK = re.compile(r"(-1|[^_]+)_(c\d+)(?:s\d+)?[_.].*", re.IGNORECASE)
+# Outside of any folder: the person's number, or a word with one (anna0007); img0007 is a picture's.
+_PERSON_FIRST = re.compile(
+    r"(-1|\d{4,}|(?!img|image|frame|pic|photo|crop|det)[^\W\d_]{3,}\d{4,})_(c\d+)(?:s\d+)?_.+",
+    re.IGNORECASE,
+)
+_PLACE_FIRST = re.compile(r"([^\W\d_][^_]*)_(c\d+)(?:s\d+)?_.+", re.IGNORECASE)
 _MARKET = re.compile(r"(-1|\d{4,})_(c\d+)s\d+_.+", re.IGNORECASE)
 # Of others the camera's number alone is there; they are told whatever their folder is called.
 _NUMBERED = (
@@ -44,11 +50,13 @@ class CamerasTold:
         cameras: The camera of each, as written; what tells none is left out.
         sure: Those told by a camera's own word (cam1, c3) or in a benchmark's way.
         doubts: Names that can be read in two ways, a sentence each.
+        unsure: The same, where what is taken is the likelier way; empty where there is no such.
     """
 
     cameras: dict[Picture, str]
     sure: frozenset[Picture]
     doubts: tuple[str, ...]
+    unsure: str = ""
 
     def of_persons(self) -> bool:
         """Whether the folders have several cameras that are the same from folder to folder."""
@@ -69,6 +77,29 @@ def market_name(name: str) -> tuple[str, str] | None:
     """Person and camera of a file that is called as in Market-1501; None for another."""
     found = _MARKET.fullmatch(name)
     return (found[1], found[2]) if found else None
+
+
+def person_and_camera(name: str) -> tuple[str, str] | None:
+    """What a picture outside of any folder tells of both (0007_c1_x, anna0007_c1_x), or None."""
+    found = _PERSON_FIRST.fullmatch(name)
+    return (found[1], found[2]) if found else None
+
+
+def of_two_places(names: Iterable[str]) -> str:
+    """What to say of pictures outside of any folder whose first words may be places or persons."""
+    words: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if (found := _PLACE_FIRST.fullmatch(name)) and not _PERSON_FIRST.fullmatch(name):
+            words[found[1]].add(plain(found[2]))
+    crossing = sorted(word for word, cameras in words.items() if len(cameras) > 1)
+    if len(crossing) < 2 or len(set.union(*words.values())) == sum(map(len, words.values())):
+        return ""
+    a, b = crossing[:2]
+    camera = min(words[a])
+    return (
+        f"{a}_{camera}_... and {b}_{camera}_... are taken for two cameras, at {a} and at {b}: if "
+        f"{a} and {b} are persons, put their pictures into folders called so"
+    )
 
 
 def cameras_in_names(files: Iterable[Picture]) -> CamerasTold:
@@ -99,11 +130,29 @@ def cameras_in_names(files: Iterable[Picture]) -> CamerasTold:
         if (word := _WORD.fullmatch(rest)) and not is_moment(word[1]):
             open_names[plain(word[1])].append(((folder, name), rest))
     doubts = []
-    for alike in open_names.values():
+    numbered = {}
+    for first, alike in open_names.items():
         told, doubt = _by_first_words(alike)
         words |= told
         doubts += [doubt] * bool(doubt)
-    return CamerasTold(sure | words, frozenset(sure), tuple(doubts))
+        numbered[first] = {camera.partition("_")[2] for camera in told.values()}
+    return CamerasTold(sure | words, frozenset(sure), tuple(doubts), _all_alike(numbered))
+
+
+def _all_alike(seconds: dict[str, set[str]]) -> str:
+    """What to say of second words that are the same behind every first one: pictures' numbers."""
+    if len(seconds) < 2 or len(set(map(frozenset, seconds.values()))) > 1:
+        return ""
+    (first, same), other = next(iter(seconds.items())), list(seconds)[1]
+    if len(same) < 2:
+        return ""
+    a, b = sorted(same)[:2]
+    count = len(seconds) * len(same)
+    return (
+        f"{first}_{a}, {first}_{b}, {other}_{a}, {other}_{b} ... are taken for {count} cameras: if "
+        f"{a} and {b} are numbers of pictures by {len(seconds)} cameras, call the pictures "
+        f"{first}_anything.jpg without another _"
+    )
 
 
 def _own_word(folder: str, name: str) -> str:

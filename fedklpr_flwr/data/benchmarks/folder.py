@@ -10,8 +10,9 @@ stay empty. train may be missing: such a site is searched in alone.
 train is read as without persons if most of its pictures lie in folders of folders (tracks) that are
 not called after cameras, if half of its pictures or more have names without CAMERA_ in front, if
 all its folders are called after cameras (cam1, camera_b, c3), or if all its pictures are called
-after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31) are no persons:
-train/DAY/CAMERA_anything.jpg is without persons, too. A note says how it was read; read with
+after one and the same word (frame_0001.jpg). Folders that are days (2026-01-31, 31.1.26) are
+no persons: train/DAY/CAMERA_anything.jpg is without persons, too, and a day among persons a
+problem. A note says how it was read; read with
 persons, a picture without CAMERA_ is a problem, and so are persons who have cameras of their own,
 and cameras that took a picture each. So it is where train, read without persons, has none of the
 cameras of query and gallery. Other folders of pictures (test, val) are passed over, and told.
@@ -21,8 +22,8 @@ lobby_cam1_x.jpg), by a word and a short second one (north_1_x.jpg, gate_a_x.jpg
 word; a day or a moment (20260131_101500.jpg) is none. Second words that may be of cameras or not
 are a problem that lists both readings. Cam_01, cam1 and c1 are one camera; Anna and anna are one
 person, and so are 1 and 0001.
--1 (junk, unknown, nobody) is junk and dropped; 0000 (distractors) in a gallery, where no query is
-called so, is a distractor.
+-1 (junk, unknown, nobody, unknown_1) is junk and dropped; 0000 (0, distractors) in a gallery,
+where no query is called so, is a distractor.
 Person ids: 1, 2, ... in order of the folders' names over all three parts, so that a name means the
     same person everywhere. Cameras: 0, 1, ... in order of their names over all three parts.
 """
@@ -36,15 +37,22 @@ from fedklpr_flwr.data.benchmarks.camera_names import (
     CamerasTold,
     cameras_in_names,
     market_name,
+    of_two_places,
+    person_and_camera,
 )
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
-from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
+from fedklpr_flwr.data.benchmarks.numbering import (
+    PictureRow,
+    meant_persons,
+    numbered_dataset,
+    spelled_alike,
+)
+from fedklpr_flwr.data.benchmarks.own_names import without_days
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.spoken_names import (
     camera_key,
     is_camera,
     is_date,
-    person_called,
     person_key,
 )
 from fedklpr_flwr.data.person_image import ReidDataset
@@ -58,9 +66,10 @@ CARD = DatasetCard(
     words=__doc__ or "",
 )
 
-# Fewer persons may each have one camera by chance, and fewer cameras one picture.
-_TOO_MANY_PAIRS = 3
-_TOO_MANY_CAMERAS = 8
+_PARTS = ("train", "query", "gallery")
+_CALLED_AS_A_PART = re.compile(
+    r"(?:bounding_box_)?(?:train(?:_all)?|test|val(?:id(?:ation)?)?|query|gallery)", re.IGNORECASE
+)
 _PART_OF_A_SET = re.compile("train|test|query|gallery|valid", re.IGNORECASE)
 _EXAMPLE = "cam1_0001.jpg (CAMERA_anything)"
 
@@ -78,7 +87,10 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     Raises:
         DataError: If there is neither train nor gallery, or only one of query and gallery.
     """
-    there = [part for part in ("train", "query", "gallery") if (tree.root / part).is_dir()]
+    there = [part for part in _PARTS if (tree.root / part).is_dir()]
+    for gone in (tree.root / name for name in _PARTS if name not in there):
+        if gone.is_symlink():
+            tree.note(gone, "expected a folder of pictures, got a link to none: mend or remove it")
     if not there:
         return _of_cameras(tree)
     if ("query" in there) != ("gallery" in there):
@@ -91,58 +103,28 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         _note_strays(tree, tree.root / part, tracks=unnamed and part == "train")
     tested = tuple(part for part in there if part != "train")
     if "train" not in there:
-        return numbered_dataset("folder", _known(tree, tested), ())
+        return numbered_dataset("folder", without_days(tree, _known(tree, tested)), ())
     dated = _all_dates(tree, "train")
     if not unnamed and not dated:
         # All parts together: a name means the same camera everywhere.
-        rows = _known(tree, ("train", *tested))
+        rows = without_days(tree, _known(tree, ("train", *tested)))
         train = [row for row in rows if row.part == "train"]
-        persons, cameras = ({getattr(row, of) for row in train} for of in ("person", "camera"))
-        persons -= {person for person in persons if person_called(person) == "-1"}
-        layout, who = "PERSON/CAMERA_anything.jpg", counted(len(persons), "person") + ", "
-        _note_moments(tree, cameras, len(train))
-        _note_pairs(tree, train)
+        layout = "PERSON/CAMERA_anything.jpg"
     else:
         train = _dated(tree) if dated else _by_camera(tree, tree.root / "train")
-        searched = _known(tree, tested)
+        searched = without_days(tree, _known(tree, tested))
         rows = [*train, *searched]
-        cameras = {row.camera for row in train}
-        _note_strangers(tree, cameras, {row.camera for row in searched})
-        layout, who = "DAY/CAMERA_anything.jpg" if dated else "CAMERA/anything.jpg", ""
-    seen = counted(len(cameras), "camera")
+        _note_strangers(tree, {row.camera for row in train}, {row.camera for row in searched})
+        layout = "DAY/CAMERA_anything.jpg" if dated else "CAMERA/anything.jpg"
+    dataset = numbered_dataset("folder", rows, ())
+    persons = {one.person_id for one in dataset.train} - {-1}
+    who = counted(len(persons), "person") + ", " if not (unnamed or dated) else ""
+    seen = counted(len({one.camera_id for one in dataset.train}), "camera")
     unknown = "" if who else ", its persons are unknown"
     note = f"train read as train/{layout}: {who}{seen}{unknown}"
     if tracks := len({(row.camera, row.track) for row in train if row.track}):
         note += f"; {counted(tracks, 'track')} in folders of cameras"
-    return numbered_dataset("folder", rows, (note,))
-
-
-def _note_pairs(tree: PictureTree, train: Sequence[PictureRow]) -> None:
-    """Note persons who have cameras of their own: most cameras are seen by one person alone."""
-    seen: dict[str, set[str]] = {}
-    for row in train:
-        if person_called(row.person) != "-1":
-            seen.setdefault(camera_key(row.camera), set()).add(person_key(row.person))
-    persons = set().union(*seen.values())
-    own = [person for of in seen.values() for person in of if len(of) == 1]
-    if min(len(persons), len(seen)) >= _TOO_MANY_PAIRS and 4 * len(own) >= 3 * len(seen):
-        tree.note(
-            tree.root / "train",
-            f"expected persons seen by several cameras, got {len(set(own))} persons with a camera "
-            "of their own each: are its folders cameras, or its names others than "
-            "CAMERA_anything.jpg?",
-        )
-
-
-def _note_moments(tree: PictureTree, cameras: Collection[str], pictures: int) -> None:
-    """Note cameras that took a picture each: their names tell moments, or the pictures' numbers."""
-    if len(cameras) >= _TOO_MANY_CAMERAS and 2 * len(cameras) > pictures:
-        some = ", ".join(sorted(cameras)[:3])
-        tree.note(
-            tree.root / "train",
-            f"expected cameras with several pictures each, got {len(cameras)} cameras for "
-            f"{pictures} pictures ({some}, ...): are its names others than CAMERA_anything.jpg?",
-        )
+    return replace(dataset, notes=(note, *dataset.notes))
 
 
 def _note_strangers(tree: PictureTree, trained: Collection[str], searched: Collection[str]) -> None:
@@ -188,11 +170,13 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
         tree: A folder with `gallery`, or else with `train`, as this reader takes it. Or one of
             CAMERA/anything.jpg; of PERSON/CAMERA_anything.jpg where that word is a camera's (cam1,
             c3) and the folder's name is none; of pictures alone, whose cameras are told by such a
-            word or as Market-1501 tells them (0002_c1s1_...); or of all these together.
+            word or as Market-1501 and DukeMTMC tell them (0002_c1s1_..., anna0002_c1_...); or of
+            all these together. Folders called after parts of a set (bounding_box_test) tell neither
+            person nor camera, and days no person.
 
     Returns:
         The pictures (their part says nothing), in folders before plain ones; person and camera are
-        empty where unknown.
+        empty where unknown, and each is spelled in one way.
     """
     part = next((name for name in ("gallery", "train") if (tree.root / name).is_dir()), None)
     if part is not None:
@@ -201,7 +185,7 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
         if not known:
             return _by_camera(tree, tree.root / part)
         dated = part == "train" and _all_dates(tree, part)
-        return _named(_dated(tree) if dated else _known(tree, (part,)))
+        return _named(_dated(tree) if dated else _known(tree, (part,)), _queried(tree))
     rows = []
     told = _told_of_folders(tree)
     for folder in tree.folders(tree.root):
@@ -215,13 +199,47 @@ def searched_rows(tree: PictureTree) -> list[PictureRow]:
             for camera in inner
             for path in tree.pictures(camera)
         ]
-    return _named([*rows, *(_alone(path) for path in tree.pictures(tree.root))])
+    plain = tree.pictures(tree.root)
+    if doubt := of_two_places(path.name for path in plain):
+        tree.doubt(doubt)
+    return _named([*rows, *map(_alone, plain)], _queried(tree))
 
 
-def _named(rows: Sequence[PictureRow]) -> list[PictureRow]:
-    """Rows to search in: nobody has no name."""
-    nobody = ("-1", "0000")
-    return [replace(row, person="") if person_called(row.person) in nobody else row for row in rows]
+def _queried(tree: PictureTree) -> set[str]:
+    """The persons' folders of the query beside a gallery, where there is one."""
+    above = tree.root.parent if tree.root.name == "gallery" else tree.root
+    beside = above / "query"
+    return (
+        {folder.name for folder in PictureTree(above).folders(beside)} if beside.is_dir() else set()
+    )
+
+
+def _named(rows: Sequence[PictureRow], asked: Collection[str]) -> list[PictureRow]:
+    """Rows to search in: nobody, a day or a part has no name, and a name has one spelling.
+
+    0000 that a query asks for is a person, as `numbered_dataset` has it.
+    """
+    meant = meant_persons({row.person for row in rows}, asked)
+    nobody = {"-1"} if "0000" in meant_persons(asked, asked).values() else {"-1", "0000"}
+    persons, cameras = (
+        spelled_alike((getattr(row, of) for row in rows), key_of)
+        for of, key_of in (("person", person_key), ("camera", camera_key))
+    )
+    return [
+        replace(
+            row,
+            person=""
+            if meant[row.person] in nobody or _no_name(row.person)
+            else persons[row.person],
+            camera=cameras[row.camera],
+        )
+        for row in rows
+    ]
+
+
+def _no_name(folder: str) -> bool:
+    """Whether a folder's name is no person's and no camera's: a day, or a part of a set."""
+    return is_date(folder) or _CALLED_AS_A_PART.fullmatch(folder) is not None
 
 
 def _camera_folders(tree: PictureTree, person: Path) -> list[Path]:
@@ -237,12 +255,19 @@ def _told_of_folders(tree: PictureTree) -> CamerasTold:
     told = cameras_in_names(
         (folder.name, path.name)
         for folder in look.folders(tree.root)
-        if not is_camera(folder.name)
+        if not is_camera(folder.name) and not _CALLED_AS_A_PART.fullmatch(folder.name)
         for path in look.pictures(folder)
     )
+    _note_told(tree, told)
+    return told
+
+
+def _note_told(tree: PictureTree, told: CamerasTold) -> None:
+    """Note names that tell cameras in two ways: as problems, or as doubts where one is likelier."""
     for doubt in told.doubts:
         tree.note(tree.root, doubt)
-    return told
+    if told.unsure:
+        tree.doubt(told.unsure)
 
 
 def _in_folder(pictures: Sequence[Path], folder: str, told: CamerasTold) -> list[PictureRow]:
@@ -251,10 +276,10 @@ def _in_folder(pictures: Sequence[Path], folder: str, told: CamerasTold) -> list
     persons = told.of_persons()
     for path in pictures:
         camera = told.cameras.get((folder, path.name), "")
-        if market_name(path.name):
+        if market_name(path.name) or _CALLED_AS_A_PART.fullmatch(folder):
             rows.append(_alone(path))
         elif camera and (persons or (folder, path.name) in told.sure):
-            rows.append(PictureRow(path, "" if is_date(folder) else folder, camera, "gallery"))
+            rows.append(PictureRow(path, folder, camera, "gallery"))
         else:
             rows.append(PictureRow(path, "", folder, "gallery"))
     return rows
@@ -262,8 +287,8 @@ def _in_folder(pictures: Sequence[Path], folder: str, told: CamerasTold) -> list
 
 def _alone(path: Path) -> PictureRow:
     """Tell what the name of a picture outside of any folder says."""
-    if market := market_name(path.name):
-        return PictureRow(path, "" if market[0] == "-1" else market[0], market[1], "gallery")
+    if both := person_and_camera(path.name):
+        return PictureRow(path, *both, "gallery")
     told = cameras_in_names([("", path.name)])
     sure = told.cameras["", path.name] if told.sure else ""
     return PictureRow(path, "", sure, "gallery")
@@ -291,15 +316,12 @@ def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
         for path in tree.pictures(person)
     ]
     told = cameras_in_names((person, path.name) for _, person, path in pictures)
-    for doubt in told.doubts:
-        tree.note(tree.root, doubt)
+    _note_told(tree, told)
     rows = []
     for part, person, path in pictures:
         camera = told.cameras.get((person, path.name))
         if camera is None:
             tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
-        elif is_date(person) and _all_dates(tree, part):
-            tree.note(path, f"expected a person's folder in {part}, got the day {person}")
         else:
             rows.append(PictureRow(path, person, camera, part))
     return rows + [
@@ -311,29 +333,15 @@ def _known(tree: PictureTree, parts: Sequence[str]) -> list[PictureRow]:
     ]
 
 
+def _dated(tree: PictureTree) -> list[PictureRow]:
+    """Read train laid out as DAY/CAMERA_anything.jpg."""
+    return [replace(row, person="") for row in _known(tree, ("train",))]
+
+
 def _all_dates(tree: PictureTree, part: str) -> bool:
     """Whether all folders of a part are days."""
     folders = PictureTree(tree.root).folders(tree.root / part)
     return bool(folders) and all(is_date(folder.name) for folder in folders)
-
-
-def _dated(tree: PictureTree) -> list[PictureRow]:
-    """Read train laid out as DAY/CAMERA_anything.jpg."""
-    pictures = [
-        (day.name, path) for day in tree.folders(tree.root / "train") for path in tree.pictures(day)
-    ]
-    told = cameras_in_names((day, path.name) for day, path in pictures)
-    cameras = told.cameras
-    for doubt in told.doubts:
-        tree.note(tree.root, doubt)
-    for day, path in pictures:
-        if (day, path.name) not in cameras:
-            tree.note(path, f"expected a name such as {_EXAMPLE}, got {path.name}")
-    return [
-        PictureRow(path, "", cameras[day, path.name], "train")
-        for day, path in pictures
-        if (day, path.name) in cameras
-    ]
 
 
 def _note_strays(tree: PictureTree, part: Path, *, tracks: bool = False) -> None:

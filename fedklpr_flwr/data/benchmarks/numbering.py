@@ -1,10 +1,15 @@
 """Persons and cameras that a user calls by names become numbers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedklpr_flwr.data.benchmarks.spoken_names import camera_key, person_called, person_key
+from fedklpr_flwr.data.benchmarks.spoken_names import (
+    camera_key,
+    counted_nobody,
+    person_called,
+    person_key,
+)
 from fedklpr_flwr.data.person_image import Box, PersonImage, ReidDataset
 from fedklpr_flwr.wording import counted
 
@@ -36,8 +41,9 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
     """Number persons (from 1) and cameras (from 0) in order of their names, over all parts.
 
     Junk (a person called -1, as in Market-1501, junk, unknown, nobody or the like) is dropped
-    everywhere. A person called 0000, or distractors, of whom there is no query is nobody who is
-    searched for: a distractor in the gallery (0), dropped elsewhere.
+    everywhere, and so is unknown_1 (see `meant_persons`). A person called 0000 (0, 00000), or
+    distractors, of whom there is no query is nobody who is searched for: a distractor in the
+    gallery (0), dropped elsewhere.
 
     Args:
         name: The set's name.
@@ -104,17 +110,22 @@ def _nobody(rows: Sequence[PictureRow]) -> tuple[str, ...]:
 
 def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[str]]:
     """Drop junk, and distractors outside of the gallery; say how many, and what they are called."""
-    names = {word: person_called(word) for word in {row.person for row in rows}}
-    spoken = ", ".join(word for word in sorted(names) if names[word] != word)
-    called = f", called {spoken}" * bool(spoken)
+    asked = {row.person for row in rows if row.part == "query"}
+    names = meant_persons({row.person for row in rows}, asked)
+    persons = sorted(word for word in names if names[word] == word and counted_nobody(word))
     rows = [replace(row, person=names[row.person]) for row in rows]
     nobody = _nobody(rows)
+    spoken = ", ".join(w for w in sorted(names) if names[w] != w and names[w] in nobody)
+    called = f", called {spoken}" * bool(spoken)
     kept = [
         row
         for row in rows
         if row.person not in nobody or (row.person == _DISTRACTOR and row.part == "gallery")
     ]
     notes = []
+    if persons:
+        some = ", ".join(persons[:3]) + ", ..." * (len(persons) > 3)
+        notes.append(f"{some} taken for {counted(len(persons), 'person')}; call nobody -1")
     if len(kept) < len(rows):
         count = counted(len(rows) - len(kept), "picture")
         notes.append(f"{count} of nobody ({' or '.join(nobody)}{called}) dropped")
@@ -122,24 +133,55 @@ def _without_nobody(rows: Sequence[PictureRow]) -> tuple[list[PictureRow], list[
     if distractors:
         notes.append(f"{counted(distractors, 'distractor')} (0000{called}) in the gallery")
     elif any(row.person == _DISTRACTOR and row.part == "train" for row in kept):
-        notes.append("0000 in train is taken for a person; if that is nobody, call it -1")
+        zeros = " and ".join(word for word in sorted(names) if names[word] == _DISTRACTOR)
+        notes.append(f"{zeros} in train is taken for a person; if that is nobody, call it -1")
     return kept, notes
+
+
+def meant_persons(names: Collection[str], asked: Collection[str]) -> dict[str, str]:
+    """What each person's name means: "-1" or "0000" where it is one for nobody.
+
+    A word for nobody with a number behind it (unknown_1) is nobody's, too, but where queries ask
+    for it, or most names are of the kind: those are persons whose names are not known.
+
+    Args:
+        names: All persons' names.
+        asked: Those of the queries.
+    """
+    meant = {name: person_called(name) for name in names}
+    numbered = [name for name in meant if meant[name] == name and counted_nobody(name)]
+    if 2 * len(numbered) <= len(meant):
+        meant |= {name: counted_nobody(name) for name in numbered if name not in asked}
+    return meant
+
+
+def spelled_alike(words: Iterable[str], key_of: Callable[[str], str]) -> dict[str, str]:
+    """The one spelling for all spellings of a name: the first in order.
+
+    Args:
+        words: Names as they are written.
+        key_of: What is compared of a name.
+    """
+    spellings: dict[str, set[str]] = {}
+    for word in words:
+        spellings.setdefault(key_of(word), set()).add(word)
+    return {word: _in_order(alike)[0] for alike in spellings.values() for word in alike}
 
 
 def _numbers(
     words: Iterable[str], key_of: Callable[[str], str], first: int
 ) -> tuple[dict[str, int], list[str]]:
     """Number names in order, spellings of one name alike; and say which those are."""
-    spellings: dict[str, set[str]] = {}
-    for word in words:
-        spellings.setdefault(key_of(word), set()).add(word)
-    leading = {_in_order(alike)[0]: alike for alike in spellings.values()}
+    leader = spelled_alike(words, key_of)
+    alike: dict[str, set[str]] = {}
+    for word, leading in leader.items():
+        alike.setdefault(leading, set()).add(word)
     numbers = {
         word: number
-        for number, leader in enumerate(_in_order(set(leading)), first)
-        for word in _in_order(leading[leader])
+        for number, leading in enumerate(_in_order(set(alike)), first)
+        for word in _in_order(alike[leading])
     }
-    notes = [f"taken as one: {', '.join(_in_order(a))}" for a in spellings.values() if len(a) > 1]
+    notes = [f"taken as one: {', '.join(_in_order(a))}" for a in alike.values() if len(a) > 1]
     return numbers, notes
 
 

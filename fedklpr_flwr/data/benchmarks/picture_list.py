@@ -6,10 +6,10 @@ distractor where no query is called so; camera is any name; split is train, quer
 is 12. Two more columns may tell what a tracker knows: track, any name within a camera (empty =
 none), and frame, a whole number by the camera's clock, so that tracks that are there at the same
 time are not taken for one person. Other columns are passed over.
-UTF-8 or UTF-16; comma, semicolon or tab between the columns; empty lines and lines that begin with
-# are passed over. The columns may also be called as
-others call them: file, filename, image; pid, person_id, identity; camid, camera_id, cam; set, part,
-subset. The root is the file, or a folder with one .csv file in it.
+UTF-8 or UTF-16; comma, semicolon, tab or | between the columns; empty lines and lines that begin
+with # are passed over. The columns may also be called as others call them: file, filename, image,
+image_name; pid, person_id, identity; camid, camera_id, cam; set, part, subset.
+The root is the file, or a folder with one .csv file in it.
 Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the names.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
+from fedklpr_flwr.data.benchmarks.own_names import without_days
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.benchmarks.spoken_names import told_name
 from fedklpr_flwr.data.person_image import ReidDataset
@@ -34,16 +35,41 @@ CARD = DatasetCard(
 
 _COLUMNS = ("path", "person", "camera", "split")
 _TOLD_BY_TRACKERS = ("track", "frame")
+_IMAGE_NAMES = (
+    "image_name",
+    "imagename",
+    "img_name",
+    "imgname",
+    "image_file",
+    "file_path",
+    "filepath",
+)
 _ALSO_CALLED = {
-    "path": ("file", "filename", "file_name", "image", "img", "img_path", "image_path"),
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "image",
+        "img",
+        "img_path",
+        "image_path",
+        *_IMAGE_NAMES,
+    ),
     "person": ("pid", "person_id", "personid", "identity", "id", "label"),
     "camera": ("camid", "cam", "camera_id", "cameraid", "cam_id"),
     "split": ("set", "part", "subset", "partition"),
 }
-_DELIMITERS = (",", ";", "\t")
+_DELIMITERS = (",", ";", "\t", "|")
+_NOT_CSV = (".tsv", ".tab", ".txt", ".xlsx", ".xls", ".ods", ".json", ".parquet")
 # A spreadsheet's sep=; or a comment; a column may be called # as well.
-_NOTE = re.compile(r"sep=|#(?!\s*[,;\t])")
+_NOTE = re.compile(r"sep=|#(?!\s*[,;\t|])")
 _PARTS = ("train", "query", "gallery")
+_TESTED = "say of each test picture whether it is searched for (query) or searched in (gallery)"
+_TRAINED = "call it train, or leave those lines out"
+_OTHER_PARTS = {
+    **dict.fromkeys(("test", "testing", "eval"), f": {_TESTED}"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "training"), f": {_TRAINED}"),
+}
 
 
 def read(tree: PictureTree, seed: int) -> ReidDataset:
@@ -86,13 +112,14 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         elif inside.listed_picture(row.path):
             rows.append(row)
             seen.add(moment)
-    return numbered_dataset("csv", rows, ())
+    return numbered_dataset("csv", without_days(inside, rows), ())
 
 
 def _fault(row: PictureRow) -> str:
     """Say what a line should hold and does not; empty if it is right."""
     if row.part not in _PARTS:
-        return f"split train, query or gallery, got {row.part!r}"
+        told = _OTHER_PARTS.get(row.part, "")
+        return f"split train, query or gallery, got {row.part!r}{told}"
     if not row.camera:
         return "a camera, got none"
     if row.part != "train" and not row.person:
@@ -106,7 +133,14 @@ def _table(root: Path) -> Path:
         return root
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv")
     if len(tables) != 1:
-        names = ", ".join(path.name for path in tables) or "none"
+        others = [path.name for path in sorted(root.iterdir()) if path.suffix.lower() in _NOT_CSV]
+        names = ", ".join(path.name for path in tables)
+        names = names or f"none, beside {', '.join(others[:8])}" * bool(others) or "none"
+        if others and not tables:
+            what = "point data.root at the file itself if it is such a table in text"
+            raise DataError(
+                f"{root}: expected one .csv file, got {names}; {what}, or save it as .csv"
+            )
         raise DataError(f"{root}: expected one .csv file, got {names}; point data.root at the file")
     return tables[0]
 
@@ -118,9 +152,10 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
     heads = text.splitlines(keepends=True)
     above = next((number for number, line in enumerate(heads) if not _is_above(line)), len(heads))
     text = "".join(heads[above:])
-    first = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first.count)
+    first = heads[above].rstrip() if above < len(heads) else ""
     try:
+        # The one that tells most of the columns: a column's name may hold another.
+        delimiter = max(_DELIMITERS, key=lambda one: (_columns_told(first, one), first.count(one)))
         table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         found = [name or "" for name in table.fieldnames or ()]
         names = {column: _header(column, found) for column in _COLUMNS}
@@ -147,9 +182,15 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
     return lines
 
 
+def _columns_told(first: str, delimiter: str) -> int:
+    """How many of the columns a first line has, cut in this way."""
+    found = next(csv.reader([first], delimiter=delimiter), [])
+    return sum(bool(_called(column, found)) for column in _COLUMNS)
+
+
 def _is_above(line: str) -> bool:
     """Whether a line may stand above the columns: it is empty, a comment or a spreadsheet's own."""
-    words = line.strip().strip('"').strip(",;\t ")
+    words = line.strip().strip('"').strip(",;\t| ")
     return not words or _NOTE.match(line.strip().strip('"')) is not None
 
 
@@ -162,6 +203,8 @@ def _text(file: Path) -> str:
     """The table's text, of whichever encoding its first bytes tell."""
     try:
         data = file.read_bytes()
+        if data.startswith(_UTF_32) or data[1:4] == b"\0\0\0" or data[:3] == b"\0\0\0":
+            raise DataError(f"{file}: expected UTF-8 or UTF-16, got UTF-32; save it as UTF-8")
         # Spreadsheets put a byte-order mark in front.
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
@@ -174,6 +217,9 @@ def _text(file: Path) -> str:
         raise DataError(
             f"{file}: expected a .csv file in UTF-8 or UTF-16, got: {error}; save it as UTF-8"
         ) from error
+
+
+_UTF_32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 
 
 def _header(column: str, found: Sequence[str]) -> str | None:

@@ -63,11 +63,15 @@ class PictureTree:
         root: The folder (for the csv reader, it may be the file).
         problems: What was left out so far, in the order in which it was met.
         passed: Folders and files that are not of the set's layout and were not looked into.
+        nowhere: Links to nothing or to themselves, in folders; they are left out.
+        doubts: What may have been meant otherwise than it is read, a sentence each.
     """
 
     root: Path
     problems: list[PictureProblem] = field(default_factory=list)
     passed: list[Path] = field(default_factory=list)
+    nowhere: list[Path] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict, repr=False)
 
     def pictures(self, folder: Path) -> list[Path]:
@@ -78,7 +82,7 @@ class PictureTree:
 
         Returns:
             The pictures, without those that are links out of the root or of a kind that is not
-            read (noted as problems).
+            read (noted as problems), and links to nothing (remembered in `nowhere`).
         """
         for path in self._entries(folder):
             if path.suffix.lower() in UNREAD_SUFFIXES and not path.name.startswith("."):
@@ -92,8 +96,8 @@ class PictureTree:
             if path.suffix.lower() in PICTURE_SUFFIXES
             and not path.name.startswith(".")
             and not path.is_dir()
+            and not self._left_out(path)
             and self._stays_inside(path)
-            and not self._leads_nowhere(path)
         ]
 
     def folders(self, folder: Path) -> list[Path]:
@@ -108,7 +112,7 @@ class PictureTree:
         """
         for path in self._entries(folder):
             if path.suffix.lower() not in PICTURE_SUFFIXES and not path.name.startswith("."):
-                self._leads_nowhere(path)
+                self._left_out(path)
         return [
             path
             for path in self._entries(folder)
@@ -166,7 +170,10 @@ class PictureTree:
         Returns:
             True if it can be used.
         """
-        if not self._stays_inside(path) or self._leads_nowhere(path):
+        if not self._stays_inside(path):
+            return False
+        if _leads_nowhere(path):
+            self.note(path, "expected a picture, got a link to nothing or to itself: mend it")
             return False
         if not path.is_file():
             alike = self._alike(path)
@@ -217,6 +224,15 @@ class PictureTree:
         problem = PictureProblem(path, why)
         if problem not in self.problems:
             self.problems.append(problem)
+
+    def doubt(self, what: str) -> None:
+        """Remember what may have been meant otherwise than it is read.
+
+        Args:
+            what: How it is read, how it may be meant, and what settles it.
+        """
+        if what not in self.doubts:
+            self.doubts.append(what)
 
     def find(self, *wanted: str) -> Path | None:
         """Find the folder, the root or one right under it, that holds all the wanted folders.
@@ -291,12 +307,12 @@ class PictureTree:
             self.problems.append(problem)
         return False
 
-    def _leads_nowhere(self, path: Path) -> bool:
-        """Tell whether a path is a link to nothing; note it if so."""
-        if not path.is_symlink() or path.exists():
-            return False
-        self.note(path, "expected a picture, got a link to nothing or to itself; mend or remove it")
-        return True
+    def _left_out(self, path: Path) -> bool:
+        """Tell whether a path is a link to nothing; remember it if so."""
+        nowhere = _leads_nowhere(path)
+        if nowhere and path not in self.nowhere:
+            self.nowhere.append(path)
+        return nowhere
 
     def _leads_back(self, path: Path) -> bool:
         """Tell whether a folder is a link to one that it lies in; note it if so."""
@@ -319,6 +335,11 @@ class PictureTree:
         if folder not in self._resolved:
             self._resolved[folder] = _real(folder)
         return self._resolved[folder]
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Whether a path is a link to nothing, or to itself."""
+    return path.is_symlink() and not path.exists()
 
 
 def _real(path: Path) -> Path:

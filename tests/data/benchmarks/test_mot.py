@@ -161,3 +161,18 @@ def test_a_frame_smaller_than_its_cameras_is_no_black_picture(tmp_path):
     images = read_dataset("mot", tmp_path).train
     with pytest.raises(DataError, match=r"100 x 50 pixels, in which the box \(10, 20, 30, 60\)"):
         load_pictures(images, height=8, width=4, cache=None)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("turn", "stored"), [(1, None), (6, Image.Transpose.ROTATE_90)])
+def test_boxes_are_of_the_frame_as_it_is_shown(tmp_path, suffix, turn, stored):
+    camera(tmp_path, "gate", ["1,7,31,41,20,40,1"], frames=())
+    shown = Image.fromarray(frame_at(1).transpose(1, 0, 2))  # 80 x 100
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    frame = shown if stored is None else shown.transpose(stored)
+    frame.save(tmp_path / "gate" / f"000001{suffix}", exif=exif)
+    dataset = read_dataset("mot", tmp_path)
+    assert dataset.notes == ("1 track by 1 camera, persons are unknown",)
+    pixels, _ = load_pictures(dataset.train, height=40, width=20, cache=None)
+    assert np.array_equal(pixels[0].numpy().transpose(1, 2, 0), np.asarray(shown)[40:80, 30:50])

@@ -212,18 +212,20 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
         read_dataset("csv", tmp_path)
 
 
-def test_a_link_to_itself_is_a_problem_in_words(plant, tmp_path):
+def test_a_link_to_itself_is_left_out_in_words(plant, tmp_path):
     root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
     (root / "train" / "a" / "c1_2.jpg").symlink_to("c1_2.jpg")
-    with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
-        read_dataset("folder", root)
+    dataset = read_dataset("folder", root)
+    assert len(dataset.train) == 2
+    assert dataset.notes[1:] == ("1 link to nothing or to themselves left out: train/a/c1_2.jpg",)
 
 
 def test_a_link_to_nothing_is_called_so_in_a_table_and_in_a_folder(plant, tmp_path):
     root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
     (root / "train" / "a" / "c1_2.jpg").symlink_to(root / "nowhere.jpg")
-    with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
-        read_dataset("folder", root)
+    dataset = read_dataset("folder", root)
+    assert len(dataset.train) == 2
+    assert "left out: train/a/c1_2.jpg" in dataset.notes[-1]
     table(root, "train/a/c1_2.jpg,anna,door,train")
     with pytest.raises(DataError, match=r"c1_2\.jpg: expected a picture, got a link to nothing"):
         read_dataset("csv", root)
@@ -291,9 +293,25 @@ def test_a_link_in_circles_is_told_and_left_out(plant, tmp_path):
     root = plant(tmp_path, ["train/a/c1_1.jpg", "train/b/c1_1.jpg", "train/b/c2_1.jpg"])
     for name in ("a/c1_2.jpg", "loop"):
         (root / "train" / name).symlink_to(root / "train" / name)
-    with pytest.raises(DataError, match="a link to nothing or to itself"):
+    (root / "val").symlink_to("nope")
+    dataset = read_dataset("folder", root)
+    assert len(dataset.train) == 3
+    assert dataset.notes[-1].startswith("3 links to nothing or to themselves left out: ")
+    assert {"train/a/c1_2.jpg", "train/loop", "val"} == {
+        *dataset.notes[-1].partition("left out: ")[2].split(", ")
+    }
+
+
+def test_links_to_a_disk_that_is_not_there_are_refused(plant, tmp_path):
+    root = plant(tmp_path / "few", ["train/a/c1_1.jpg", "train/b/c1_1.jpg"])
+    for number in range(2, 5):
+        (root / "train" / "a" / f"c1_{number}.jpg").symlink_to(f"/nas/{number}.jpg")
+    with pytest.raises(DataError, match=r"3 links to nothing .* beside 2 pictures: is what they"):
         read_dataset("folder", root)
-    assert len(read_dataset("folder", root, skip_unreadable=True).train) == 3
+    root = plant(tmp_path / "part", LABELLED[3:])
+    (root / "train").symlink_to("/nas/train")
+    with pytest.raises(DataError, match="train: expected a folder of pictures, got a link to none"):
+        read_dataset("folder", root)
 
 
 def test_a_picture_without_a_suffix_is_told_and_jpe_is_read(plant, tmp_path):

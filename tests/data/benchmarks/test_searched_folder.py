@@ -57,3 +57,47 @@ def test_what_lies_too_deep_is_named(tmp_path):
     found, problems = told(tmp_path, "gate/1.jpg", "gate/deep/2.jpg", "3.jpg")
     assert found == [("gate/1.jpg", "", "gate"), ("3.jpg", "", "")]
     assert problems == ["deep"]
+
+
+FLAT = {
+    "0007_c1_f0000001.jpg": ("0007", "c1"),
+    "anna0007_c1_0.jpg": ("anna0007", "c1"),
+    "img0007_c1_0.jpg": ("", "img0007_c1"),
+    "lobby_c1_0.jpg": ("", "lobby_c1"),
+    "-1_c1_f0000001.jpg": ("", "c1"),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("part", ["", "query/", "bounding_box_test/"])
+def test_pictures_outside_of_persons_folders_tell_both_themselves(name, part, tmp_path):
+    assert told(tmp_path, part + name) == ([(part + name, *FLAT[name])], [])
+
+
+def test_first_words_that_may_be_places_or_persons_are_a_doubt(tmp_path):
+    names = [f"{word}_c{camera}_1.jpg" for word in ("anna", "ben") for camera in (1, 2)]
+    told(tmp_path, *names)
+    tree = PictureTree(tmp_path)
+    assert {row.camera for row in searched_rows(tree)} == {"anna_c1", "anna_c2", "ben_c1", "ben_c2"}
+    (doubt,) = tree.doubts
+    assert "if anna and ben are persons, put their pictures into folders called so" in doubt
+
+
+def test_days_and_parts_are_no_persons_of_a_searched_folder(tmp_path):
+    found, _ = told(tmp_path, "2026-01-07/cam1/x.jpg", "2026-1-8/cam1_1.jpg", "test/cam1/x.jpg")
+    assert {person for _, person, _ in found} == {""}
+    assert {camera for _, _, camera in found} == {"cam1"}
+
+
+def test_spellings_of_one_name_are_one_in_a_search(tmp_path):
+    names = ("gallery/Anna/cam1_1.jpg", "gallery/anna/Cam_01_2.jpg", "gallery/ben/c1_1.jpg")
+    found, _ = told(tmp_path, *names)
+    assert {person for _, person, _ in found} == {"Anna", "ben"}
+    assert {camera for _, _, camera in found} == {"Cam_01"}
+
+
+@pytest.mark.parametrize("below", ["", "gallery"])
+def test_a_person_called_0000_whom_a_query_asks_for_is_searched_by_name(below, tmp_path):
+    told(tmp_path, "gallery/0000/cam1_1.jpg", "gallery/0001/cam1_1.jpg", "query/0000/cam2_1.jpg")
+    rows = searched_rows(PictureTree(tmp_path / below))
+    assert {row.person for row in rows} == {"0000", "0001"}
