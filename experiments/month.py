@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from experiments.deployed_folder import Deployed, wait_for
+from experiments.deployed_folder import Deployed
 from fedklpr_flwr.data.benchmarks import read_dataset
 from fedklpr_flwr.data.person_image import PersonImage
 from fedklpr_flwr.launch.end_processes import processes_of, stop
@@ -36,6 +36,7 @@ SITES = ("airport", "campus", "hall", "market", "street", "yard")
 _RUN = ("experiment=smoke", "training.device=cpu", "training.max_batches=12", "report.wandb=off")
 _SECONDS = 1800.0
 _TRIES = 3
+_UP_SECONDS, _RESTART_SECONDS = 300.0, 20.0
 
 
 @dataclass
@@ -179,11 +180,22 @@ class Month:
         self._start(*boxes)
 
     def _start(self, *boxes: str) -> None:
-        logs = [self.made.start(f"sites/{name}") for name in boxes]
-        first = len(self.made.processes) - len(boxes)
-        self._nodes |= {name: first + number for number, name in enumerate(boxes)}
-        for log in logs:
-            wait_for(log, "SuperNode ID")
+        """Start boxes, as often as their services would: one that ended hard is refused a while."""
+        end = time.monotonic() + _UP_SECONDS
+        logs = {name: self._begin(name) for name in boxes}
+        while waiting := [name for name in boxes if "SuperNode ID" not in logs[name].read_text()]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{waiting[0]} is not up:\n{logs[waiting[0]].read_text()}")
+            time.sleep(1.0)
+            for name in waiting:
+                if self.made.processes[self._nodes[name]].poll() is not None:
+                    time.sleep(_RESTART_SECONDS)
+                    logs[name] = self._begin(name)
+
+    def _begin(self, name: str) -> Path:
+        log = self.made.start(f"sites/{name}")
+        self._nodes[name] = len(self.made.processes) - 1
+        return log
 
     def _stop(self, *boxes: str) -> None:
         for name in [*boxes]:
