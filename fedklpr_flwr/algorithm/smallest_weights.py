@@ -157,7 +157,7 @@ def _magnitudes(name: str, tensor: Tensor, mask: Tensor) -> NDArray[np.float32]:
     magnitudes: NDArray[np.float32] = np.abs(
         tensor.detach().float().cpu().numpy().reshape(-1)[keep]
     )
-    if not np.isfinite(magnitudes.max(initial=0.0)):
+    if not np.isfinite(np.max(magnitudes, initial=0.0)):
         raise WeightsError(
             f"the weights of {name!r} must be finite to be pruned, some are NaN or infinite: "
             "training has diverged, lower the learning rate"

@@ -137,7 +137,7 @@ def within_share(weights: ArrayLike, shares: ArrayLike, bound: float) -> Weights
     if not data.any():
         return data
     # A client whose weight has rounded to nothing still gets its least share.
-    wanted = np.maximum(wanted, _SMALLEST_DIVERGENCE * wanted.max())
+    wanted = np.maximum(wanted, _SMALLEST_DIVERGENCE * np.max(wanted))
     low, high = data / bound, data * bound
     corners = np.sort(np.concatenate([low / wanted, high / wanted]))
     # Between two corners the sum is a straight line in c, so that interpolation is exact.

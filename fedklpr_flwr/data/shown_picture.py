@@ -86,7 +86,7 @@ def in_eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.uint16)
     if inverted:
         values = (1 << bits) - 1 - values
-    brightest = int(values.max())
+    brightest = int(np.max(values))
     if 0 < brightest < _DARKEST_WHITE * (1 << bits):
         raise ValueError(
             f"{bits}-bit grey values that go up to {brightest} alone, which a viewer shows as "

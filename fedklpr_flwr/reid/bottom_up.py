@@ -158,7 +158,7 @@ def _lightest_edges(
         row, column = np.nonzero((block < np.inf) & (block <= limit))
         weights = np.concatenate([weights, block[row, column]])
         pairs = np.concatenate([pairs, np.stack([labels[start + row], labels[column]], axis=1)])
-        weights, pairs = _spanning(weights, pairs, merges, int(labels.max()) + 1)
+        weights, pairs = _spanning(weights, pairs, merges, int(np.max(labels)) + 1)
         limit = weights[-1] if len(weights) == merges else limit
     return [(int(first), int(second)) for first, second in pairs]
 

@@ -221,7 +221,7 @@ def _places(similarities: NDArray[np.float32], row: Indices, column: Indices) ->
     place = np.empty(len(row), dtype=np.int64)
     shared = np.empty(len(row), dtype=np.bool_)
     ends = np.searchsorted(row, np.arange(len(similarities) + 1))
-    for i in np.flatnonzero(np.diff(ends)):
+    for i in np.flatnonzero(np.diff(ends)).tolist():
         cells = slice(ends[i], ends[i + 1])
         ascending = np.sort(similarities[i])  # one row at a time stays in the cache
         not_larger = ascending.searchsorted(value[cells], side="right")

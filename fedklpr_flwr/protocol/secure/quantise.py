@@ -35,7 +35,7 @@ def exponent_of(change: NDArray[np.float32]) -> int:
     Raises:
         WireError: a number is not finite, or beyond 2^HIGHEST.
     """
-    largest = max(float(change.max(initial=0.0)), -float(change.min(initial=0.0)))
+    largest = max(float(np.max(change, initial=0.0)), -float(np.min(change, initial=0.0)))
     if not largest <= 2.0**HIGHEST:
         raise WireError(
             f"a change of {largest:g} cannot be summed: expected finite numbers; training went "
