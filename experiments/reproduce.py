@@ -49,8 +49,8 @@ LINES: dict[str, tuple[str, ...]] = {
 """The study's lines by name. LotteryFL is compared by the better of rewind and no rewind; the last
 two are the ends of the scale, and centralised exists in simulation only."""
 
-PRUNING_LINES = ("fedklpr", "fedklprplus", "fedcapr", "lotteryfl", "lotteryfl_keep", "subfedavg")
-"""Those whose bytes are compared over twenty rounds, and FedCAPR, which does not prune."""
+BYTES_LINES = ("fedklpr", "fedklprplus", "fedcapr", "lotteryfl", "lotteryfl_keep", "subfedavg")
+"""Those whose bytes are compared over twenty rounds, and FedCAPR, which saves none."""
 
 STUDIES: dict[str, tuple[str, int]] = {
     "drawn10": ("drawn", 10),
@@ -65,7 +65,7 @@ RESULT_NAMES = {"lotteryfl_keep": "lotteryfl_norewind"}
 
 SEEDS, DECIDING_SEEDS = (0, 1, 2), (0, 1, 2, 3, 4)
 
-TABLES: dict[int, tuple[str, ...]] = {10: tuple(LINES), 20: PRUNING_LINES}
+TABLES: dict[int, tuple[str, ...]] = {10: tuple(LINES), 20: BYTES_LINES}
 
 SECONDS_A_ROUND = {"run": 15.0, "simulate": 23.0}
 """Of experiment=drawn, measured: `run` on two quiet cores, `simulate` on one."""
