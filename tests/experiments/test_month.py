@@ -40,6 +40,7 @@ def test_pictures_come_week_by_week_and_the_test_is_there_at_once(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_small_month_loses_nobody_and_leaves_nothing_behind(tmp_path, capsys):
     told = tmp_path / "month.json"
     words = ["--weeks", "4", "--boxes", "3", "--rounds", "1", "--folder", str(tmp_path / "month")]
