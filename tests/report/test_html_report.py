@@ -141,6 +141,12 @@ def test_the_level_is_drawn_only_where_recovery_decides(tmp_path):
     assert page.classes("level") == []
 
 
+def test_where_nobody_prunes_that_is_said_in_place_of_empty_charts(tmp_path):
+    page = page_of(write_run(tmp_path / "run", "method.pruning=none", rank1=THREE))
+    assert page.text.count("Nobody prunes: method.pruning=none.") == 2
+    assert "The shaded stairs" not in page.text
+
+
 def test_seconds_are_stacked_by_phase_also_by_one_that_is_new(tmp_path):
     def timed(row):
         return replace(row, seconds={"train": 4.0, "dream": 2.0})

@@ -3,7 +3,7 @@
 from fedklpr_flwr.report.page.cell_charts import density_bars
 from fedklpr_flwr.report.page.figure_words import percent
 from fedklpr_flwr.report.page.markup import Markup
-from fedklpr_flwr.report.page.sections import nothing, section
+from fedklpr_flwr.report.page.sections import NOBODY_PRUNES, nothing, section
 from fedklpr_flwr.report.run_report import RunReport
 
 
@@ -13,6 +13,8 @@ def density_section(run: RunReport) -> Markup:
     density = run.density
     if run.faulty:
         return nothing(title, run.faulty)
+    if run.settings.get("method.pruning") == "none":
+        return nothing(title, NOBODY_PRUNES)
     if density is None or not density.layers:
         return nothing(title, "No clients/NAME/mask.safetensors is in this folder.")
     said = (

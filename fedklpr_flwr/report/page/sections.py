@@ -20,6 +20,7 @@ from fedklpr_flwr.report.summary import HEADINGS, closing_lines, table
 from fedklpr_flwr.runs.rows import Row
 from fedklpr_flwr.wording import counted
 
+NOBODY_PRUNES = "Nobody prunes: method.pruning=none."
 _NAMED = 6
 _PHASES = ("open", "label", "train", "measure", "prune", "encode", "send", "merge", "evaluate")
 
@@ -126,7 +127,10 @@ def recovery_section(run: RunReport) -> Markup:
         return nothing(title, "No round was trained yet.")
     if why := run.lacks("pruned", "crr", "status", "idle"):
         return nothing(title, why)
-    recovers = run.settings.get("method.pruning") == "recovery"
+    rule = run.settings.get("method.pruning")
+    if rule == "none":
+        return nothing(title, NOBODY_PRUNES)
+    recovers = rule == "recovery"
     level = run.settings.get("crr.level") if recovers else None
     words = {decision_of(row) for rows in run.trained.values() for row in rows}
     said = "The shaded stairs are the pruned share, which stands at the right"
