@@ -18,9 +18,11 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc"),
 ]
 
+SITES = ", ".join(f"{{name: {n}, reader: 'drawn:{n}', folder: null}}" for n in ("street", "yard"))
 RUN = (
     "experiment=smoke",
-    "federation.rounds=3",
+    f"data.clients=[{SITES}]",
+    "federation.rounds=2",  # it is stopped after the first; in the second all prune
     "training.max_batches=1",
     "report.wandb=off",
 )
@@ -72,7 +74,7 @@ def never_stopped(tmp_path_factory):
 def test_a_launched_run_leaves_no_process_and_can_go_on(sign, tmp_path, never_stopped):
     folder = tmp_path / "run"
     process = start("run", *RUN, f"run.dir={folder}")
-    wait_for(process, "round  1/3")
+    wait_for(process, "round  1/2")
     process.send_signal(sign)
     said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
@@ -92,7 +94,7 @@ def test_a_launched_run_leaves_no_process_and_can_go_on(sign, tmp_path, never_st
 def test_a_simulated_run_can_go_on_from_any_moment(sign, delay, tmp_path, never_stopped):
     folder = tmp_path / "run"
     process = start("simulate", *RUN, f"run.dir={folder}")
-    wait_for(process, "round  1/3")
+    wait_for(process, "round  1/2")
     time.sleep(delay)
     process.send_signal(sign)
     said, _ = process.communicate(timeout=120)
@@ -106,6 +108,6 @@ def test_a_simulated_run_can_go_on_from_any_moment(sign, delay, tmp_path, never_
 
 def test_a_finished_run_can_be_given_more_rounds(tmp_path, never_stopped):
     folder = tmp_path / "run"
-    finish("simulate", *RUN, "federation.rounds=2", f"run.dir={folder}")
-    finish("simulate", f"resume={folder}", "federation.rounds=3")
+    finish("simulate", *RUN, "federation.rounds=1", f"run.dir={folder}")
+    finish("simulate", f"resume={folder}", "federation.rounds=2")
     assert outcome(folder) == never_stopped
