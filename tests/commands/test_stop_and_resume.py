@@ -70,7 +70,8 @@ def never_stopped(tmp_path_factory):
     return outcome(folder)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+# SIGTERM is taken as SIGINT is, which the simulated ones below show for less.
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_a_launched_run_leaves_no_process_and_can_go_on(sign, tmp_path, never_stopped):
     folder = tmp_path / "run"
     process = start("run", *RUN, f"run.dir={folder}")
