@@ -37,7 +37,7 @@ _RUN = ("experiment=smoke", "training.device=cpu", "training.max_batches=12", "r
 _SECONDS = 1800.0
 _TRIES = 3
 _WEEKS = {3: (2, 2, 2, 3, 3, 3), 4: (2, 3, 3, 4, 4, 4), 8: (3, 4, 5, 6, 7, 6)}
-"""In which week one joins, leaves, is updated, loses its disk, the certificate is renewed, and who
+"""In which week one joins, leaves, is updated, loses its disk, the certificate is renewed, and
 who left returns: by the fewest weeks that it is for."""
 _BEGIN_ANEW = ("joins", "loses its disk")
 _UP_SECONDS, _RESTART_SECONDS = 300.0, 20.0
