@@ -5,7 +5,6 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
 
 _CHUNK = 1 << 15
 _PAUSE = 1.0
@@ -116,12 +115,7 @@ class SlowLink:
         self._ready.wait()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close every connection."""
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()

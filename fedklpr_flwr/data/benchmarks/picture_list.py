@@ -134,13 +134,13 @@ def _table(root: Path) -> Path:
     tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv")
     if len(tables) != 1:
         others = [path.name for path in sorted(root.iterdir()) if path.suffix.lower() in _NOT_CSV]
-        names = ", ".join(path.name for path in tables)
-        names = names or f"none, beside {', '.join(others[:8])}" * bool(others) or "none"
         if others and not tables:
             what = "point data.root at the file itself if it is such a table in text"
             raise DataError(
-                f"{root}: expected one .csv file, got {names}; {what}, or save it as .csv"
+                f"{root}: expected one .csv file, got none, beside {', '.join(others[:8])}; "
+                f"{what}, or save it as .csv"
             )
+        names = ", ".join(path.name for path in tables) or "none"
         raise DataError(f"{root}: expected one .csv file, got {names}; point data.root at the file")
     return tables[0]
 

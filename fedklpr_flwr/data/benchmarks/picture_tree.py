@@ -108,7 +108,8 @@ class PictureTree:
 
         Returns:
             The folders, without hidden ones, those that a system leaves anywhere (__MACOSX,
-            @eaDir, ...), and links, out of the root or to a folder in it (noted as problems).
+            @eaDir, ...), and links out of the root or to a folder that they lie in (noted as
+            problems).
         """
         for path in self._entries(folder):
             if path.suffix.lower() not in PICTURE_SUFFIXES and not path.name.startswith("."):
