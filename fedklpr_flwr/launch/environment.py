@@ -185,7 +185,7 @@ def last_error(log: Path) -> str:
     """The last line of a log that names an error, to be put into a sentence; empty without one."""
     for line in reversed(_end_of(log)):
         if re.search(r"\b\w*(Error|Exception)\b|\bERROR\b", line):
-            return "".join(letter for letter in line if letter.isprintable())[-400:]
+            return line[-400:]
     return ""
 
 
@@ -196,14 +196,14 @@ def last_words(log: Path, lines: int = 3) -> str:
         log: the file.
         lines: how many.
     """
-    words = " | ".join(_end_of(log)[-lines:])
-    return "".join(letter for letter in words if letter.isprintable())[-400:]
+    return " | ".join(_end_of(log)[-lines:])[-400:]
 
 
 def _end_of(log: Path) -> list[str]:
-    """The lines at a log's end that hold something; none where it cannot be read."""
+    """The lines at a log's end that hold something, printable; none where it cannot be read."""
     try:
         text = log.read_bytes()[-20_000:].decode("utf-8", "replace")
     except OSError:
         return []
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return ["".join(letter for letter in line if letter.isprintable()) for line in lines]
