@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from fedklpr_flwr.config.centralised import join_clients
 from fedklpr_flwr.config.cross_checks import check_pairs
 from fedklpr_flwr.config.experiment_guard import check_method
+from fedklpr_flwr.config.hydra_composition import composed
 from fedklpr_flwr.config.partition import spread_clients
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.config.written_text import kind_of, numbers_kept
@@ -95,35 +96,27 @@ def compose(experiment: str, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         SettingsError: an experiment, a group's choice or a key that does not exist.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     _check_experiment(experiment)
     check_method(configuration_folder() / "experiment", experiment, overrides)
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(configuration_folder()), version_base="1.3"):
-            words = [f"experiment={experiment}", *numbers_kept(overrides)]
-            config = hydra_compose("config", overrides=words)
-            if config.deployment is True and not any(w.startswith("defence=") for w in overrides):
-                # Hydra chooses a group by other groups alone, and deployment is a plain key.
-                config = hydra_compose("config", overrides=["defence=deployed", *words])
-            missing = sorted(OmegaConf.missing_keys(config))
-            if missing:
-                how = _HOW_GIVEN.get(missing[0], f"add {missing[0]}=VALUE")
-                raise SettingsError(
-                    f"{missing[0]} has no value and experiment={experiment} needs one: {how}"
-                )
-            composed = OmegaConf.to_container(config, resolve=True)
+        words = [f"experiment={experiment}", *numbers_kept(overrides)]
+        config = composed(configuration_folder(), words)
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            how = _HOW_GIVEN.get(missing[0], f"add {missing[0]}=VALUE")
+            raise SettingsError(
+                f"{missing[0]} has no value and experiment={experiment} needs one: {how}"
+            )
+        plain = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(explain(error, overrides)) from error
-    if not isinstance(composed, dict):
-        raise SettingsError(f"conf/config.yaml is not a mapping but {type(composed).__name__}")
-    return {str(key): value for key, value in composed.items()}
+    if not isinstance(plain, dict):
+        raise SettingsError(f"conf/config.yaml is not a mapping but {type(plain).__name__}")
+    return {str(key): value for key, value in plain.items()}
 
 
 def settings_from(composed: Mapping[str, Any]) -> Settings:
