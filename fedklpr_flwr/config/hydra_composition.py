@@ -70,7 +70,7 @@ def _by_hydra(folder: Path, words: Sequence[str]) -> "DictConfig":
 
 @lru_cache(maxsize=1024)
 def _plain(folder: Path, word: str) -> tuple[str, Any] | None:
-    """Key and value of a word that sets one value; None where it chooses a group, adds or deletes."""
+    """Key and value of a word that sets one value; None if it chooses a group, adds or deletes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     said: Override = OverridesParser.create().parse_overrides([word])[0]
