@@ -25,9 +25,9 @@ from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, append_rows
 from fedklpr_flwr.server.client_sampling import chosen_share
 from fedklpr_flwr.server.downlink import Downlink
-from fedklpr_flwr.server.exchange import exchange
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.quarantine import Quarantine
+from fedklpr_flwr.server.reply_deadline import exchange
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
 from fedklpr_flwr.server.round_collector import RoundCollector
 from fedklpr_flwr.server.secure_round import SecureRound, secure_round

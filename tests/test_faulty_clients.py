@@ -35,9 +35,9 @@ from fedklpr_flwr.protocol.update_front import FRONT, with_front
 from fedklpr_flwr.server import stored_updates as spool
 from fedklpr_flwr.system.atomic_file import write_atomically
 from fedklpr_flwr.wire.codec import encode
-from fedklpr_flwr.wire.entropy import RAW
 from fedklpr_flwr.wire.header import FIRST_PLANE, open_front, seal
 from fedklpr_flwr.wire.layout import Layout, layout_of
+from fedklpr_flwr.wire.section_coding import RAW
 from fedklpr_flwr.wire.size_limit import largest_payload
 
 pytestmark = pytest.mark.slow

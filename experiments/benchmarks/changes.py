@@ -14,7 +14,7 @@ import zstandard
 from experiments.benchmarks.rows import Row, make_row, median_seconds, value_at_least
 from fedklpr_flwr.wire.change import apply_change, quantise_change
 from fedklpr_flwr.wire.change_codec import ChangeWriter
-from fedklpr_flwr.wire.context_coder import pack_symbols
+from fedklpr_flwr.wire.change_entropy import pack_symbols
 from fedklpr_flwr.wire.entropy_bound import change_bound_bytes
 from fedklpr_flwr.wire.layout import Layout, layout_of
 from fedklpr_flwr.wire.payload import open_payload

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fedklpr_flwr.algorithm.masks import Masks, Tensors, pruning_ratio
-from fedklpr_flwr.algorithm.paired_evidence import Pairs
 from fedklpr_flwr.algorithm.pruning_rate import next_rate
 from fedklpr_flwr.algorithm.recovery import (
     PruningDecision,
@@ -20,6 +19,7 @@ from fedklpr_flwr.algorithm.recovery import (
     record_accuracy,
     record_prune,
 )
+from fedklpr_flwr.algorithm.recovery_evidence import Pairs
 from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.errors import SettingsError
 

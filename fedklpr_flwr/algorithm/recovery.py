@@ -10,14 +10,14 @@ so in round 2 the level alone decides. Both true: prune. Otherwise the mask stay
 and the weights recover.
 
 The second stage is a difference of two shares, which on a few hundred samples moves by chance alone
-more than eps_drop: `RecoveryRule.test` may have it judged on pairs instead (paired_evidence.py).
+more than eps_drop: `RecoveryRule.test` may have it judged on pairs instead (recovery_evidence.py).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from fedklpr_flwr.algorithm.paired_evidence import TESTS, VERDICTS, Evidence, Pairs
+from fedklpr_flwr.algorithm.recovery_evidence import TESTS, VERDICTS, Evidence, Pairs
 from fedklpr_flwr.errors import MemoryStateError, SettingsError
 
 REFERENCES = ("before_last_prune", "previous_round", "best")
@@ -43,7 +43,7 @@ class RecoveryRule:
             before that prune.
         test: how the cross-round stage is judged. `threshold`: as above. `paired`, `sequential`: on
             the same pictures seen by the model before the last prune and by the model now, see
-            paired_evidence.py; `drop` is then the fall that does not matter.
+            recovery_evidence.py; `drop` is then the fall that does not matter.
     """
 
     level: float = 0.5
@@ -127,7 +127,7 @@ class PruningDecision:
         reference: a_ref; None where the cross-round stage was not reached or has none.
         roll_back: the mask held before the last prune is to be restored.
         pairs: what a test on pairs looked at; None where none was asked.
-        statistic: what it made of them, see paired_evidence.Verdict; None likewise.
+        statistic: what it made of them, see recovery_evidence.Verdict; None likewise.
         evidence: what it carries on; None likewise.
     """
 

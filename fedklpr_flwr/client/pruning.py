@@ -12,7 +12,6 @@ from fedklpr_flwr.algorithm.masks import (
     mask_hash,
     pruning_ratio,
 )
-from fedklpr_flwr.algorithm.paired_evidence import Pairs
 from fedklpr_flwr.algorithm.pruning_rules import RULES
 from fedklpr_flwr.algorithm.pruning_step import (
     PruningMoment,
@@ -23,6 +22,7 @@ from fedklpr_flwr.algorithm.pruning_step import (
     outside,
 )
 from fedklpr_flwr.algorithm.recovery import PruningDecision, RecoveryRule
+from fedklpr_flwr.algorithm.recovery_evidence import Pairs
 from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings

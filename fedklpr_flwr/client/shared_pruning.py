@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedklpr_flwr.algorithm.paired_evidence import Pairs
+from fedklpr_flwr.algorithm.recovery_evidence import Pairs
 from fedklpr_flwr.client.accuracy import hold_out
 from fedklpr_flwr.client.pruning import Shared, compared_pairs
 from fedklpr_flwr.client.state_store import ClientMemory

@@ -17,6 +17,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AUTHORITY_DAYS = 3650
 """How long an authority's own certificate holds: ten years."""
 
+SERVER_DAYS = 180
+"""How long a SuperLink's holds where SITES.yaml says nothing (`server.days`)."""
+
 SLOW_CLOCK = timedelta(days=1)
 """A certificate begins so long before it is made, for boxes whose clock is behind."""
 

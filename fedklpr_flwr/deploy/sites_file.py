@@ -14,7 +14,7 @@ from fedklpr_flwr.config.compose import build
 from fedklpr_flwr.config.fields import between
 from fedklpr_flwr.data.benchmarks import READERS
 from fedklpr_flwr.data.synthetic import DRAWN, SITES, site_style
-from fedklpr_flwr.deploy.certificates import is_address
+from fedklpr_flwr.deploy.certificates import SERVER_DAYS, is_address
 from fedklpr_flwr.errors import DataError, SettingsError
 from fedklpr_flwr.system.plain_text import check_plain_yaml
 
@@ -53,7 +53,7 @@ class ServerPlace:
     venv: str = "/opt/fedklpr/.venv"
     user: str = "fedklpr"
     memory: str = "75%"
-    days: int = between(1, 3650, default=180)
+    days: int = between(1, 3650, default=SERVER_DAYS)
 
 
 @dataclass(frozen=True, kw_only=True)

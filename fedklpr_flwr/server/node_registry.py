@@ -14,7 +14,7 @@ from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
 from fedklpr_flwr.errors import FedKlprError, RunError, WireError
 from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import TASK, read_report
-from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
+from fedklpr_flwr.server.reply_deadline import LATE, exchange, why_failed
 from fedklpr_flwr.version import VERSION
 from fedklpr_flwr.wording import named, printable
 

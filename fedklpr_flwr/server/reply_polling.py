@@ -1,7 +1,8 @@
 """Ask Flower for replies, so that one that never comes whole holds up no other.
 
 A reply is announced before its bytes are sent. Where its box goes in between, Flower's grid waits
-for the rest, for three minutes, and hands out nothing meanwhile.
+for the rest, for three minutes, and hands out nothing meanwhile. How long is waited at all, and
+what is said of who was late: reply_deadline.py.
 """
 
 import queue

@@ -29,7 +29,6 @@ from fedklpr_flwr.protocol.update_codec import (
 )
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
-from fedklpr_flwr.server.exchange import LATE, why_failed
 from fedklpr_flwr.server.merge_round import (
     Arrival,
     Merge,
@@ -38,6 +37,7 @@ from fedklpr_flwr.server.merge_round import (
     merge_base,
     run_merge_round,
 )
+from fedklpr_flwr.server.reply_deadline import LATE, why_failed
 from fedklpr_flwr.server.stored_updates import Spool, store_update
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import NOTHING, Spent

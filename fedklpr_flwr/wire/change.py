@@ -17,7 +17,7 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.block_values import BLOCK
-from fedklpr_flwr.wire.context_coder import LARGEST
+from fedklpr_flwr.wire.change_entropy import LARGEST
 from fedklpr_flwr.wire.dtypes import check_finite
 
 _FARTHEST = 1.5  # times the step of least error: what is owed is then always less than d

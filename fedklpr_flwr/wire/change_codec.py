@@ -7,9 +7,8 @@ import numpy as np
 
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.change import apply_change, quantise_change
-from fedklpr_flwr.wire.context_coder import pack_symbols
+from fedklpr_flwr.wire.change_entropy import pack_symbols
 from fedklpr_flwr.wire.dtypes import CHANGE, check_finite
-from fedklpr_flwr.wire.entropy import CONTEXT, RAW, pack_section
 from fedklpr_flwr.wire.header import (
     CHANGE_VERSION,
     FIRST_PLANE,
@@ -24,6 +23,7 @@ from fedklpr_flwr.wire.header import (
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, flat_array
 from fedklpr_flwr.wire.masks import describe_mask, flat_mask, known_mask, known_masks_hash
 from fedklpr_flwr.wire.payload import Payload
+from fedklpr_flwr.wire.section_coding import CONTEXT, RAW, pack_section
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -18,7 +18,6 @@ from fedklpr_flwr.wire.dtypes import (
     from_symbols,
     to_symbols,
 )
-from fedklpr_flwr.wire.entropy import LEVELS, pack_section
 from fedklpr_flwr.wire.header import NO_HASH, RECORD, SECTIONS, seal, uses_known_masks
 from fedklpr_flwr.wire.layout import Layout, TensorSpec, check_layout, flat_array
 from fedklpr_flwr.wire.masks import (
@@ -29,6 +28,7 @@ from fedklpr_flwr.wire.masks import (
     known_masks_hash,
 )
 from fedklpr_flwr.wire.payload import DecodedTensor, Payload, PayloadSource, open_payload
+from fedklpr_flwr.wire.section_coding import LEVELS, pack_section
 
 __all__ = ["DecodedTensor", "Payload", "decode_dense", "encode", "open_payload", "quantise"]
 

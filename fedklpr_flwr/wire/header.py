@@ -10,9 +10,9 @@ import numpy as np
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.byte_planes import MOST_PLANES, plane_widths
 from fedklpr_flwr.wire.dtypes import CHANGE, FLOAT32, FORMS
-from fedklpr_flwr.wire.entropy import RAW, open_section, pack_section
 from fedklpr_flwr.wire.layout import HASH_BYTES, Layout, TensorSpec, layout_hash
 from fedklpr_flwr.wire.masks import DENSE, EXPLICIT, KNOWN, SHRUNK
+from fedklpr_flwr.wire.section_coding import RAW, open_section, pack_section
 
 MAGIC = b"FKLW"
 VERSION, CHANGE_VERSION = 1, 2

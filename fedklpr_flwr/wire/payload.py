@@ -13,9 +13,8 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.block_values import KeptValues
 from fedklpr_flwr.wire.byte_planes import plane_widths
 from fedklpr_flwr.wire.change import ChangedValues, check_step
-from fedklpr_flwr.wire.context_coder import LARGEST, unpack_symbols
+from fedklpr_flwr.wire.change_entropy import LARGEST, unpack_symbols
 from fedklpr_flwr.wire.dtypes import CHANGE, INT8, check_scales
-from fedklpr_flwr.wire.entropy import CONTEXT, RAW, open_section
 from fedklpr_flwr.wire.header import (
     CHANGE_VERSION,
     FIRST_PLANE,
@@ -34,6 +33,7 @@ from fedklpr_flwr.wire.masks import (
     restore_mask,
     told_bits,
 )
+from fedklpr_flwr.wire.section_coding import CONTEXT, RAW, open_section
 
 PayloadSource = bytes | bytearray | memoryview | str | PathLike[str]
 

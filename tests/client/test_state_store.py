@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fedklpr_flwr.algorithm.paired_evidence import Evidence, Pairs
 from fedklpr_flwr.algorithm.recovery import RecoveryState
+from fedklpr_flwr.algorithm.recovery_evidence import Evidence, Pairs
 from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder, fresh_memory
 from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.errors import MemoryStateError

@@ -17,7 +17,7 @@ from fedklpr_flwr.model.shared_model import PERSONAL_PARTS
 from fedklpr_flwr.reid.network import FEATURE_DIMS
 from fedklpr_flwr.server.update_weights import AGGREGATION_WEIGHTS
 from fedklpr_flwr.wire.dtypes import FORMS
-from fedklpr_flwr.wire.entropy import LEVELS
+from fedklpr_flwr.wire.section_coding import LEVELS
 
 IMPLEMENTED = {
     (Method, "local_loss"): OBJECTIVES,

@@ -12,9 +12,9 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import REPORT, report_record
-from fedklpr_flwr.server import exchange as exchange_module
-from fedklpr_flwr.server.exchange import LATE, exchange, why_failed
+from fedklpr_flwr.server import reply_deadline as exchange_module
 from fedklpr_flwr.server.node_registry import NodeRegistry
+from fedklpr_flwr.server.reply_deadline import LATE, exchange, why_failed
 from fedklpr_flwr.server.reply_polling import PullApart, polling_of
 from fedklpr_flwr.version import VERSION
 

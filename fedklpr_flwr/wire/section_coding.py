@@ -11,7 +11,7 @@ from fedklpr_flwr.wire import ans
 
 RAW, ZSTD, NARROW, ANS = 0, 1, 2, 3
 CONTEXT = 4
-"""Of the symbols of a change alone: context_coder.py opens it."""
+"""Of the symbols of a change alone: change_entropy.py opens it."""
 
 LEVELS = ("fast", "tight")
 

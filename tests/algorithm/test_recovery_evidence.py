@@ -1,11 +1,11 @@
-"""Claims about algorithm.paired_evidence: a fall is seen, and chance is not taken for one."""
+"""Claims about algorithm.recovery_evidence: a fall is seen, and chance is not taken for one."""
 
 import math
 
 import numpy as np
 import pytest
 
-from fedklpr_flwr.algorithm.paired_evidence import (
+from fedklpr_flwr.algorithm.recovery_evidence import (
     VERDICTS,
     Evidence,
     Pairs,

@@ -1,11 +1,11 @@
-"""Claims about fedklpr_flwr.wire.entropy."""
+"""Claims about fedklpr_flwr.wire.section_coding."""
 
 import numpy as np
 import pytest
 import zstandard
 
 from fedklpr_flwr.errors import WireError
-from fedklpr_flwr.wire.entropy import ANS, NARROW, RAW, ZSTD, open_section, pack_section
+from fedklpr_flwr.wire.section_coding import ANS, NARROW, RAW, ZSTD, open_section, pack_section
 
 
 def entropy_bytes(plain):

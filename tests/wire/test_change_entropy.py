@@ -1,4 +1,4 @@
-"""Claims about fedklpr_flwr.wire.context_coder: small numbers below their order-0 entropy."""
+"""Claims about fedklpr_flwr.wire.change_entropy: small numbers below their order-0 entropy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fedklpr_flwr.errors import WireError
 
 pytest.importorskip("numba")
-from fedklpr_flwr.wire.context_coder import LARGEST, pack_symbols, unpack_symbols
+from fedklpr_flwr.wire.change_entropy import LARGEST, pack_symbols, unpack_symbols
 
 
 @given(st.data())
