@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 
 _CHUNK = 1 << 15
+_ON_THE_WAY = 1 << 10
+"""Pieces on their way at once: more than any delay here needs."""
 _PAUSE = 1.0
 """Seconds without a byte that part two transfers."""
 
@@ -31,19 +33,39 @@ class _Lane:
 
     Args:
         rate: bytes a second; None = no limit.
+        delay: seconds that each byte is on its way.
     """
 
-    def __init__(self, rate: float | None) -> None:
-        self.rate, self.total = rate, 0
+    def __init__(self, rate: float | None, delay: float = 0.0) -> None:
+        self.rate, self.total, self._delay = rate, 0, delay
         self.passed: list[tuple[float, float, int]] = []
         self._free = 0.0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes until one side closes."""
+        on_the_way: asyncio.Queue[tuple[float, float, bytes]] = asyncio.Queue(_ON_THE_WAY)
+        arriving = asyncio.create_task(self._deliver(on_the_way, writer))
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
                 came = time.monotonic()
                 await self._wait_for_room(len(chunk))
+                await on_the_way.put((time.monotonic() + self._delay, came, chunk))
+        await on_the_way.put((0.0, 0.0, b""))
+        await arriving
+
+    async def _deliver(
+        self,
+        on_the_way: "asyncio.Queue[tuple[float, float, bytes]]",
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Hand over each piece when it is due; an empty one is the end.
+
+        What comes when the other side has gone is thrown away.
+        """
+        while (sent := await on_the_way.get())[2]:
+            due, came, chunk = sent
+            with contextlib.suppress(ConnectionError):
+                await asyncio.sleep(due - time.monotonic())
                 writer.write(chunk)
                 await writer.drain()
                 self.total += len(chunk)
@@ -76,11 +98,19 @@ class SlowLink:
         target: the port of loopback that it leads to.
         up: bytes a second from whoever connects to the target; None = no limit.
         down: bytes a second back.
+        delay: seconds that a byte is on its way, either way: half of a round trip.
     """
 
-    def __init__(self, target: int, *, up: float | None = None, down: float | None = None) -> None:
-        self.port = 0
-        self._target, self._up, self._down = target, _Lane(up), _Lane(down)
+    def __init__(
+        self,
+        target: int,
+        *,
+        up: float | None = None,
+        down: float | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        self.port, self._is_down = 0, False
+        self._target, self._up, self._down = target, _Lane(up, delay), _Lane(down, delay)
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready, self._over = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -109,6 +139,15 @@ class SlowLink:
         """Break every connection at once; what is in the buffers of either side is lost."""
         asyncio.run_coroutine_threadsafe(self._abort(), self._loop).result()
 
+    def go_down(self) -> None:
+        """Break every connection, and refuse each new one until `come_up`."""
+        self._is_down = True
+        self.cut()
+
+    def come_up(self) -> None:
+        """Let connections pass again."""
+        self._is_down = False
+
     def __enter__(self) -> "SlowLink":
         """Listen."""
         self._thread.start()
@@ -129,6 +168,9 @@ class SlowLink:
         server.close()
 
     async def _join(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        if self._is_down:
+            back.close()
+            return
         try:
             there, on = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:

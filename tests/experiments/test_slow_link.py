@@ -1,5 +1,6 @@
 """Claims about experiments/slow_link.py: so many bytes a second pass, and all are counted."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -76,3 +77,25 @@ def test_a_line_that_is_cut_loses_what_was_on_its_way(target):
         assert sum(got) <= passed
         send(line.port, 1_000)  # the next connection is whole again
         wait_for(lambda: line.sent_up == passed + 1_000)
+
+
+def test_a_byte_is_so_long_on_its_way(target):
+    port, got = target
+    with SlowLink(port, delay=0.2) as line:
+        start = time.monotonic()
+        send(line.port, 100_000)
+        wait_for(lambda: sum(got) == 100_000)
+        assert 0.2 <= time.monotonic() - start < 2  # the delay is one for all, not one a piece
+
+
+def test_a_line_that_is_down_lets_nothing_pass_until_it_is_up(target):
+    port, got = target
+    with SlowLink(port) as line:
+        line.go_down()
+        with contextlib.suppress(ConnectionError):
+            send(line.port, 1_000)
+        time.sleep(0.1)
+        assert sum(got) == line.sent_up == 0
+        line.come_up()
+        send(line.port, 1_000)
+        wait_for(lambda: sum(got) == 1_000)
