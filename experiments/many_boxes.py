@@ -1,0 +1,174 @@
+"""Many real boxes on one machine: a SuperLink, N SuperNodes and a run of the small network.
+
+    python -m experiments.many_boxes --boxes 64 --json many.json
+
+Every box has the same few pictures of noise and its own name, memory and process, and starts a
+client app of its own for each message, as boxes do. Told are the memory of the SuperLink, of the
+server app and of a SuperNode, the rounds' seconds, and who was not merged where all were asked.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.deployment import Unit, deployed
+from experiments.few_pictures import write_few_pictures
+from experiments.one_box import ONE_BOX, show
+from fedklpr_flwr.launch.end_processes import processes_of
+from fedklpr_flwr.runs.rows import Row, read_rows
+
+_RUN = (
+    *(word for word in ONE_BOX if not word.startswith(("data.clients", "federation."))),
+    "model=small",
+    "model.height=32",
+    "model.width=16",
+    "training.epochs=1",
+)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_EVERY = 1.0
+"""Seconds between two looks at the memory."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How a run of many boxes went.
+
+    Attributes:
+        boxes: how many.
+        fraction: share of them that was to train in a round.
+        asked: how many were, round by round.
+        merged: how many of these were merged.
+        seconds: of each round, by the server's clock.
+        together_seconds: from the first SuperNode's start until all were connected.
+        superlink_mb: its memory at rest, then at most, in 10^6 bytes, resident.
+        server_app_mb: of the run's server app and launcher, at most.
+        supernode_mb: of one SuperNode at rest, without a client app; the mean.
+    """
+
+    boxes: int
+    fraction: float
+    asked: tuple[int, ...]
+    merged: tuple[int, ...]
+    seconds: tuple[float, ...]
+    together_seconds: float
+    superlink_mb: tuple[float, float]
+    server_app_mb: float
+    supernode_mb: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everybody who was asked was merged, in every round."""
+        return bool(self.asked) and self.asked == self.merged
+
+
+def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
+    """Run so many boxes for so many rounds.
+
+    Args:
+        boxes: how many SuperNodes.
+        fraction: `federation.fraction`.
+        rounds: `federation.rounds`.
+        folder: an absolute, empty folder.
+    """
+    pictures, out = folder / "pictures", folder / "out"
+    write_few_pictures(pictures, height=32, width=16)
+    names = [f"box{number}" for number in range(boxes)]
+    clients = ", ".join(f"{{name: {name}, reader: folder, folder: null}}" for name in names)
+    with deployed(folder) as made:
+        begin, rest = time.monotonic(), _resident(made.superlink)
+        nodes = [made.node(name, "folder", root=str(pictures)) for name in names]
+        made.wait(
+            lambda: all("Starting Flower SuperNode" in node.text() for node in nodes),
+            600,
+            "a SuperNode has not started",
+        )
+        together = time.monotonic() - begin
+        small = sum(_resident(node) for node in nodes) / boxes
+        words = [
+            *_RUN,
+            f"data.clients=[{clients}]",
+            f"federation.rounds={rounds}",
+            f"federation.fraction={fraction}",
+            "federation.wait_seconds=900",
+        ]
+        run = made.run(out, words)
+
+        peak = [0.0, 0.0]
+        looked = 0.0
+
+        def over() -> bool:
+            nonlocal looked
+            if time.monotonic() > looked + _EVERY:
+                looked = time.monotonic()
+                peak[:] = map(max, peak, (_resident(made.superlink), _resident(run)))
+            return run.finished
+
+        made.wait(over, 7200, "the run is not finished")
+    rows = [row for row in read_rows(out / "run.jsonl") if row.round]
+    return Crowd(
+        boxes=boxes,
+        fraction=fraction,
+        asked=_count(rows, lambda row: row.status != "absent" or row.bytes_message_down > 0),
+        merged=_count(rows, lambda row: row.status == "merged"),
+        seconds=tuple(sum(row.seconds.values()) for row in rows if row.client is None),
+        together_seconds=together,
+        superlink_mb=(rest, peak[0]),
+        server_app_mb=peak[1],
+        supernode_mb=small,
+    )
+
+
+def _count(rows: Sequence[Row], is_so: Callable[[Row], bool]) -> tuple[int, ...]:
+    """How many clients' rows of each round are so."""
+    numbers = sorted({row.round for row in rows})
+    return tuple(sum(is_so(r) for r in rows if r.client and r.round == n) for n in numbers)
+
+
+def _resident(unit: Unit) -> float:
+    """Memory of a unit's processes, in 10^6 bytes; pages that they share count in each."""
+    return sum(_resident_pages(pid) for pid in processes_of(unit.home)) * _PAGE / 1e6
+
+
+def _resident_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:  # it has just ended
+        return 0
+
+
+def markdown(found: Sequence[Crowd]) -> list[str]:
+    """The table of docs/scale.md."""
+    lines = [
+        "| boxes | asked; merged | SuperLink at rest, peak | server app | a SuperNode | rounds |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {c.boxes} | {', '.join(map(str, c.asked))}; {', '.join(map(str, c.merged))} "
+        f"| {c.superlink_mb[0]:.0f} MB, {c.superlink_mb[1]:.0f} MB | {c.server_app_mb:.0f} MB "
+        f"| {c.supernode_mb:.0f} MB | {', '.join(f'{s:.0f} s' for s in c.seconds)} |"
+        for c in found
+    ]
+    return lines
+
+
+def main() -> int:
+    """The command line: 0 if everybody who was asked was merged."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--boxes", type=int, default=64, help="SuperNodes (default 64)")
+    parser.add_argument("--fraction", type=float, default=1.0, help="asked a round (default all)")
+    parser.add_argument("--rounds", type=int, default=2, help="of the run (default 2)")
+    parser.add_argument("--json", type=Path, help="where the figures are written")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="many-boxes-") as folder:
+        crowd = gather(asked.boxes, asked.fraction, asked.rounds, Path(folder))
+    show([crowd], markdown([crowd]), asked.json)
+    return 0 if crowd.is_whole else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
