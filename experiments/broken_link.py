@@ -31,8 +31,11 @@ _RUN = (
     "model=resnet50",
     "training.persons=4",
     "federation.rounds=2",
-    "method=fedklprplus",
 )
+_CHANGES = ("method=fedklprplus",)
+_DENSE = ("method=fedavg", "wire.delta=false")
+_HALF = {_CHANGES: 1_500_000, _DENSE: 39_000_000}
+"""Bytes of half an update, told in the table."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Case:
         round_trip: seconds.
         cut: seconds that the line is down, from the middle of the first update on; 0 = never.
         deadline: `federation.round_seconds`.
+        words: the method and what it sends.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Case:
     round_trip: float
     cut: float
     deadline: float
+    words: tuple[str, ...] = _CHANGES
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,15 @@ class Outcome:
 
 
 def cases(mbit: float, round_trip: float, cut: float, patience: float) -> list[Case]:
-    """A whole line; one that breaks and is awaited; one that breaks past the deadline."""
+    """A whole line; one that breaks and is awaited; one that breaks past the deadline.
+
+    And one ten times as fast that breaks in an update of many pieces.
+    """
     return [
         Case("whole", mbit, round_trip, 0.0, patience),
         Case(f"{cut:g} s down, awaited", mbit, round_trip, cut, patience),
         Case(f"{cut:g} s down, deadline before", mbit, round_trip, cut, max(30.0, 0.5 * cut)),
+        Case(f"dense float32, {10 * mbit:g} Mbit/s", 10 * mbit, round_trip, cut, patience, _DENSE),
     ]
 
 
@@ -98,7 +107,7 @@ def cross(case: Case, folder: Path) -> Outcome:
     ):
         made.node(CLIENT, "folder", port=link.port, root=str(pictures))
         made.node(_NEAR, "folder", root=str(pictures))
-        run = made.run(out, [*_RUN, f"federation.round_seconds={case.deadline:g}"])
+        run = made.run(out, [*_RUN, *case.words, f"federation.round_seconds={case.deadline:g}"])
         before, merged = _line_until_round_1(made, link, out, case)
         made.wait(lambda: run.finished, 3600, f"{case.name} is not finished")
     rows = [row for row in read_rows(out / "run.jsonl") if row.round]
@@ -126,7 +135,7 @@ def _line_until_round_1(made: Deployment, link: SlowLink, out: Path, case: Case)
     made.wait(seen(0), 900, "the run has not begun")
     before = link.sent_up
     if case.cut:
-        half = _HALF_OF_AN_UPDATE
+        half = _HALF[case.words]
         made.wait(lambda: link.sent_up - before > half, 1800, "no update is on its way")
         link.go_down()
         over = time.monotonic() + case.cut
@@ -134,10 +143,6 @@ def _line_until_round_1(made: Deployment, link: SlowLink, out: Path, case: Case)
         link.come_up()
     made.wait(seen(1), 3600, "round 1 is not merged")
     return before, link.sent_up
-
-
-_HALF_OF_AN_UPDATE = 2_500_000
-"""Bytes: of a ResNet-50's changes as one step of training makes them, told in the table."""
 
 
 def markdown(found: Sequence[Outcome]) -> list[str]:

@@ -64,6 +64,8 @@ class _Lane:
         """
         while (sent := await on_the_way.get())[2]:
             due, came, chunk = sent
+            if writer.is_closing():
+                continue
             with contextlib.suppress(ConnectionError):
                 await asyncio.sleep(due - time.monotonic())
                 writer.write(chunk)
