@@ -8,7 +8,7 @@ server app and of a SuperNode, the rounds' seconds, and who was not merged where
 """
 
 import argparse
-import os
+import contextlib
 import sys
 import tempfile
 import time
@@ -29,8 +29,8 @@ _RUN = (
     "model.width=16",
     "training.epochs=1",
 )
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_EVERY = 1.0
+_SERVER_APP, _CLIENT_APP = "flwr-serverapp", "flwr-clientapp"
+_EVERY = 2.0
 """Seconds between two looks at the memory."""
 
 
@@ -45,9 +45,11 @@ class Crowd:
         merged: how many of these were merged.
         seconds: of each round, by the server's clock.
         together_seconds: from the first SuperNode's start until all were connected.
-        superlink_mb: its memory at rest, then at most, in 10^6 bytes, resident.
-        server_app_mb: of the run's server app and launcher, at most.
+        superlink_mb: its memory at rest, then at most, in 10^6 bytes; of pages that processes
+            share, each counts its part.
+        server_app_mb: of the run's server app, at most.
         supernode_mb: of one SuperNode at rest, without a client app; the mean.
+        client_app_mb: of the first box's client app while all work, at most.
     """
 
     boxes: int
@@ -59,6 +61,7 @@ class Crowd:
     superlink_mb: tuple[float, float]
     server_app_mb: float
     supernode_mb: float
+    client_app_mb: float
 
     @property
     def is_whole(self) -> bool:
@@ -80,7 +83,7 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
     names = [f"box{number}" for number in range(boxes)]
     clients = ", ".join(f"{{name: {name}, reader: folder, folder: null}}" for name in names)
     with deployed(folder) as made:
-        begin, rest = time.monotonic(), _resident(made.superlink)
+        begin, rest = time.monotonic(), _own_memory(made.superlink.pid)
         nodes = [made.node(name, "folder", root=str(pictures)) for name in names]
         made.wait(
             lambda: all("Starting Flower SuperNode" in node.text() for node in nodes),
@@ -88,7 +91,7 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
             "a SuperNode has not started",
         )
         together = time.monotonic() - begin
-        small = sum(_resident(node) for node in nodes) / boxes
+        small = sum(_memory(node) for node in nodes) / boxes
         words = [
             *_RUN,
             f"data.clients=[{clients}]",
@@ -98,14 +101,16 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
         ]
         run = made.run(out, words)
 
-        peak = [0.0, 0.0]
+        peak = [0.0, 0.0, 0.0]
         looked = 0.0
 
         def over() -> bool:
             nonlocal looked
             if time.monotonic() > looked + _EVERY:
+                link = _own_memory(made.superlink.pid)
+                apps = _memory(nodes[0], _CLIENT_APP)
+                peak[:] = map(max, peak, (link, _memory(made.superlink, _SERVER_APP), apps))
                 looked = time.monotonic()
-                peak[:] = map(max, peak, (_resident(made.superlink), _resident(run)))
             return run.finished
 
         made.wait(over, 7200, "the run is not finished")
@@ -120,6 +125,7 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
         superlink_mb=(rest, peak[0]),
         server_app_mb=peak[1],
         supernode_mb=small,
+        client_app_mb=peak[2],
     )
 
 
@@ -129,28 +135,38 @@ def _count(rows: Sequence[Row], is_so: Callable[[Row], bool]) -> tuple[int, ...]
     return tuple(sum(is_so(r) for r in rows if r.client and r.round == n) for n in numbers)
 
 
-def _resident(unit: Unit) -> float:
-    """Memory of a unit's processes, in 10^6 bytes; pages that they share count in each."""
-    return sum(_resident_pages(pid) for pid in processes_of(unit.home)) * _PAGE / 1e6
+def _memory(unit: Unit, word: str = "") -> float:
+    """Memory of a unit's processes whose command has a word, in 10^6 bytes."""
+    return sum(_own_memory(pid) for pid in processes_of(unit.home) if word in _command(pid))
 
 
-def _resident_pages(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except OSError:  # it has just ended
-        return 0
+def _own_memory(pid: int) -> float:
+    """A process's memory in 10^6 bytes, its part of what it shares with others; 0 once it ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def markdown(found: Sequence[Crowd]) -> list[str]:
     """The table of docs/scale.md."""
     lines = [
-        "| boxes | asked; merged | SuperLink at rest, peak | server app | a SuperNode | rounds |",
-        "|---|---|---|---|---|---|",
+        "| boxes | asked; merged | SuperLink: idle, peak | server app | SuperNode | client app "
+        "| rounds |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {c.boxes} | {', '.join(map(str, c.asked))}; {', '.join(map(str, c.merged))} "
         f"| {c.superlink_mb[0]:.0f} MB, {c.superlink_mb[1]:.0f} MB | {c.server_app_mb:.0f} MB "
-        f"| {c.supernode_mb:.0f} MB | {', '.join(f'{s:.0f} s' for s in c.seconds)} |"
+        f"| {c.supernode_mb:.0f} MB | {c.client_app_mb:.0f} MB "
+        f"| {', '.join(f'{s:.0f} s' for s in c.seconds)} |"
         for c in found
     ]
     return lines
