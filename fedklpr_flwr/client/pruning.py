@@ -1,4 +1,8 @@
-"""One client's mask through a round: the pruning rule has its moments, and the network follows."""
+"""One client's mask through a round: the pruning rule has its moments, and the network follows.
+
+When and how much is algorithm/pruning_rules.py and pruning_rate.py, which weights go
+algorithm/smallest_weights.py.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

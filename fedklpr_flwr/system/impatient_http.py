@@ -1,6 +1,8 @@
 """Uvicorn's HTTP for ports that strangers reach: it keeps little of what is no request yet.
 
-What a request's head takes is taken before any application, and so any middleware, sees it.
+What a request's head takes is taken before any application, and so any middleware, sees it. The
+SuperLink (deploy/guarded_superlink.py) and `search --serve` are served by it; `report --serve` has
+limits of its own (report/serving.py).
 """
 
 import asyncio
