@@ -44,7 +44,7 @@ class Crowd:
         asked: how many were, round by round.
         merged: how many of these were merged.
         seconds: of each round, by the server's clock.
-        together_seconds: from the first SuperNode's start until all were connected.
+        together_seconds: from the first SuperNode's start until all had started.
         superlink_mb: its memory at rest, then at most, in 10^6 bytes; of pages that processes
             share, each counts its part.
         server_app_mb: of the run's server app, at most.

@@ -86,7 +86,7 @@ def _resolved_settings(text: str) -> Settings:
 
 @lru_cache(maxsize=16)
 def compose_settings(experiment: str, overrides: tuple[str, ...] = ()) -> Settings:
-    """Settings of an experiment with Hydra overrides applied; cached, since each costs 0.2 s."""
+    """Settings of an experiment with Hydra overrides applied; cached, since every message asks."""
     return settings_from(compose(experiment, overrides))
 
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 _CHOOSES = "deployment"  # a plain key by which a group is chosen
@@ -72,10 +71,11 @@ def _by_hydra(folder: Path, words: Sequence[str]) -> "DictConfig":
 def _plain(folder: Path, word: str) -> tuple[str, Any] | None:
     """Key and value of a word that sets one value; None if it chooses a group, adds or deletes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import OverrideType
 
-    said: Override = OverridesParser.create().parse_overrides([word])[0]
+    said = OverridesParser.create().parse_overrides([word])[0]
     key = said.key_or_group
-    one_value = said.type is not None and said.type.name == "CHANGE" and said.package is None
+    one_value = said.type is OverrideType.CHANGE and said.package is None
     if not one_value or said.is_sweep_override() or key == _CHOOSES or (folder / key).is_dir():
         return None
-    return key, cast(Any, said.value())
+    return key, said.value()

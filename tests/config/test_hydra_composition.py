@@ -50,3 +50,10 @@ def test_a_file_that_was_edited_is_read_again(tmp_path: Path):
     old = next(line for line in text.splitlines() if line.startswith("temperature:"))
     group.write_text(text.replace(old, "temperature: 7"), encoding="utf-8")
     assert composed(folder, ["experiment=smoke"]).kl.temperature == 7
+
+
+def test_other_values_need_no_composition_of_their_own(monkeypatch):
+    folder = configuration_folder()
+    composed(folder, ["experiment=smoke", "seed=1"])
+    monkeypatch.setattr(hydra_composition, "_by_hydra", None)
+    assert composed(folder, ["experiment=smoke", "seed=2"]).seed == 2

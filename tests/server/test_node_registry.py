@@ -12,7 +12,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.protocol.box_state import PROTOCOL, BoxState
 from fedklpr_flwr.protocol.flower_messages import REPORT, report_record
-from fedklpr_flwr.server import reply_deadline as exchange_module
+from fedklpr_flwr.server import reply_deadline
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.reply_deadline import LATE, exchange, why_failed
 from fedklpr_flwr.server.reply_polling import PullApart, polling_of
@@ -464,7 +464,7 @@ def test_a_node_that_says_a_wrong_name_late_holds_all_up_five_times_and_no_more(
 
 
 def test_who_has_not_answered_is_told_after_a_while_and_then_ever_more_rarely(monkeypatch):
-    monkeypatch.setattr(exchange_module, "FIRST_TOLD", 0.1)
+    monkeypatch.setattr(reply_deadline, "FIRST_TOLD", 0.1)
     grid = grid_of("a", "b")
     messages = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
     told = []
