@@ -3,8 +3,9 @@
     python -m experiments.many_boxes --boxes 64 --json many.json
 
 Every box has the same few pictures of noise and its own name, memory and process, and starts a
-client app of its own for each message, as boxes do. Told are the memory of the SuperLink, of the
-server app and of a SuperNode, the rounds' seconds, and who was not merged where all were asked.
+client app of its own for each message, as boxes do. A client app takes half a gigabyte while it
+works: so many are asked at a time (--at-once). Told are the memory of the SuperLink, of the server
+app and of a SuperNode, the rounds' seconds, and who was not merged of those that were asked to train.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Crowd:
     Attributes:
         boxes: how many.
         fraction: share of them that was to train in a round.
+        at_once: how many were asked at a time.
         asked: how many were, round by round.
         merged: how many of these were merged.
         seconds: of each round, by the server's clock.
@@ -54,6 +56,7 @@ class Crowd:
 
     boxes: int
     fraction: float
+    at_once: int
     asked: tuple[int, ...]
     merged: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -65,16 +68,17 @@ class Crowd:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everybody who was asked was merged, in every round."""
+        """Whether everybody who was asked to train was merged, in every round."""
         return bool(self.asked) and self.asked == self.merged
 
 
-def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
+def gather(boxes: int, fraction: float, at_once: int, rounds: int, folder: Path) -> Crowd:
     """Run so many boxes for so many rounds.
 
     Args:
         boxes: how many SuperNodes.
-        fraction: `federation.fraction`.
+        fraction: `federation.fraction`; the model is evaluated by who trains next.
+        at_once: `federation.at_once`.
         rounds: `federation.rounds`.
         folder: an absolute, empty folder.
     """
@@ -97,6 +101,8 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
             f"data.clients=[{clients}]",
             f"federation.rounds={rounds}",
             f"federation.fraction={fraction}",
+            f"federation.at_once={at_once}",
+            "federation.evaluate=next",
             "federation.wait_seconds=900",
         ]
         run = made.run(out, words)
@@ -118,7 +124,8 @@ def gather(boxes: int, fraction: float, rounds: int, folder: Path) -> Crowd:
     return Crowd(
         boxes=boxes,
         fraction=fraction,
-        asked=_count(rows, lambda row: row.status != "absent" or row.bytes_message_down > 0),
+        at_once=at_once,
+        asked=_count(rows, lambda row: row.status != "absent"),
         merged=_count(rows, lambda row: row.status == "merged"),
         seconds=tuple(sum(row.seconds.values()) for row in rows if row.client is None),
         together_seconds=together,
@@ -158,12 +165,12 @@ def _command(pid: int) -> str:
 def markdown(found: Sequence[Crowd]) -> list[str]:
     """The table of docs/scale.md."""
     lines = [
-        "| boxes | asked; merged | SuperLink: idle, peak | server app | SuperNode | client app "
+        "| boxes, at once | asked; merged | SuperLink: idle, peak | server app | SuperNode | client app "
         "| rounds |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {c.boxes} | {', '.join(map(str, c.asked))}; {', '.join(map(str, c.merged))} "
+        f"| {c.boxes}, {c.at_once} | {', '.join(map(str, c.asked))}; {', '.join(map(str, c.merged))} "
         f"| {c.superlink_mb[0]:.0f} MB, {c.superlink_mb[1]:.0f} MB | {c.server_app_mb:.0f} MB "
         f"| {c.supernode_mb:.0f} MB | {c.client_app_mb:.0f} MB "
         f"| {', '.join(f'{s:.0f} s' for s in c.seconds)} |"
@@ -177,11 +184,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--boxes", type=int, default=64, help="SuperNodes (default 64)")
     parser.add_argument("--fraction", type=float, default=1.0, help="asked a round (default all)")
+    parser.add_argument("--at-once", type=int, default=8, help="asked at a time (default 8)")
     parser.add_argument("--rounds", type=int, default=2, help="of the run (default 2)")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="many-boxes-") as folder:
-        crowd = gather(asked.boxes, asked.fraction, asked.rounds, Path(folder))
+        crowd = gather(asked.boxes, asked.fraction, asked.at_once, asked.rounds, Path(folder))
     show([crowd], markdown([crowd]), asked.json)
     return 0 if crowd.is_whole else 1
 

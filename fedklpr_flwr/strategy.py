@@ -23,7 +23,7 @@ from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, append_rows
-from fedklpr_flwr.server.client_sampling import chosen_share
+from fedklpr_flwr.server.client_sampling import Choice, who_evaluates, who_trains
 from fedklpr_flwr.server.downlink import Downlink
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.quarantine import Quarantine
@@ -56,7 +56,9 @@ class FedKlprStrategy(Strategy):
         overrides: str = "",
     ) -> None:
         self.settings, self.folder, self.state = settings, folder, state
-        self.registry = NodeRegistry.empty(state.run, folder.write_boxes)
+        self.registry = NodeRegistry.empty(
+            state.run, folder.write_boxes, settings.federation.at_once
+        )
         self.downlink = Downlink(state, folder, settings)
         self._quarantine = Quarantine(settings)
         self._rounds_written, self._on_rows = rounds_written, on_rows
@@ -102,8 +104,8 @@ class FedKlprStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Give each client its part of the merged model, cut by its mask; see `configure_train`."""
-        return self._messages("evaluate", self._admitted)
+        """Give each client that evaluates its part of the merged model, cut by its mask."""
+        return self._messages("evaluate", lambda: self._choose(server_round, who_evaluates))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -230,7 +232,7 @@ class FedKlprStrategy(Strategy):
 
     def _evaluate(self, grid: Grid, result: Result) -> None:
         number = self._tally.number
-        replies = self._replies(grid, "evaluate", self._admitted())
+        replies = self._replies(grid, "evaluate", self._choose(number, who_evaluates))
         scores = self.aggregate_evaluate(number, replies)
         if scores is not None:
             result.evaluate_metrics_clientapp[number] = scores
@@ -294,7 +296,7 @@ class FedKlprStrategy(Strategy):
         if phase != "train":
             seconds = min(seconds, chosen.evaluate_seconds)
         say = partial(self._say_waiting, phase)
-        return exchange(grid, messages, seconds, still_waiting=say)
+        return exchange(grid, messages, seconds, still_waiting=say, at_once=chosen.at_once)
 
     def _check_enough(self) -> None:
         """Raise RunError where too few updates came."""
@@ -359,9 +361,9 @@ class FedKlprStrategy(Strategy):
             told = "round %d: %s has failed %s in a row and is asked no more; mend it, then %s"
             log(WARNING, told, self._tally.number, client, rounds, resume_word(self.folder.path))
 
-    def _choose(self, server_round: int) -> list[str]:
-        """The clients that train in a round: a seeded share of those that are here."""
-        return chosen_share(self._admitted(), self.settings, server_round)
+    def _choose(self, server_round: int, who: Choice = who_trains) -> list[str]:
+        """The clients that train in a round, or evaluate its model, of those that are here."""
+        return who(self._admitted(), self.settings, server_round)
 
     def _admitted(self) -> list[str]:
         """The clients that are here and not in quarantine."""
@@ -376,7 +378,7 @@ class FedKlprStrategy(Strategy):
         for client in filter(self._quarantine.holds, self.registry.nodes):
             if self._tally.row(client).status == "absent":
                 self._tally.row(client).failed = "in quarantine: it failed too many rounds in a row"
-        rows = self._tally.close(self._known())
+        rows = self._tally.close(self._known(), self._admitted())
         append_rows(self.folder.rows_file, rows)
         self._on_rows(rows)
         self.folder.note(self.state)

@@ -95,6 +95,16 @@ def test_the_model_goes_down_with_the_evaluation_and_training_only_names_it(stra
     assert {m.metadata.message_type for m in down + train} == {"evaluate", "train"}
 
 
+def test_where_only_the_next_evaluate_they_are_who_trains_next_and_at_last_all(strategy_of):
+    words = ("federation.fraction=0.5", "federation.evaluate=next", "federation.rounds=3")
+    strategy = strategy_of(*words)
+    for number in range(3):
+        asked = {NAME_OF[m.metadata.dst_node_id] for m in messages(strategy, "evaluate", number)}
+        assert asked == chosen(strategy, number + 1)
+        assert len(asked) == 4
+    assert len(messages(strategy, "evaluate", 3)) == 8
+
+
 def test_clients_of_one_mask_get_the_same_bytes(strategy_of):
     payloads = {read_payload(m.content) for m in messages(strategy_of(), "evaluate", 0)}
     assert len(payloads) == 1

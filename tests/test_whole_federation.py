@@ -165,6 +165,27 @@ def test_who_is_not_chosen_is_absent_and_evaluated_all_the_same(federate):
             assert row.failed is False
 
 
+def test_who_is_asked_nothing_in_a_round_is_neither_away_nor_sent_anything(federate):
+    words = ("federation.fraction=0.5", "federation.rounds=3", ALONE)
+    everybody = federate(*words, names=NAMES, folder="all")
+    run = federate(*words, "federation.evaluate=next", names=NAMES, folder="next")
+    unasked = [(n, name) for n in range(4) for name in NAMES if run.row(n, name).unasked]
+    assert unasked
+    for number, name in unasked:
+        row = run.row(number, name)
+        assert (row.status, row.failed, row.rank1, row.bytes_message_down) == (
+            "absent",
+            False,
+            None,
+            0,
+        )
+    assert not any("absent" in run.row(number, None).status for number in range(4))
+    assert all(run.row(3, name).rank1 is not None for name in NAMES), "at last all are asked"
+    assert run.model == everybody.model, "who evaluates changes no model"
+    sent = [sum(row.bytes_down for row in one.rows if row.client) for one in (run, everybody)]
+    assert sent[0] < sent[1]
+
+
 def test_a_run_starts_with_as_many_clients_as_it_is_told_to_wait_for(federate):
     app = interfering(fails, client="birch", phase="query")
     with pytest.raises(RunError, match="1 of 2 clients came"):

@@ -242,6 +242,8 @@ class Federation:
     wait_seconds: float = between(0.0)
     round_seconds: float = between(1.0)
     evaluate_seconds: float = between(1.0, default=1800.0)
+    evaluate: str = one_of("all", "next", default="all")
+    at_once: int | None = between(1, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,17 +98,15 @@ class Forecast:
 
     @cached_property
     def round_seconds(self) -> float:
-        """Wall seconds of a round with training."""
-        share = self._trained / len(self.clients)
-        train = wall_seconds([self._training(one) for one in self.clients], self._at_once)
-        return share * train + self._evaluation_wall + self._server_seconds(self._trained)
+        """Wall seconds of a round with training; of any but the last."""
+        return self._training_wall + self._evaluation_seconds(0) + self._decoding
 
     @property
     def seconds(self) -> float:
         """Wall seconds of all rounds, round 0 and the final training, without the start."""
         rounds = self._settings.federation.rounds
-        first = self._evaluation_wall + self._server_seconds(0)
-        return first + rounds * self.round_seconds + self.final_seconds
+        evaluations = sum(self._evaluation_seconds(number) for number in range(rounds + 1))
+        return evaluations + rounds * (self._training_wall + self._decoding) + self.final_seconds
 
     @property
     def final_seconds(self) -> float:
@@ -127,14 +125,30 @@ class Forecast:
             return count
         return min(count, max(chosen.min_clients, round(chosen.fraction * count)))
 
+    def _evaluated(self, number: int) -> int:
+        """Clients that evaluate a round's model."""
+        everybody = self._settings.federation.evaluate == "all"
+        last = number >= self._settings.federation.rounds
+        return len(self.clients) if everybody or last else self._trained
+
     @cached_property
-    def _evaluation_wall(self) -> float:
+    def _training_wall(self) -> float:
+        whole = wall_seconds([self._training(one) for one in self.clients], self._at_once)
+        return self._trained / len(self.clients) * whole
+
+    @cached_property
+    def _everybodys_evaluation(self) -> float:
         return wall_seconds([self._evaluation(c.load) for c in self.clients], self._at_once)
 
-    def _server_seconds(self, trained: int) -> float:
-        """Encode for everybody, decode what comes twice (checked, then merged)."""
-        probed = self.probed
-        return len(self.clients) * probed.encode + 2 * trained * probed.decode
+    def _evaluation_seconds(self, number: int) -> float:
+        """The model is encoded for each of them."""
+        share = self._evaluated(number) / len(self.clients)
+        return share * self._everybodys_evaluation + self._evaluated(number) * self.probed.encode
+
+    @property
+    def _decoding(self) -> float:
+        """Each update is decoded twice: checked, then merged."""
+        return 2 * self._trained * self.probed.decode
 
     # ------------------------------------------------------------------ bytes
 
@@ -168,14 +182,18 @@ class Forecast:
         each = [self.bytes_in_round(number, pruned=pruned) for number in rounds]
         return (
             self._trained * sum(up for up, _ in each),
-            len(self.clients) * sum(down for _, down in each),
+            sum(
+                self._evaluated(number) * down
+                for number, (_, down) in zip(rounds, each, strict=True)
+            ),
         )
 
     @property
     def dense_bytes(self) -> int:
         """What dense float32 would be, up and down."""
-        rounds, count = self._settings.federation.rounds, len(self.clients)
-        return self.probed.dense_bytes * (rounds * self._trained + (rounds + 1) * count)
+        rounds = self._settings.federation.rounds
+        down = sum(self._evaluated(number) for number in range(rounds + 1))
+        return self.probed.dense_bytes * (rounds * self._trained + down)
 
     # ------------------------------------------------------------------ one client
 

@@ -117,6 +117,7 @@ _TABLE = (
     Figure("trust", "none"),
     Figure("alignment", "none"),
     Figure("epsilon", "none", "number", "max"),
+    Figure("unasked", "none", "truth"),
     Figure("bytes_up", "none", "count", "sum"),
     Figure("bytes_down", "none", "count", "sum"),
     Figure("bytes_message_up", "none", "count", "sum"),

@@ -24,6 +24,7 @@ _NOT_THE_METHODS = (
     "federation.wait_seconds",
     "federation.round_seconds",
     "federation.evaluate_seconds",
+    "federation.at_once",
 )
 _WORTH_A_NOTE = (
     "experiment_name",

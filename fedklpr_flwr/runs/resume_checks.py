@@ -20,6 +20,7 @@ MAY_CHANGE = (
     "federation.wait_seconds",
     "federation.round_seconds",
     "federation.evaluate_seconds",
+    "federation.at_once",
     "report",
     "run",
     "resume",

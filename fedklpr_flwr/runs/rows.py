@@ -61,6 +61,8 @@ class Row:
             the round's own line with the clients' names.
         failed: the reason, or false; a merged update may have one too, where its scores were not
             usable. On the round's own line the names of those clients, "ash, birch", or false.
+        unasked: it was there, and neither a training nor an evaluation was asked of it
+            (`federation.evaluate=next`); false on the round's own line.
     """
 
     round: int
@@ -116,6 +118,7 @@ class Row:
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "absent"
     failed: str | bool = False
+    unasked: bool = False
     server_peak_mb: float | None = None
 
 
@@ -180,9 +183,10 @@ def _over_clients(how: OverClients, values: Sequence[Any]) -> Any:
 def is_away(row: Row) -> bool:
     """Whether nothing was sent to a client in a round: it was not there, or is in quarantine.
 
-    Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same.
+    Who is merely not chosen to train (`federation.fraction`) is sent the merged model all the same,
+    unless `federation.evaluate=next`, where nothing may be asked of it in a round (`unasked`).
     """
-    return row.status == "absent" and not row.bytes_message_down
+    return row.status == "absent" and not row.bytes_message_down and not row.unasked
 
 
 def away_at_the_end(rows: Sequence[Row]) -> str:

@@ -41,6 +41,7 @@ class NodeRegistry:
         silent: how often a node held all others up, with no answer or a late one that is no name.
         boxes: how each box was when it said its name, see `BoxState.noted`; in a simulation none.
         note: told of them whenever one has said its name.
+        at_once: so many are asked for their names at a time; None = all together.
     """
 
     run: str
@@ -50,11 +51,14 @@ class NodeRegistry:
     silent: dict[int, int] = field(default_factory=dict)
     boxes: dict[str, dict[str, Any]] = field(default_factory=dict)
     note: Note = _keep_nothing
+    at_once: int | None = None
 
     @classmethod
-    def empty(cls, run: str, note: Note = _keep_nothing) -> "NodeRegistry":
+    def empty(
+        cls, run: str, note: Note = _keep_nothing, at_once: int | None = None
+    ) -> "NodeRegistry":
         """A registry on which nobody is yet."""
-        return cls(run, {}, {}, note=note)
+        return cls(run, {}, {}, note=note, at_once=at_once)
 
     def refresh(self, grid: Grid, deadline_seconds: float) -> None:
         """Ask every node that is new for its name; forget those that are gone.
@@ -81,7 +85,7 @@ class NodeRegistry:
             if self.silent.get(node, 0) < _MOST_SILENT
         ]
         began = time.monotonic()
-        for reply in exchange(grid, hello, deadline_seconds):
+        for reply in exchange(grid, hello, deadline_seconds, at_once=self.at_once):
             node = reply.metadata.src_node_id
             is_late = reply.has_error() and reply.error.code == LATE
             was_slow = time.monotonic() - began > _PROMPT

@@ -23,6 +23,7 @@ def exchange(
     deadline_seconds: float,
     pull: Pull | None = None,
     still_waiting: Callable[[list[int], float], None] = lambda nodes, seconds: None,
+    at_once: int | None = None,
 ) -> Iterator[Message]:
     """Push every message, and yield its reply as soon as it is there: exactly one for each.
 
@@ -33,47 +34,81 @@ def exchange(
     Args:
         grid: Flower's grid.
         messages: made as they are sent.
-        deadline_seconds: after it, whoever has not answered has answered with the error `LATE`.
+        deadline_seconds: so long after it was asked, who has not answered has answered with the
+            error `LATE`.
         pull: how replies are asked for; None = as suits the grid.
-        still_waiting: told which nodes have not answered, and for how many seconds since all were
-            asked: after half a minute, a whole one, two, four ...
+        still_waiting: told which nodes have not answered, and for how many seconds since the last
+            was asked: after half a minute, a whole one, two, four ...
+        at_once: so many are asked at a time, and the next when one has answered; None = all.
     """
-    pull = pull or polling_of(grid)
-    waiting: dict[str, int] = {}
+    open_now = _OpenQuestions(pull or polling_of(grid), deadline_seconds, still_waiting)
     for message in messages:
         ids = list(grid.push_messages([message]))
-        if ids:
-            waiting[ids[0]] = message.metadata.dst_node_id
-            yield from _take(waiting, pull(list(waiting)))
-        else:
+        if not ids:
             refused = Error(ErrorCode.UNKNOWN, "Flower did not take the message")
             yield _error_of(message.metadata.dst_node_id, refused)
-    began, told = time.monotonic(), FIRST_TOLD
-    pause = 0.01
-    while waiting:
-        replies = pull(list(waiting))
-        yield from _take(waiting, replies)
-        waited = time.monotonic() - began
-        if not replies and waited >= deadline_seconds:
-            break  # only after a look: what has come is taken, whatever the deadline
-        if waiting and waited >= told:
-            still_waiting(list(waiting.values()), waited)
-            told *= 2
-        pause = 0.01 if replies else min(pause * 1.5, 0.25)
-        if not replies and waiting:
-            time.sleep(pause)
-    for node in waiting.values():
-        yield _error_of(node, Error(LATE, f"no answer within {deadline_seconds:g} s"))
+            continue
+        open_now.ask(ids[0], message.metadata.dst_node_id)
+        yield from open_now.replies()
+        while at_once is not None and len(open_now) >= at_once:
+            yield from open_now.wait()
+    while len(open_now):
+        yield from open_now.wait()
 
 
-def _take(waiting: dict[str, int], replies: Iterable[Message]) -> Iterator[Message]:
-    """The replies to messages that wait; who has answered waits no longer."""
-    for reply in replies:
-        if reply.metadata.reply_to_message_id in waiting:
-            node = waiting.pop(reply.metadata.reply_to_message_id)
-            # Where a node is gone Flower answers for it, in the SuperLink's name.
-            of_flower = reply.has_error() and reply.metadata.src_node_id != node
-            yield _error_of(node, reply.error) if of_flower else reply
+class _OpenQuestions:
+    """The messages that wait for a reply.
+
+    Args:
+        pull, deadline_seconds, still_waiting: as `exchange` has them.
+    """
+
+    def __init__(
+        self, pull: Pull, deadline_seconds: float, still_waiting: Callable[[list[int], float], None]
+    ) -> None:
+        self._pull, self._deadline, self._tell = pull, deadline_seconds, still_waiting
+        self._nodes: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        self._told, self._pause = FIRST_TOLD, 0.01
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def ask(self, name: str, node: int) -> None:
+        """A message has left."""
+        self._nodes[name] = node
+        self._since[name] = time.monotonic()
+        self._told = FIRST_TOLD
+
+    def replies(self) -> list[Message]:
+        """What has come since the last look; who has answered waits no longer."""
+        found = []
+        for reply in self._pull(list(self._nodes)):
+            if reply.metadata.reply_to_message_id in self._nodes:
+                node = self._nodes.pop(reply.metadata.reply_to_message_id)
+                # Where a node is gone Flower answers for it, in the SuperLink's name.
+                of_flower = reply.has_error() and reply.metadata.src_node_id != node
+                found.append(_error_of(node, reply.error) if of_flower else reply)
+        return found
+
+    def wait(self) -> Iterator[Message]:
+        """Look once, and where nothing has come say who is late, or pause a little."""
+        replies = self.replies()
+        yield from replies
+        now = time.monotonic()
+        waited = now - max(self._since.values())
+        if self._nodes and waited >= self._told:
+            self._tell(list(self._nodes.values()), waited)
+            self._told *= 2
+        self._pause = 0.01 if replies else min(self._pause * 1.5, 0.25)
+        if replies:
+            return  # a look more before anybody is late: what has come is taken
+        late = [name for name in self._nodes if now - self._since[name] >= self._deadline]
+        for name in late:
+            reason = f"no answer within {self._deadline:g} s"
+            yield _error_of(self._nodes.pop(name), Error(LATE, reason))
+        if self._nodes and not late:
+            time.sleep(self._pause)
 
 
 def _error_of(node: int, error: Error) -> Message:

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from logging import WARNING
@@ -320,10 +320,16 @@ class RoundCollector:
         elif len(self.arrivals) > 1:
             self.spoilt = ""
 
-    def close(self, known: Mapping[str, ClientState]) -> list[Row]:
-        """The round's finished rows, its own line last."""
+    def close(self, known: Mapping[str, ClientState], here: Collection[str]) -> list[Row]:
+        """The round's finished rows, its own line last.
+
+        Args:
+            known: who has a line in every round.
+            here: who could have been asked.
+        """
         for client, state in known.items():
             row = self.row(client)
+            row.unasked = client in here and not row.bytes_message_down
             row.epsilon = epsilon(state.releases, self._settings)
             if row.status != "merged" or self.number == 0:
                 row.pruned = state.pruned

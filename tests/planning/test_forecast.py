@@ -156,6 +156,17 @@ def test_bytes_in_all_count_who_trains_up_and_everybody_down():
     assert forecast.dense_bytes == 120 * (3 * 2 + 4 * 4)
 
 
+def test_where_only_the_next_to_train_evaluate_the_model_goes_to_them_and_at_last_to_all():
+    loads = [replace(GATE, name=str(n), tests=((0, 0),)) for n in range(4)]
+    words = ("method=fedavg", "federation.fraction=0.5", "federation.rounds=3")
+    probed = replace(NOTHING, encode=1.0)
+    forecast = forecast_of(probed, *words, "federation.evaluate=next", loads=loads)
+    assert forecast.bytes_in_all() == (3 * 2 * 7840, (3 * 2 + 4) * 9800)
+    assert forecast.dense_bytes == 120 * (3 * 2 + 3 * 2 + 4)
+    assert forecast.round_seconds == pytest.approx(2)
+    assert forecast.seconds == pytest.approx(3 * 2 + 4)
+
+
 def test_memory_is_the_probes_and_what_grows_with_the_pictures():
     probed = replace(NOTHING, clustering_mb=50.0)
     (client,) = forecast_of(probed).clients

@@ -197,6 +197,48 @@ def test_neither_messages_nor_replies_pile_up_with_the_clients():
     assert taken == list(range(1, 51)), "an answer is handed on before the next message is made"
 
 
+class SlowGrid(InProcessGrid):
+    """An answer comes at the tenth question for it; counts what is on its way."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.asked, self.most = {}, 0
+
+    def push_messages(self, messages):
+        ids = list(super().push_messages(messages))
+        self.asked.update(dict.fromkeys(ids, 0))
+        self.most = max(self.most, len(self.asked))
+        return ids
+
+    def pull_messages(self, message_ids):
+        for name in message_ids:
+            self.asked[name] += 1
+        due = [name for name in message_ids if self.asked[name] > 9]
+        for name in due:
+            del self.asked[name]
+        return super().pull_messages(due)
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1, 1), (4, 4), (None, 10)])
+def test_no_more_are_asked_at_a_time_than_is_said(at_once, most):
+    grid = SlowGrid(say_name, {}, [{"client": f"c{n}"} for n in range(20)])
+    messages = [Message(RecordDict(), n, "query") for n in grid.get_node_ids()]
+    replies = list(exchange(grid, messages, 5.0, at_once=at_once))
+    assert sorted(r.metadata.src_node_id for r in replies) == sorted(grid.get_node_ids())
+    assert not any(r.has_error() for r in replies)
+    assert grid.most == most, "without a limit the first answers as the tenth is asked"
+
+
+def test_each_has_the_deadline_for_itself_and_who_is_late_makes_room():
+    grid = DeafGrid(say_name, {}, [{"client": "a"}, {"client": "b"}])
+    nodes = [3, 3, 3, 2]  # three questions that are never answered, one after the other
+    messages = [Message(RecordDict(), n, "query") for n in nodes]
+    start = time.monotonic()
+    replies = list(exchange(grid, messages, 0.2, at_once=1))
+    assert [is_late(r) for r in replies] == [True, True, True, False]
+    assert 0.6 <= time.monotonic() - start < 5
+
+
 # ---------------------------------------------------------------------------- the registry
 
 
