@@ -5,7 +5,7 @@
 Every box has the same few pictures of noise and its own name, memory and process, and starts a
 client app of its own for each message, as boxes do. A client app takes half a gigabyte while it
 works: so many are asked at a time (--at-once). Told are the memory of the SuperLink, of the server
-app and of a SuperNode, the rounds' seconds, and who was not merged of those that were asked to train.
+app and of a SuperNode, the rounds' seconds, and who was not merged of those that were to train.
 """
 
 import argparse
@@ -165,12 +165,13 @@ def _command(pid: int) -> str:
 def markdown(found: Sequence[Crowd]) -> list[str]:
     """The table of docs/scale.md."""
     lines = [
-        "| boxes, at once | asked; merged | SuperLink: idle, peak | server app | SuperNode | client app "
-        "| rounds |",
+        "| boxes, at once | asked; merged | SuperLink: idle, peak | server app | SuperNode "
+        "| client app | rounds |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {c.boxes}, {c.at_once} | {', '.join(map(str, c.asked))}; {', '.join(map(str, c.merged))} "
+        f"| {c.boxes}, {c.at_once} | {', '.join(map(str, c.asked))}; "
+        f"{', '.join(map(str, c.merged))} "
         f"| {c.superlink_mb[0]:.0f} MB, {c.superlink_mb[1]:.0f} MB | {c.server_app_mb:.0f} MB "
         f"| {c.supernode_mb:.0f} MB | {c.client_app_mb:.0f} MB "
         f"| {', '.join(f'{s:.0f} s' for s in c.seconds)} |"
