@@ -5,17 +5,9 @@ from torch import Tensor, arange
 _SHARE = 21
 """A moved view is moved by 1/21 of the height or width: 6 of 128 rows, 3 of 64 columns."""
 
-_PLACES = (
-    (False, 0, 0),
-    (True, 0, 0),
-    (False, -1, 0),
-    (False, 1, 0),
-    (False, 0, -1),
-    (False, 0, 1),
-)
-"""Mirrored or not; steps down and to the right. The first is the picture as it is."""
-
-MOST_VIEWS = len(_PLACES)
+_AS_IT_IS, _MIRRORED = 0, 1
+_STEPS = {2: (-1, 0), 3: (1, 0), 4: (0, -1), 5: (0, 1)}
+"""Of the other views, down and to the right."""
 
 
 def view_of(pictures: Tensor, number: int) -> Tensor:
