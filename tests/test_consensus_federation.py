@@ -92,10 +92,45 @@ def test_a_resumed_federation_is_equal_to_the_bit(federate):
     assert resumed.figures == whole.figures
 
 
-@pytest.mark.parametrize("form", ["bfloat16", "float16"])
+@pytest.mark.parametrize("form", ["bfloat16", "float16", "change"])
 def test_a_lossy_wire_leads_both_sides_to_the_same_mask(federate, form):
     run = federate(*SHARED, f"wire.values={form}", "federation.rounds=3", names=PAIR)
     assert [run.row(n, "birch").status for n in (1, 2, 3)] == ["merged"] * 3
+
+
+def test_changes_are_told_of_what_is_kept_alone(federate):
+    run = federate(*SHARED, "wire.values=change", "federation.rounds=3", names=PAIR)
+    masks = masks_on_disk(run, "ash")
+    assert_cut(run, masks)
+    state = run.state()
+    for name, mask in masks.items():
+        outside = ~mask.numpy()
+        assert not state.sent[name][outside].any(), "what went down holds what nobody keeps"
+    whole = federate(
+        "wire.values=change",
+        *(word for word in PRUNES if "pruning=" not in word),
+        "method.pruning=none",
+        "federation.rounds=3",
+        names=PAIR,
+        folder="whole",
+    )
+    for number in (2, 3):
+        share = run.row(number, None).bytes_up / whole.row(number, None).bytes_up
+        assert share < 0.5 * (1 + DENSITIES[number])
+        assert not run.row(number, None).failed
+
+
+def test_changes_through_one_mask_go_on_to_the_bit_and_reach_who_lost_its_memory(federate):
+    # Steps alike in the last round: the run that is stopped early has another last one.
+    words = (*SHARED, "wire.values=change", "wire.step.last=1", "federation.rounds=3")
+    whole = federate(*words, names=PAIR, folder="whole")
+    federate(*words[:-1], "federation.rounds=1", names=PAIR, folder="stopped")
+    resumed = federate(*words, names=PAIR, folder="stopped")
+    assert resumed.model == whole.model
+    app = interfering(forget, client="birch", round=2, phase="train", times=1)
+    lost = federate(*words, names=PAIR, app=app, folder="lost")
+    assert [lost.row(n, "birch").status for n in (1, 2, 3)] == ["merged"] * 3
+    assert pruned_share(lost, "birch") == pruned_share(whole, "birch")
 
 
 def test_the_finished_run_opens_with_that_mask_also_for_a_client_that_lagged(federate):

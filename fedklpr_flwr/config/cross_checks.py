@@ -314,13 +314,13 @@ def _consensus(settings: Settings) -> None:
         f"pruning.when={settings.pruning.when}": settings.pruning.when != "before_training",
         f"pruning.scope={settings.pruning.scope}": settings.pruning.scope != "layer",
         f"pruning.regrow={settings.pruning.regrow:g}": settings.pruning.regrow > 0,
-        f"wire.values={settings.wire.values}": settings.wire.values in ("int8", "change"),
+        f"wire.values={settings.wire.values}": settings.wire.values == "int8",
     }
     for told in (key for key, is_own in own.items() if is_own):
         raise SettingsError(
             f"pruning.masks=consensus with {told}: all clients must find the same mask in the "
             "model that went down; set method.pruning=always, pruning.when=before_training, "
-            "pruning.scope=layer, pruning.regrow=0 and wire.values=float32 or bfloat16, or "
+            "pruning.scope=layer, pruning.regrow=0 and another wire.values than int8, or "
             "pruning.masks=client"
         )
 

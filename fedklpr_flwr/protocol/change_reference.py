@@ -108,6 +108,7 @@ def change_downlink(
     layout: Layout,
     settings: Settings,
     round_number: int,
+    kept: Mapping[str, float] | None = None,
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     """The change that brings the reference near to what is wanted.
 
@@ -118,6 +119,8 @@ def change_downlink(
         layout: the tensors that travel in this round.
         settings: the run's settings.
         round_number: the round that was merged.
+        kept: by tensor the share of its coordinates that is kept by whoever keeps any; the others
+            are zero on both sides, and a step is in units of the kept ones' changes. Absent = all.
 
     Returns:
         The change of every coordinate as a payload, and the new reference, all of its tensors.
@@ -125,8 +128,9 @@ def change_downlink(
     writer = ChangeWriter({}, None, layout)
     sent: dict[str, np.ndarray] = {}
     for spec in layout:
-        share = step_share(spec, settings.wire.step.down, settings, round_number)
         name = spec.name
+        share = step_share(spec, settings.wire.step.down, settings, round_number)
+        share /= max((kept or {}).get(name, 1.0), 1 / spec.size) ** 0.5
         sent[name] = writer.add(spec, wanted[name], reference.pop(name), share)
     return writer.seal(), {**reference, **sent}
 

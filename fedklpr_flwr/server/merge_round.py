@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fedklpr_flwr.algorithm.merge.accumulate import Contributor, merge_model
 from fedklpr_flwr.algorithm.merge.contribution import Contribution
@@ -118,16 +119,24 @@ def merge_base(state: ServerState, settings: Settings) -> Arrays:
 
 
 def hand_down(
-    state: ServerState, merged: dict[str, np.ndarray], layout: Layout, settings: Settings
+    state: ServerState,
+    merged: dict[str, np.ndarray],
+    masks: Masks,
+    layout: Layout,
+    settings: Settings,
 ) -> None:
     """Make a merge the state's model, and prepare what goes down; `state.round` is its round.
 
     Args:
         state: the federation; changed.
-        merged: all tensors after the merge.
+        merged: all tensors after the merge; changed.
+        masks: the one mask of all clients, `shared_masks`; what none of them holds any more becomes
+            zero, in what changes are told to as well, so that none is told of it.
         layout: those that travel in this round.
         settings: the run's settings.
     """
+    for model in (merged, state.tensors, state.sent, state.residual):
+        cut_by_consensus(model, masks)
     sent, state.sent = dict(state.sent), {}
     if not tells_changes(settings):
         del sent  # it has been used: with a lossy form it is a model of its own
@@ -137,18 +146,18 @@ def hand_down(
     before, state.tensors = dict(state.tensors), {}
     state.tensors = with_debt(merged, before, sent)
     del before
-    state.change, state.sent = change_downlink(state.tensors, sent, layout, settings, state.round)
+    kept = {name: float(mask.float().mean()) for name, mask in masks.items()}
+    state.change, state.sent = change_downlink(
+        state.tensors, sent, layout, settings, state.round, kept
+    )
 
 
-def consensus_cut(
-    sent: Arrays, settings: Settings, round_number: int
-) -> Callable[[dict[str, np.ndarray]], None]:
-    """What sets the weights that no client holds any more to zero, in place.
+def shared_masks(sent: Arrays, settings: Settings, round_number: int) -> dict[str, torch.Tensor]:
+    """The one mask of all clients in a round, by tensor; none where each has its own.
 
     Args:
         sent: the model that went down before the round.
-        settings: the run's settings; with masks of their own nothing is cut.
+        settings: the run's settings.
         round_number: the round, 1..R.
     """
-    masks = consensus_masks(sent, settings, round_number) if is_consensus(settings) else {}
-    return partial(cut_by_consensus, masks=masks)
+    return consensus_masks(sent, settings, round_number) if is_consensus(settings) else {}

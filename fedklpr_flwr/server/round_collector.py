@@ -32,10 +32,10 @@ from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withho
 from fedklpr_flwr.server.merge_round import (
     Arrival,
     Merge,
-    consensus_cut,
     hand_down,
     merge_base,
     run_merge_round,
+    shared_masks,
 )
 from fedklpr_flwr.server.reply_deadline import LATE, why_failed
 from fedklpr_flwr.server.stored_updates import Spool, store_update
@@ -261,13 +261,12 @@ class RoundCollector:
             merge: what makes the model; None = `run_merge_round`.
         """
         arrivals = list(self.arrivals.values())
-        cut = consensus_cut(state.sent, self._settings, self.number)
+        masks = shared_masks(state.sent, self._settings, self.number)
         before = {c: said for c, known in state.clients.items() if (said := known.agreement)}
         base = merge_base(state, self._settings)
         make = merge or run_merge_round
         merged, notes = make(base, state.sent, arrivals, self._layout, self._settings, before)
         del base  # a model, which nobody needs any more
-        cut(merged)
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)
             row.klaw, row.praw = notes.klaw[client], notes.praw[client]
@@ -300,9 +299,7 @@ class RoundCollector:
             known.holds = known.delivered
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
-        hand_down(state, merged, self._layout, self._settings)
-        cut(state.sent)
-        cut(state.residual)
+        hand_down(state, merged, masks, self._layout, self._settings)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
