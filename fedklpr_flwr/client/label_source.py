@@ -97,9 +97,7 @@ def label_features(
     """
     if settings.labels.camera_batchnorm:
         return features_by_camera(network, site, settings.labels.views)
-    if settings.labels.views > 1:
-        return features_of(network, site.train, settings.labels.views)
-    return plain
+    return features_of(network, site.train, settings.labels.views, plain)
 
 
 def features_by_camera(network: ReidNetwork, site: Site, views: int = 1) -> torch.Tensor:

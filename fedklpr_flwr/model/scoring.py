@@ -45,20 +45,26 @@ def mean_scores(parts: Sequence[RankingScores | None]) -> RankingScores | None:
     return RankingScores(**{**means, "queries": sum(scores["queries"] for scores in found)})
 
 
-def features_of(network: ReidNetwork, pictures: Pictures, views: int = 1) -> torch.Tensor:
+def features_of(
+    network: ReidNetwork,
+    pictures: Pictures,
+    views: int = 1,
+    plain: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Unit features (N, D) of pictures as evaluation sees them; of several views their mean.
 
     Args:
         network: in any mode, which it keeps.
         pictures: N of them.
         views: 1 = the picture; 2 = and its mirror image; up to 6, see `view_of`.
+        plain: what one view gives, where it is known already.
     """
 
     def drawn(number: int) -> torch.Tensor:
         batches = image_loader(pictures.pixels, _EVALUATION_BATCH)
         return extract_features(network, (view_of(batch, number) for batch in batches))
 
-    features = drawn(0)
+    features = drawn(0) if plain is None else plain
     if views == 1 or not len(pictures):
         return features
     for number in range(1, views):
