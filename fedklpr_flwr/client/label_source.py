@@ -84,42 +84,25 @@ def label_site(
     return LABEL_SOURCES[settings.labels.source](asked)
 
 
-def label_features(
-    network: ReidNetwork, site: Site, settings: Settings, plain: torch.Tensor
-) -> torch.Tensor:
-    """The features that labels are found by: `labels.views`, `labels.camera_batchnorm`.
-
-    Args:
-        network: left as it is.
-        site: the pictures.
-        settings: the run's settings.
-        plain: (N, D), the training pictures' features as they are.
-    """
-    if settings.labels.camera_batchnorm:
-        return features_by_camera(network, site, settings.labels.views)
-    return features_of(network, site.train, settings.labels.views, plain)
-
-
-def features_by_camera(network: ReidNetwork, site: Site, views: int = 1) -> torch.Tensor:
+def features_by_camera(network: ReidNetwork, site: Site) -> torch.Tensor:
     """Draw the training pictures' features, each camera's with batch-norm statistics of its own.
 
     Args:
         network: left as it is.
-        views: of a picture, as `features_of` has them.
         site: a camera with fewer than FEWEST pictures is looked at as evaluation does, and so is
             everything where one camera took all.
 
     Returns:
         (N, D) float32, unit rows, on the network's device.
     """
-    train, features = site.train, features_of(network, site.train, views)
+    train, features = site.train, features_of(network, site.train)
     cameras = torch.unique(train.cameras).tolist()
     for camera in cameras if len(cameras) > 1 else []:
         own = torch.nonzero(train.cameras == camera).flatten()
         if len(own) >= FEWEST:
             there, pictures = deepcopy(network), train.subset(own)
             reestimate_on(there, replace(site, train=pictures))
-            features[own.to(features.device)] = features_of(there, pictures, views)
+            features[own.to(features.device)] = features_of(there, pictures)
     return features
 
 

@@ -12,8 +12,8 @@ from fedklpr_flwr.client.accuracy import measure_accuracy
 from fedklpr_flwr.client.drift_penalty import Received, receive
 from fedklpr_flwr.client.epoch import EpochStats, batch_gradients, share_correct, train_epoch
 from fedklpr_flwr.client.label_source import (
+    features_by_camera,
     keeps_labels,
-    label_features,
     label_figures,
     label_site,
     picture_copies,
@@ -224,9 +224,11 @@ class LocalTraining:
             self._pruning.after_epoch(0.5, None, self.accuracy_through)
 
     def _label(self, features: torch.Tensor, round_number: int) -> PseudoLabels:
+        if self._settings.labels.camera_batchnorm:
+            features = features_by_camera(self._network, self._site)
         found = label_site(
             self._site,
-            label_features(self._network, self._site, self._settings, features),
+            features,
             self._copies,
             self._settings,
             round_number=round_number,

@@ -57,7 +57,6 @@ class Labels:
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False
     tracks: str = one_of("together", "ignored", default="together")
-    views: int = between(1, 6, default=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,7 +150,11 @@ def nothing_to_rank(name: str) -> DataError:
 
 
 def _features(network: ReidNetwork, pictures: Pictures, how: How) -> torch.Tensor:
-    return features_of(network, pictures, views=2 if how.flip else 1)
+    own = features_of(network, pictures)
+    if not how.flip or not len(pictures):
+        return own
+    mirrored = Pictures(pictures.pixels.flip(-1), pictures.persons, pictures.cameras)
+    return torch.nn.functional.normalize(own + features_of(network, mirrored), dim=1)
 
 
 Ranked = tuple[RankingScores | None, float | None]

@@ -6,7 +6,6 @@ from dataclasses import asdict
 import torch
 
 from fedklpr_flwr.data.loaders import image_loader
-from fedklpr_flwr.data.picture_views import view_of
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.features import extract_features
 from fedklpr_flwr.reid.network import ReidNetwork
@@ -45,28 +44,6 @@ def mean_scores(parts: Sequence[RankingScores | None]) -> RankingScores | None:
     return RankingScores(**{**means, "queries": sum(scores["queries"] for scores in found)})
 
 
-def features_of(
-    network: ReidNetwork,
-    pictures: Pictures,
-    views: int = 1,
-    plain: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Unit features (N, D) of pictures as evaluation sees them; of several views their mean.
-
-    Args:
-        network: in any mode, which it keeps.
-        pictures: N of them.
-        views: 1 = the picture; 2 = and its mirror image; up to 6, see `view_of`.
-        plain: what one view gives, where it is known already.
-    """
-
-    def drawn(number: int) -> torch.Tensor:
-        batches = image_loader(pictures.pixels, _EVALUATION_BATCH)
-        return extract_features(network, (view_of(batch, number) for batch in batches))
-
-    features = drawn(0) if plain is None else plain
-    if views == 1 or not len(pictures):
-        return features
-    for number in range(1, views):
-        features = features + drawn(number)
-    return torch.nn.functional.normalize(features, dim=1)
+def features_of(network: ReidNetwork, pictures: Pictures) -> torch.Tensor:
+    """Unit features (N, D) of pictures as evaluation sees them."""
+    return extract_features(network, image_loader(pictures.pixels, _EVALUATION_BATCH))

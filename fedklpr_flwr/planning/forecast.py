@@ -200,8 +200,7 @@ class Forecast:
     def _client(self, load: Load) -> ClientForecast:
         probed, model = self.probed, self._settings.model
         epochs, batches = self._settings.training.epochs, batches_an_epoch(load, self._settings)
-        views = self._settings.labels.views
-        label = views * load.train * probed.picture + load.train**2 * probed.clustering
+        label = load.train * probed.picture + load.train**2 * probed.clustering
         seconds = {
             "label": epochs * label,
             "train": epochs * batches * probed.step,

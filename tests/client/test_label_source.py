@@ -7,7 +7,6 @@ import torch
 
 from fedklpr_flwr.client.label_source import (
     features_by_camera,
-    label_features,
     label_figures,
     label_site,
     neighbours_by_camera,
@@ -134,27 +133,6 @@ def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
     assert not torch.equal(found, plain)
     train = replace(tiny_site.train, cameras=tiny_site.train.cameras * 0)
     assert torch.equal(features_by_camera(network, replace(tiny_site, train=train)), plain)
-
-
-def test_labels_are_found_by_the_mean_of_as_many_looks_as_are_asked_for(tiny_site, tiny_settings):
-    network = build_network("small", weights=None, generator_seed=0)
-    plain = features_of(network, tiny_site.train)
-
-    def found(*words):
-        return label_features(network, tiny_site, tiny_settings(*words), plain)
-
-    assert found() is plain
-    mirrored = replace(tiny_site.train, pixels=tiny_site.train.pixels.flip(-1))
-    two = torch.nn.functional.normalize(plain + features_of(network, mirrored), dim=1)
-    torch.testing.assert_close(found("labels.views=2"), two)
-    six = found("labels.views=6")
-    torch.testing.assert_close(six.norm(dim=1), torch.ones(len(six)))
-    assert not torch.allclose(six, two)
-    both = found("labels.views=2", "labels.camera_batchnorm=true")
-    assert torch.equal(both, features_by_camera(network, tiny_site, 2))
-    assert torch.equal(
-        features_of(network, tiny_site.train.subset(torch.arange(0)), 6), torch.empty(0, 0)
-    )
 
 
 def test_pictures_of_a_track_get_one_label_unless_tracks_are_ignored(tiny_settings):

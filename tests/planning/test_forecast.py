@@ -167,12 +167,6 @@ def test_where_only_the_next_to_train_evaluate_the_model_goes_to_them_and_at_las
     assert forecast.seconds == pytest.approx(3 * 2 + 4)
 
 
-def test_every_look_at_a_picture_that_labels_are_found_by_costs_a_pass():
-    probed = replace(NOTHING, picture=0.01)
-    one, six = (forecast_of(probed, *words).clients[0] for words in ((), ("labels.views=6",)))
-    assert six.seconds["label"] == pytest.approx(6 * one.seconds["label"])
-
-
 def test_memory_is_the_probes_and_what_grows_with_the_pictures():
     probed = replace(NOTHING, clustering_mb=50.0)
     (client,) = forecast_of(probed).clients
