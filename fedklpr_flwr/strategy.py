@@ -61,8 +61,7 @@ class FedKlprStrategy(Strategy):
         )
         self.downlink = Downlink(state, folder, settings)
         self._quarantine = Quarantine(settings)
-        self._rounds_written, self._on_rows = rounds_written, on_rows
-        self._overrides = overrides
+        self._rounds_written, self._on_rows, self._overrides = rounds_written, on_rows, overrides
         self._timeout: float | None = None
         self._is_waiting, self._told = False, set[str]()
         self._due: tuple[list[str], bool] | None = None

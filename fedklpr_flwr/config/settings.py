@@ -37,10 +37,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Where a picture's label comes from, and how clusters are found.
-
-    Those from `camera` on have defaults for run folders that were written before there were any.
-    """
+    """Where a picture's label comes from; older run folders say nothing from `camera` on."""
 
     source: str = one_of("clusters", "identities", "bottom_up")
     k1: int = between(1)
