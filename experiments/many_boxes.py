@@ -88,15 +88,7 @@ def gather(boxes: int, fraction: float, at_once: int, rounds: int, folder: Path)
     clients = ", ".join(f"{{name: {name}, reader: folder, folder: null}}" for name in names)
     with deployed(folder) as made:
         begin, rest = time.monotonic(), _own_memory(made.superlink.pid)
-        nodes: list[Unit] = []
-        # Sixty-four that start together on two cores take longer than Flower waits for itself.
-        for first in range(0, boxes, at_once):
-            some = [
-                made.node(name, "folder", root=str(pictures))
-                for name in names[first : first + at_once]
-            ]
-            _wait_for_start(made, some)
-            nodes += some
+        nodes = _start(made, names, pictures, at_once)
         together = time.monotonic() - begin
         small = sum(_memory(node) for node in nodes) / boxes
         words = [
@@ -139,12 +131,20 @@ def gather(boxes: int, fraction: float, at_once: int, rounds: int, folder: Path)
     )
 
 
-def _wait_for_start(made: Deployment, nodes: Sequence[Unit]) -> None:
-    made.wait(
-        lambda: all("Starting Flower SuperNode" in node.text() for node in nodes),
-        600,
-        "a SuperNode has not started",
-    )
+def _start(made: Deployment, names: Sequence[str], pictures: Path, at_once: int) -> list[Unit]:
+    """Start a SuperNode a name, so many at a time: 64 together are too slow for Flower itself."""
+    nodes: list[Unit] = []
+    for first in range(0, len(names), at_once):
+        some = [
+            made.node(name, "folder", root=str(pictures)) for name in names[first : first + at_once]
+        ]
+        nodes += some
+        made.wait(
+            lambda some=some: all("Starting Flower SuperNode" in node.text() for node in some),
+            600,
+            "a SuperNode has not started",
+        )
+    return nodes
 
 
 def _count(rows: Sequence[Row], is_so: Callable[[Row], bool]) -> tuple[int, ...]:

@@ -91,6 +91,16 @@ def test_the_model_that_goes_down_comes_near_and_the_rest_is_told_later(tiny_set
     assert all(np.abs(sent[name] - TRAINED[name]).max() < 1e-3 for name in sent)
 
 
+def test_where_a_quarter_is_kept_steps_are_of_the_kept_ones_changes(tiny_settings):
+    """The others are zero on both sides, and would halve the root mean square."""
+    once, twice = (tiny_settings("wire.values=change", f"wire.step.down={d}") for d in (1.4, 2.8))
+    quarter = change_downlink(TRAINED, dict(REFERENCE), LAYOUT, once, 1, {"conv": 0.25})
+    doubled = change_downlink(TRAINED, dict(REFERENCE), LAYOUT, twice, 1)
+    assert np.array_equal(quarter[1]["conv"], doubled[1]["conv"])
+    plain = change_downlink(TRAINED, dict(REFERENCE), LAYOUT, once, 1)
+    assert not np.array_equal(quarter[1]["conv"], plain[1]["conv"])
+
+
 def test_a_clients_part_brings_what_its_mask_keeps(tiny_settings):
     settings = tiny_settings("wire.values=change")
     change, arrived = change_downlink(TRAINED, dict(REFERENCE), LAYOUT, settings, 1)
