@@ -11,6 +11,7 @@ from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.protocol.flower_messages import read_payload
+from fedklpr_flwr.runs.checkpoint import RunFolder
 from fedklpr_flwr.wire.payload import is_change
 
 pytestmark = pytest.mark.slow
@@ -78,31 +79,83 @@ def test_a_client_that_lost_its_memory_gets_the_whole_model_and_then_changes(
     assert run.row(number, "birch").bytes_down > 8 * run.row(3, "birch").bytes_down
 
 
-@pytest.mark.parametrize(("away", "comes"), [((3,), True), ((3, 4), False)])
-def test_a_client_that_was_away_for_a_round_gets_its_change_and_after_two_the_whole_model(
-    away, comes, federate
-):
-    kinds, calls = {}, [0]
+NOBODY_PRUNES = "method.pruning=none"
 
-    class CedarIsAway(InProcessGrid):
-        def get_node_ids(self):
-            calls[0] += 1
-            nodes = list(super().get_node_ids())
-            return nodes[:2] if calls[0] in away else nodes
 
-    def look(message, context, app):
-        payload = read_payload(message.content)
+def model_bytes(run):
+    """Of the whole model, in float32."""
+    return sum(array.nbytes for array in run.state().sent.values())
+
+
+class Away:
+    """Cedar is out of reach when the server looks who is there for the third time, and on.
+
+    Attributes:
+        came: by round and phase how many changes a message to cedar brought; None = no model,
+            0 = the whole one.
+    """
+
+    def __init__(self, times):
+        self.came, calls = {}, [0]
+
+        class CedarIsAway(InProcessGrid):
+            def get_node_ids(self):
+                calls[0] += 1
+                nodes = list(super().get_node_ids())
+                return nodes[:2] if calls[0] - 3 in range(times) else nodes
+
+        self.grid, self.back = CedarIsAway, 2 + times
+        self.app = interfering(self.look, client="cedar", phase=None)
+
+    def look(self, message, context, app):
+        payload, task = read_payload(message.content), message.content["task"]
+        came = (len(task.get("changes", ())) or 1) if is_change(payload) else 0
         key = (int(message.metadata.group_id), message.metadata.message_type)
-        kinds[key] = is_change(payload) if len(payload) else None
+        self.came[key] = came if len(payload) else None
         return app(message, context)
 
-    app = interfering(look, client="cedar", phase=None)
-    run = federate("federation.rounds=4", grid=CedarIsAway, app=app, names=NAMES)
-    back = 2 + len(away)
+
+@pytest.mark.parametrize(
+    ("times", "overrides", "comes"),
+    [(1, (), 1), (2, (), 0), (2, (NOBODY_PRUNES,), 2), (3, (NOBODY_PRUNES,), 3)],
+)
+def test_who_was_away_gets_what_changed_and_where_clients_prune_after_two_rounds_the_whole_model(
+    times, overrides, comes, federate
+):
+    away = Away(times)
+    rounds = f"federation.rounds={away.back + 1}"
+    run = federate(rounds, *overrides, grid=away.grid, app=away.app, names=NAMES)
     assert run.row(2, "cedar").status == "absent"
-    assert run.row(back, "cedar").status == "merged"
-    assert (kinds[0, "evaluate"], kinds[1, "train"], kinds[1, "evaluate"]) == (None, None, True)
-    assert (kinds[back, "train"], kinds[back, "evaluate"]) == (comes, True)
+    assert run.row(away.back, "cedar").status == "merged"
+    assert [away.came[0, "evaluate"], away.came[1, "train"]] == [None, None]
+    assert [away.came[1, "evaluate"], away.came[away.back, "evaluate"]] == [1, 1]
+    assert away.came[away.back, "train"] == comes
+    if comes:
+        assert run.row(away.back, "cedar").bytes_down < 0.2 * (comes + 1) * model_bytes(run)
+    assert not (run.folder / "changes").exists()
+
+
+def test_a_change_that_is_not_kept_any_more_costs_the_whole_model(federate, monkeypatch):
+    away, keep = Away(2), RunFolder.keep_change
+
+    def keep_none_of_round_two(folder, number, change, most):
+        keep(folder, number, change, most if number != 2 else 0)
+
+    monkeypatch.setattr(RunFolder, "keep_change", keep_none_of_round_two)
+    run = federate("federation.rounds=5", NOBODY_PRUNES, grid=away.grid, app=away.app, names=NAMES)
+    assert run.row(away.back, "cedar").status == "merged"
+    assert away.came[away.back, "train"] == 0
+
+
+def test_a_third_of_the_clients_a_round_are_never_sent_the_whole_model(federate):
+    few = ("federation.fraction=0.34", "federation.min_clients=1", "federation.evaluate=next")
+    run = federate("federation.rounds=8", NOBODY_PRUNES, *few, names=NAMES)
+    rows = [run.row(number, name) for number in range(9) for name in NAMES]
+    assert any(row.unasked for row in rows)
+    first = {name: min(r.round for r in rows if r.client == name and r.bytes_up) for name in NAMES}
+    assert max(first.values()) > 2, "everybody was there from the beginning"
+    assert max(row.bytes_down for row in rows) < model_bytes(run)
+    assert sum(row.bytes_down for row in rows) < 3 * model_bytes(run)
 
 
 def spoil_reference(message, context, app):

@@ -1,5 +1,8 @@
 """The model of a task as a client takes it in: whole, a change to the one held, or named."""
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 
 from fedklpr_flwr.client.initial_model import initial_model
@@ -56,13 +59,30 @@ def incoming_model(
         if held is not None or not payload:
             return None if held is None else (held, dict(known or {}))
         reference = folder.reference(task.reference)
+        if reference is None and not task.base_round:  # all that changed since the initial model
+            reference = initial_model(task.reference, settings)
         if reference is None:
             return None
     try:
-        decoded = decode_model(payload, known, settings, task.base_round, reference)
+        for part in _parts(payload, task.changes):
+            decoded = decode_model(part, known, settings, task.base_round, reference)
+            reference = None if reference is None else decoded[0]
     except WireError:
         if reference is None:
             raise
         return None  # damaged, or told to another model: the whole one will do
     folder.store_reference(payload_name(payload), decoded[0])
     return decoded
+
+
+def _parts(payload: bytes | memoryview, sizes: Sequence[int]) -> list[memoryview]:
+    """The changes that a payload is made of, or the one model.
+
+    Raises:
+        WireError: it is longer or shorter than the sizes say.
+    """
+    sizes = sizes or [len(payload)]
+    if sum(sizes) != len(payload) or min(sizes) < 0:
+        raise WireError(f"changes of {sum(sizes)} bytes were told, {len(payload)} came")
+    ends = accumulate(sizes)
+    return [memoryview(payload)[end - size : end] for size, end in zip(sizes, ends, strict=True)]

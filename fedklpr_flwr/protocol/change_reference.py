@@ -5,9 +5,9 @@
 
 R is the model that went down last, known to both sides by its payload's name; a client keeps it on
 its disk, and the server merges R + q_k. W is what the merges have made so far, with all that the
-steps have not told yet, so that nothing is lost for good. Who holds another R, or none, is sent the
-whole model, and changes again from then on. Source: error feedback both ways, DoubleSqueeze (Tang
-et al. 2019).
+steps have not told yet, so that nothing is lost for good. Who holds an earlier R is sent every q
+since, where nobody prunes; else, and who holds none, the whole model, and changes again from then
+on. Source: error feedback both ways, DoubleSqueeze (Tang et al. 2019).
 """
 
 import hashlib
@@ -28,6 +28,15 @@ Arrays = Mapping[str, np.ndarray]
 def tells_changes(settings: Settings) -> bool:
     """Whether changes travel, not models."""
     return settings.wire.values == "change"
+
+
+def catches_up(settings: Settings) -> bool:
+    """Whether who missed some changes is sent them all, not the model.
+
+    Only where all receive the same bytes: no mask and no part of their own.
+    """
+    alike = settings.method.pruning == "none" and settings.method.personal_parts == "none"
+    return tells_changes(settings) and alike
 
 
 def step_share(spec: TensorSpec, way: float, settings: Settings, round_number: int) -> float:

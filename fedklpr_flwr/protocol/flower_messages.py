@@ -25,8 +25,8 @@ from fedklpr_flwr.protocol.task import StageTask, Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
 
-_ONLY_IF_SAID = ("kept_run", "kept_round")
-"""Of a task, in runs that continue another alone: boxes of before know no such keys."""
+_ONLY_IF_SAID = ("kept_run", "kept_round", "changes")
+"""Of a task, left out where they say nothing: boxes of before know no such keys."""
 
 
 def task_content(task: Task | StageTask, payload: bytes) -> RecordDict:

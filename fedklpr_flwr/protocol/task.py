@@ -1,6 +1,7 @@
 """What the server asks of one client, and the names by which both speak of a model."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NEEDS_SYNC = "needs_sync"
@@ -19,6 +20,8 @@ class Task:
         model: the name (hash) of the payload that carries the model.
         full: True where the payload brings the mask itself, because the client lost it.
         reference: the name of the payload that brought the model which this one is a change to.
+        changes: where the payload is several changes, one after the other: the bytes of each, in
+            order. Empty = it is one.
         last: True for the evaluation after the last merge: the moment for `training.final_epochs`.
         kept_run: in a run that continues another, the run under whose key this client's memory
             lies until it is merged in this one; empty = it starts here.
@@ -40,6 +43,7 @@ class Task:
     pairs_compared: int = 0
     kept_run: str = ""
     kept_round: int = 0
+    changes: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

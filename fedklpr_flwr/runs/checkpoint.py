@@ -10,6 +10,7 @@
     downlink.safetensors           the same as it went down, only where the wire is lossy
     clients/NAME/mask.safetensors  each client's mask after it
     payloads/                      replies of the open round, gone when it is merged
+    changes/                       what the last merges changed, for who missed it; gone at the end
 
 A merged round is committed by a journal: every new file is first written under `*.next`, then
 commit.json lists the moves, then they are made. Whoever opens the folder finishes or drops an
@@ -51,7 +52,9 @@ class ClientState:
         pruned: share of the prunable weights that its mask prunes.
         cosine: how its changes have agreed with the others', None = not asked.
         compared: the rounds in which they were compared.
-        holds: the name of the payload that brought it the model before: what a change builds on.
+        holds: the name of the payload that brought it the last model it was sent before the newest
+            merge: what a change builds on.
+        held_round: the merged round of that model.
         kept_run: in a run that continues another, the run under whose key its memory lies until it
             is merged in this one; its mask is then that run's. Empty = it starts in this one.
         kept_round: the round of that memory.
@@ -68,6 +71,7 @@ class ClientState:
     compared: int = 0
     releases: int = 0
     holds: str = ""
+    held_round: int = 0
     kept_run: str = ""
     kept_round: int = 0
 
@@ -99,6 +103,8 @@ class ServerState:
         pairs: all clients' pictures that became wrong, right, and that were compared, after that
             round's merge (`crr.pooled`); noughts where they are not counted.
         continues: the key of the run that this one continues; empty = it began anew.
+        initial: with wire.values=change the name of the model that it began from, where a client
+            can make it itself.
     """
 
     run: str
@@ -111,6 +117,7 @@ class ServerState:
     change: bytes = b""
     pairs: tuple[int, int, int] = (0, 0, 0)
     continues: str = ""
+    initial: str = ""
 
 
 class RunFolder:
@@ -211,10 +218,41 @@ class RunFolder:
         shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
         (self.path / run_files.PAYLOADS).mkdir(exist_ok=True)
 
+    def keep_change(self, number: int, change: bytes, most: int) -> None:
+        """Keep what a merge changed, for who misses it; the oldest go where all are too much.
+
+        Args:
+            number: the round that was merged.
+            change: `ServerState.change` after it.
+            most: bytes that all of them may have.
+        """
+        place = self.path / run_files.CHANGES
+        try:
+            place.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _unwritable(place, error) from error
+        write_atomically(self._change_file(number), change)
+        size = 0
+        for file in sorted(place.glob("*.payload"), reverse=True):
+            size += file.stat().st_size
+            if size > most:
+                file.unlink()
+
+    def changes_since(self, number: int, last: int) -> list[bytes]:
+        """What the merges after round `number` up to `last` changed; empty if one is not kept."""
+        try:
+            return [self._change_file(n).read_bytes() for n in range(number + 1, last + 1)]
+        except FileNotFoundError:
+            return []
+
+    def _change_file(self, number: int) -> Path:
+        return self.path / run_files.CHANGES / f"{number:04d}.payload"
+
     def close(self, *, done: bool = False) -> None:
         """Let the folder go; `done` also removes what only an open round needs."""
         if done:
-            shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
+            for name in (run_files.PAYLOADS, run_files.CHANGES):
+                shutil.rmtree(self.path / name, ignore_errors=True)
         self._lock.close()
 
     def _finish_commit(self) -> None:
@@ -292,6 +330,7 @@ def read_state(path: Path) -> ServerState:
         change=down[2],
         pairs=(worse, better, compared),
         continues=record.get("continues", ""),
+        initial=record.get("initial", ""),
     )
 
 

@@ -17,7 +17,7 @@ MOST_STATE = 64_000_000
 """Bytes that state.json may have: many thousand clients."""
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
-_STATE_SINCE = {"pairs": list, "continues": str}
+_STATE_SINCE = {"pairs": list, "continues": str, "initial": str}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
 _CLIENT_SINCE = {
     "pruned": (int, float),
@@ -25,6 +25,7 @@ _CLIENT_SINCE = {
     "compared": int,
     "releases": int,
     "holds": str,
+    "held_round": int,
     "kept_run": str,
     "kept_round": int,
 }

@@ -1,7 +1,6 @@
 """What goes down to each client: the merged model cut by that client's mask, or just its name."""
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 
 import torch
 from flwr.app import Message
@@ -11,7 +10,12 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.change_reference import cut_change, model_name, tells_changes
+from fedklpr_flwr.protocol.change_reference import (
+    catches_up,
+    cut_change,
+    model_name,
+    tells_changes,
+)
 from fedklpr_flwr.protocol.flower_messages import message_bytes, task_content
 from fedklpr_flwr.protocol.local_privacy import is_private
 from fedklpr_flwr.protocol.task import Task, payload_name
@@ -21,6 +25,8 @@ from fedklpr_flwr.server.round_collector import RoundCollector
 from fedklpr_flwr.wire.codec import open_payload
 from fedklpr_flwr.wire.layout import Layout
 from fedklpr_flwr.wire.payload import NOTHING, Spent, is_change
+
+_Key = tuple[str, Layout, bool, int, int]
 
 
 class Downlink:
@@ -38,7 +44,9 @@ class Downlink:
         self._everything = FullMasks({spec.name: spec.shape for spec in prunable})
         self._full_hash = mask_hash(dict(self._everything))
         self._consensus: dict[int, dict[str, torch.Tensor]] = {}
-        self._newest: tuple[tuple[str, Layout, bool, int, bool], bytes, Spent] | None = None
+        if self._names_initial(full=False):
+            state.initial = model_name(state.sent, shared_layout(settings))
+        self._newest: tuple[_Key, bytes, Spent, list[int]] | None = None
 
     def client(self, name: str) -> ClientState:
         """What is known of a client; one that is new starts with a full mask."""
@@ -95,17 +103,17 @@ class Downlink:
         clients = list(clients)
         for name in clients if full else ():
             self._forget_kept(name)
-        ordered = sorted(clients, key=lambda client: (self._mask_hash(client), client))
+        ordered = sorted(clients, key=self._alike)
         if phase == "train" and not full and is_private(self._settings):
             self._count_releases(ordered)
         for name in ordered:
             known = self.client(name)
-            payload = b""
+            payload, changes = b"", list[int]()
             if full or phase == "evaluate" or not known.delivered:
                 if self._names_initial(full):
-                    known.delivered, spent = self._initial_name, NOTHING
+                    known.delivered, spent = self._state.initial, NOTHING
                 else:
-                    payload, spent = self._payload(name, full)
+                    payload, spent, changes = self._payload(name, full)
                     known.delivered = payload_name(payload)
                 tally.count_down(name, len(payload), spent)
             task = Task(
@@ -115,7 +123,8 @@ class Downlink:
                 mask_hash=self._mask_hash(name),
                 model=known.delivered,
                 full=full,
-                reference=known.holds if is_change(payload) else "",
+                reference=self._held(name)[0] if is_change(payload) else "",
+                changes=changes,
                 kept_run=known.kept_run,
                 kept_round=known.kept_round,
                 pairs_worse=self._state.pairs[0],
@@ -127,6 +136,10 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(tally.number))
             tally.ask(phase, name, message_bytes(message))
             yield message
+
+    def _alike(self, name: str) -> tuple[str, int, str]:
+        """What puts clients that are sent the same next to each other."""
+        return self._mask_hash(name), self._held(name)[1], name
 
     def _forget_kept(self, name: str) -> None:
         """A client that lacks what it kept of the run before starts as one that is new."""
@@ -149,30 +162,41 @@ class Downlink:
         is_initial = self._state.round == 0 and not self._state.continues
         return tells_changes(self._settings) and not full and is_initial
 
-    @cached_property
-    def _initial_name(self) -> str:
-        return model_name(self._state.sent, shared_layout(self._settings))
+    def _held(self, name: str) -> tuple[str, int]:
+        """The name and the round of the model that a client has: the initial one it can make."""
+        known = self.client(name)
+        if not known.holds and catches_up(self._settings):
+            return self._state.initial, 0
+        return known.holds, known.held_round
 
-    def _can_build_on(self, name: str, layout: Layout) -> bool:
-        """Whether a client was sent the model that the state's change builds on."""
-        held, state = self.client(name).holds, self._state
-        return bool(held and state.change) and layout == shared_layout(self._settings, state.round)
+    def _missed(self, name: str, layout: Layout) -> int:
+        """How many changes bring a client's model to the newest; 0 = it must be sent whole."""
+        (held, since), state = self._held(name), self._state
+        whole = layout == shared_layout(self._settings, state.round)
+        if not (held and state.change and whole):
+            return 0
+        missed = state.round - since
+        alike = catches_up(self._settings) and self._mask_hash(name) == self._full_hash
+        return missed if missed == 1 or alike else 0
 
-    def _payload(self, name: str, full: bool) -> tuple[bytes, Spent]:
-        """A client's part of the model as bytes, and what it carries."""
+    def _payload(self, name: str, full: bool) -> tuple[bytes, Spent, list[int]]:
+        """A client's part of the model as bytes, what it carries, and the sizes of its changes."""
         # A client has its own parts from the first round on that it was merged without them.
         has_own_since = 0 if full else self.client(name).base_round
         layout = shared_layout(self._settings, has_own_since)
-        changed = not full and self._can_build_on(name, layout)
-        key = (self._mask_hash(name), layout, full, self._state.round, changed)
+        missed = 0 if full else self._missed(name, layout)
+        key = (self._mask_hash(name), layout, full, self._state.round, missed)
         if self._newest is None or self._newest[0] != key:
             masks = ArrayView(self.masks_of(name))
-            known = None if full else masks
-            sent = self._state.sent
-            if changed:
-                payload = cut_change(self._state.change, sent, masks, known, layout)
-            else:
-                payload = encode_model(sent, masks, known, layout, self._settings)
-            opened = open_payload(payload, layout=layout, known_masks=known)
-            self._newest = (key, payload, opened.spent)
+            known, sent, round_number = None if full else masks, self._state.sent, self._state.round
+            parts = []
+            if missed == 1:
+                parts = [cut_change(self._state.change, sent, masks, known, layout)]
+            elif missed:
+                parts = self._folder.changes_since(round_number - missed, round_number)
+            parts = parts or [encode_model(sent, masks, known, layout, self._settings)]
+            spent = [open_payload(part, layout=layout, known_masks=known).spent for part in parts]
+            one = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
+            sizes = list(map(len, parts)) if len(parts) > 1 else []
+            self._newest = (key, b"".join(parts), one, sizes)
         return self._newest[1:]

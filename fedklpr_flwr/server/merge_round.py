@@ -22,7 +22,12 @@ from fedklpr_flwr.model.consensus import (
     is_consensus,
 )
 from fedklpr_flwr.model.mask_file import Masks
-from fedklpr_flwr.protocol.change_reference import change_downlink, tells_changes, with_debt
+from fedklpr_flwr.protocol.change_reference import (
+    catches_up,
+    change_downlink,
+    tells_changes,
+    with_debt,
+)
 from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.protocol.update_codec import Arrays, open_updates, quantise_downlink
 from fedklpr_flwr.runs.checkpoint import ServerState
@@ -150,6 +155,11 @@ def hand_down(
     state.change, state.sent = change_downlink(
         state.tensors, sent, layout, settings, state.round, kept
     )
+
+
+def told_to_all(state: ServerState, settings: Settings) -> bytes:
+    """The newest change, where who misses it may be sent it later; empty where nobody is."""
+    return state.change if catches_up(settings) else b""
 
 
 def shared_masks(sent: Arrays, settings: Settings, round_number: int) -> dict[str, torch.Tensor]:

@@ -36,6 +36,7 @@ from fedklpr_flwr.server.merge_round import (
     merge_base,
     run_merge_round,
     shared_masks,
+    told_to_all,
 )
 from fedklpr_flwr.server.reply_deadline import LATE, why_failed
 from fedklpr_flwr.server.stored_updates import Spool, store_update
@@ -295,11 +296,14 @@ class RoundCollector:
             )
         self._note_furthest(notes.furthest)
         for known in state.clients.values():
-            # What it was sent last a change may build on.
-            known.holds = known.delivered
+            if known.delivered:  # a change may build on it
+                known.holds, known.held_round = known.delivered, state.round
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
         hand_down(state, merged, masks, self._layout, self._settings)
+        if missed := told_to_all(state, self._settings):
+            # More than this a whole model costs less.
+            self._folder.keep_change(state.round, missed, most=self._dense // 2)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()
