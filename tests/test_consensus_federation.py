@@ -92,9 +92,11 @@ def test_a_resumed_federation_is_equal_to_the_bit(federate):
     assert resumed.figures == whole.figures
 
 
+@pytest.mark.parametrize("scope", ["layer", "network"])
 @pytest.mark.parametrize("form", ["bfloat16", "float16", "change"])
-def test_a_lossy_wire_leads_both_sides_to_the_same_mask(federate, form):
-    run = federate(*SHARED, f"wire.values={form}", "federation.rounds=3", names=PAIR)
+def test_a_lossy_wire_leads_both_sides_to_the_same_mask(federate, form, scope):
+    words = (*SHARED, f"wire.values={form}", f"pruning.scope={scope}", "federation.rounds=3")
+    run = federate(*words, names=PAIR)
     assert [run.row(n, "birch").status for n in (1, 2, 3)] == ["merged"] * 3
 
 

@@ -312,7 +312,6 @@ def _consensus(settings: Settings) -> None:
     own = {
         f"method.pruning={settings.method.pruning}": settings.method.pruning != "always",
         f"pruning.when={settings.pruning.when}": settings.pruning.when != "before_training",
-        f"pruning.scope={settings.pruning.scope}": settings.pruning.scope != "layer",
         f"pruning.regrow={settings.pruning.regrow:g}": settings.pruning.regrow > 0,
         f"wire.values={settings.wire.values}": settings.wire.values == "int8",
     }
@@ -320,8 +319,7 @@ def _consensus(settings: Settings) -> None:
         raise SettingsError(
             f"pruning.masks=consensus with {told}: all clients must find the same mask in the "
             "model that went down; set method.pruning=always, pruning.when=before_training, "
-            "pruning.scope=layer, pruning.regrow=0 and another wire.values than int8, or "
-            "pruning.masks=client"
+            "pruning.regrow=0 and another wire.values than int8, or pruning.masks=client"
         )
 
 

@@ -32,7 +32,7 @@ def consensus_masks(
         round_number, chosen.rate, chosen.target, chosen.first_round, chosen.schedule
     )
     tensors = {name: torch.from_numpy(np.ascontiguousarray(sent[name])) for name in names}
-    return largest_kept(tensors, names, density)
+    return largest_kept(tensors, names, density, chosen.scope)
 
 
 def cut_by_consensus(arrays: dict[str, np.ndarray], masks: Mapping[str, torch.Tensor]) -> None:

@@ -15,14 +15,29 @@ def test_the_largest_of_every_tensor_stay_by_hand():
     assert masks["b"].tolist() == [[True, False]]
 
 
-def test_what_was_pruned_is_zero_and_goes_first_so_that_nobody_needs_the_earlier_mask():
+def test_the_largest_of_the_network_stay_by_hand_and_no_tensor_loses_its_last():
+    tensors = {"a": torch.tensor([3.0, -5.0, 1.0, 2.0]), "b": torch.tensor([[0.2, -0.1]])}
+    masks = largest_kept(tensors, ["a", "b"], 0.5, "network")
+    assert masks["a"].tolist() == [True, True, False, True]
+    assert masks["b"].tolist() == [[True, False]]
+    assert all(mask.all() for mask in largest_kept(tensors, ["a", "b"], 1.0, "network").values())
+
+
+@pytest.mark.parametrize("scope", ["layer", "network"])
+def test_what_was_pruned_is_zero_and_goes_first_so_that_nobody_needs_the_earlier_mask(scope):
     generator = torch.Generator().manual_seed(5)
-    weights = {"w": torch.randn(40, 25, generator=generator)}
+    weights = {
+        "w": torch.randn(40, 25, generator=generator),
+        "small": 0.1 * torch.randn(30, generator=generator),
+    }
     for number in range(1, 8):
-        earlier = largest_kept(weights, ["w"], 0.9 ** (number - 1))["w"]
-        weights["w"] = torch.where(earlier, weights["w"] * 0.7, 0.0)
-        assert torch.equal(largest_kept(weights, ["w"], 0.9 ** (number - 1))["w"], earlier)
-        assert not (largest_kept(weights, ["w"], 0.9**number)["w"] & ~earlier).any()
+        earlier = largest_kept(weights, list(weights), 0.9 ** (number - 1), scope)
+        weights = {name: torch.where(earlier[name], w * 0.7, 0.0) for name, w in weights.items()}
+        again = largest_kept(weights, list(weights), 0.9 ** (number - 1), scope)
+        next_ = largest_kept(weights, list(weights), 0.9**number, scope)
+        for name, held in earlier.items():
+            assert torch.equal(again[name], held)
+            assert not (next_[name] & ~held).any()
 
 
 @pytest.mark.parametrize("density", [1.0, 0.73, 0.5, 1e-6])
