@@ -21,7 +21,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
 from fedklpr_flwr.planning.probe import Probed
-from fedklpr_flwr.protocol.change_reference import tells_changes
+from fedklpr_flwr.protocol.change_reference import catches_up, tells_changes
 from fedklpr_flwr.protocol.secure.stages import is_secure
 
 _SLACK = 0.02
@@ -183,10 +183,17 @@ class Forecast:
         return (
             self._trained * sum(up for up, _ in each),
             sum(
-                self._evaluated(number) * down
+                self._evaluated(number) * round(self._changes(number) * down)
                 for number, (_, down) in zip(rounds, each, strict=True)
             ),
         )
+
+    def _changes(self, number: int) -> float:
+        """Changes that bring a client the model of a round: those of all rounds it missed."""
+        chosen, share = self._settings.federation, self._trained / len(self.clients)
+        if not number or chosen.evaluate == "all" or not catches_up(self._settings):
+            return 1.0
+        return (1 - (1 - share) ** number) / share  # the mean, if each round chooses anew
 
     @property
     def dense_bytes(self) -> int:
