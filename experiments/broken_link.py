@@ -5,7 +5,8 @@
 A real SuperLink and two real SuperNodes on loopback; one of them behind a proxy that lets so many
 bits a second pass, each so long on its way. When half of its first update is through, the line
 breaks and stays down for `--cut` seconds. Told are the bytes on the line beside the update's own
-size (what went twice), how the rounds ended, and when. Packets are not lost here, since not every
+size (what went twice), how the rounds ended, and when. With `--more 1` the run is resumed for a
+third round once the line is back, and waits for the box. Packets are not lost here, since not every
 kernel has netem: of a line with loss, `--mbit` is what one TCP connection gets on it, by Mathis et
 al. (1997) 1.22 x segment / (round trip x sqrt(loss)): 0.34 Mbit/s at 2 % and 300 ms.
 """
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from experiments.deployment import Deployment, deployed
@@ -36,6 +38,8 @@ _CHANGES = ("method=fedklprplus",)
 _DENSE = ("method=fedavg", "wire.delta=false")
 _HALF = {_CHANGES: 1_500_000, _DENSE: 39_000_000}
 """Bytes of half an update, told in the table."""
+_BOTH = ("federation.min_clients=2", "federation.wait_seconds=900")
+"""The rounds that are added wait for the box."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Outcome:
         case: its name.
         update_mb: the first update as it was sent, in 10^6 bytes; of round 2, if round 1 missed it.
         line_mb: what the line carried up from round 1's first byte until that round was merged.
-        statuses: of the box behind the line, in rounds 1 and 2.
-        seconds: rounds 1 and 2, by the server's clock.
+        statuses: of the box behind the line, round by round.
+        seconds: of the rounds, by the server's clock.
     """
 
     case: str
@@ -91,12 +95,13 @@ def cases(mbit: float, round_trip: float, cut: float, patience: float) -> list[C
     ]
 
 
-def cross(case: Case, folder: Path) -> Outcome:
+def cross(case: Case, folder: Path, more: int = 0) -> Outcome:
     """Run two rounds of a case, and read the line and the run folder.
 
     Args:
         case: what happens to the line.
         folder: an absolute, empty folder.
+        more: rounds that are added when the line is back.
     """
     pictures, out = folder / "pictures", folder / "out"
     write_few_pictures(pictures)
@@ -110,6 +115,9 @@ def cross(case: Case, folder: Path) -> Outcome:
         run = made.run(out, [*_RUN, *case.words, f"federation.round_seconds={case.deadline:g}"])
         before, merged = _line_until_round_1(made, link, out, case)
         made.wait(lambda: run.finished, 3600, f"{case.name} is not finished")
+        if more:
+            run = made.run(out, [f"federation.rounds={2 + more}", *_BOTH], "more")
+            made.wait(lambda: run.finished, 3600, f"{case.name} is not finished after it went on")
     rows = [row for row in read_rows(out / "run.jsonl") if row.round]
     own = [row for row in rows if row.client == CLIENT]
     sent = next((row.bytes_up for row in own if row.bytes_up), 0)
@@ -148,7 +156,7 @@ def _line_until_round_1(made: Deployment, link: SlowLink, out: Path, case: Case)
 def markdown(found: Sequence[Outcome]) -> list[str]:
     """The table of docs/field.md."""
     lines = [
-        "| line | update | on the line up | the box in rounds 1, 2 | rounds took |",
+        "| line | update | on the line up | the box, by rounds | rounds took |",
         "|---|---|---|---|---|",
     ]
     lines += [
@@ -165,11 +173,14 @@ def main() -> int:
     parser.add_argument("--mbit", type=float, default=1.0, help="the line's rate (default 1)")
     parser.add_argument("--round-trip", type=float, default=0.3, help="seconds (default 0.3)")
     parser.add_argument("--cut", type=float, default=300.0, help="seconds it is down (default 300)")
+    parser.add_argument("--more", type=int, default=0, help="rounds once the line is back (0)")
+    parser.add_argument("--only", default="", help="cases whose name has this in it (all)")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
     patience = 3600.0 + asked.cut
     tried = cases(asked.mbit, asked.round_trip, asked.cut, patience)
-    found = measure_all(tried, cross)
+    tried = [case for case in tried if asked.only in case.name]
+    found = measure_all(tried, partial(cross, more=asked.more))
     show(found, markdown(found), asked.json)
     return 0
 

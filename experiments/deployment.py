@@ -140,17 +140,24 @@ class Deployment:
         """Where a client keeps its memory."""
         return self.folder / f"memory-{name}"
 
-    def run(self, run_folder: Path, overrides: Sequence[str]) -> Unit:
-        """Start `fedklpr run`; it is resumed as often as it fails."""
-        home = self.folder / "run"
+    def run(self, run_folder: Path, overrides: Sequence[str], name: str = "run") -> Unit:
+        """Start `fedklpr run`; it is resumed as often as it fails.
+
+        Args:
+            run_folder: new, or of a run that is over and goes on.
+            overrides: of the configuration.
+            name: its unit's; one that goes on needs another.
+        """
+        home = self.folder / name
         home.mkdir()
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "own"\n\n[superlink.own]\naddress = "127.0.0.1:{self.port}"\n'
             "insecure = true\n"
         )
         start = [sys.executable, "-m", "fedklpr_flwr.commands", "run", "--superlink", "own"]
-        first = [*start, *overrides, f"run.dir={run_folder}"]
-        return self._add(Unit("run", self.folder, first, [*start, f"resume={run_folder}"]))
+        key = "resume" if run_folder.exists() else "run.dir"
+        first = [*start, *overrides, f"{key}={run_folder}"]
+        return self._add(Unit(name, self.folder, first, [*start, f"resume={run_folder}"]))
 
     def wait(self, until: Callable[[], bool], seconds: float, otherwise: str) -> None:
         """Keep every unit up until something is so.

@@ -11,7 +11,7 @@ from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.in_process_grid import InProcessGrid
 from fedklpr_flwr.model.mask_file import MaskFile
 from fedklpr_flwr.protocol.flower_messages import read_payload
-from fedklpr_flwr.runs.checkpoint import RunFolder
+from fedklpr_flwr.runs.kept_changes import KeptChanges
 from fedklpr_flwr.wire.payload import is_change
 
 pytestmark = pytest.mark.slow
@@ -135,16 +135,51 @@ def test_who_was_away_gets_what_changed_and_where_clients_prune_after_two_rounds
     assert not (run.folder / "changes").exists()
 
 
-def test_a_change_that_is_not_kept_any_more_costs_the_whole_model(federate, monkeypatch):
-    away, keep = Away(2), RunFolder.keep_change
+def gone(file):
+    file.unlink()
 
-    def keep_none_of_round_two(folder, number, change, most):
-        keep(folder, number, change, most if number != 2 else 0)
 
-    monkeypatch.setattr(RunFolder, "keep_change", keep_none_of_round_two)
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def a_folder_in_its_place(file):
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [gone, cut_short, a_folder_in_its_place])
+def test_a_change_that_is_not_kept_any_more_costs_the_whole_model(spoil, federate, monkeypatch):
+    away, keep = Away(2), KeptChanges.keep
+
+    def keep_and_spoil(changes, number, change, most):
+        keep(changes, number, change, most)
+        if number == 2:
+            spoil(changes._file(number))
+
+    monkeypatch.setattr(KeptChanges, "keep", keep_and_spoil)
     run = federate("federation.rounds=5", NOBODY_PRUNES, grid=away.grid, app=away.app, names=NAMES)
     assert run.row(away.back, "cedar").status == "merged"
     assert away.came[away.back, "train"] == 0
+
+
+def test_a_run_that_is_stopped_keeps_the_changes_that_somebody_has_missed(federate):
+    away = Away(2)
+
+    def stop(message, context, app):
+        if message.metadata.message_type == "train" and int(message.metadata.group_id) == away.back:
+            raise KeyboardInterrupt
+        return away.look(message, context, app)
+
+    words = ("federation.rounds=5", NOBODY_PRUNES)
+    with pytest.raises(KeyboardInterrupt):
+        federate(
+            *words, grid=away.grid, app=interfering(stop, client="cedar", phase=None), names=NAMES
+        )
+    run = federate(*words, app=away.app, names=NAMES)
+    assert run.row(away.back, "cedar").status == "merged"
+    assert away.came[away.back, "train"] == 2
+    assert not (run.folder / "changes").exists()
 
 
 def test_a_third_of_the_clients_a_round_are_never_sent_the_whole_model(federate):

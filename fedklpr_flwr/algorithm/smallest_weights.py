@@ -109,7 +109,8 @@ def shares_of_network(tensors: Tensors, masks: Masks, doomed: int) -> dict[str, 
         return dict.fromkeys(masks, 0)
     magnitudes = {name: _magnitudes(name, tensors[name], mask) for name, mask in masks.items()}
     together = np.concatenate(list(magnitudes.values()))
-    threshold = np.partition(together, doomed - 1)[doomed - 1]
+    together.partition(doomed - 1)
+    threshold = together[doomed - 1]
     most = {name: max(values.size - 1, 0) for name, values in magnitudes.items()}
     below = {name: int((values < threshold).sum()) for name, values in magnitudes.items()}
     shares = {name: min(count, most[name]) for name, count in below.items()}

@@ -1,6 +1,6 @@
-"""The model of a task as a client takes it in: whole, a change to the one held, or named."""
+"""The model of a task as a client takes it in: whole, as changes to the one held, or named."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -10,9 +10,10 @@ from fedklpr_flwr.client.state_store import ClientMemory, MemoryFolder
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView
+from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.change_reference import tells_changes
 from fedklpr_flwr.protocol.task import Task, payload_name
-from fedklpr_flwr.protocol.update_codec import decode_model
+from fedklpr_flwr.protocol.update_codec import decode_model, refuse_too_long
 from fedklpr_flwr.wire.payload import is_change
 
 
@@ -64,6 +65,7 @@ def incoming_model(
         if reference is None:
             return None
     try:
+        refuse_too_long(payload, shared_layout(settings))
         for part in _parts(payload, task.changes):
             decoded = decode_model(part, known, settings, task.base_round, reference)
             reference = None if reference is None else decoded[0]
@@ -75,14 +77,14 @@ def incoming_model(
     return decoded
 
 
-def _parts(payload: bytes | memoryview, sizes: Sequence[int]) -> list[memoryview]:
+def _parts(payload: bytes | memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
     """The changes that a payload is made of, or the one model.
 
     Raises:
-        WireError: it is longer or shorter than the sizes say.
+        WireError: it is longer or shorter than the sizes say, or one of them is of nothing.
     """
     sizes = sizes or [len(payload)]
-    if sum(sizes) != len(payload) or min(sizes) < 0:
+    if sum(sizes) != len(payload) or min(sizes) < 1:
         raise WireError(f"changes of {sum(sizes)} bytes were told, {len(payload)} came")
-    ends = accumulate(sizes)
-    return [memoryview(payload)[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        yield memoryview(payload)[end - size : end]

@@ -24,6 +24,9 @@ from fedklpr_flwr.planning.probe import Probed
 from fedklpr_flwr.protocol.change_reference import catches_up, tells_changes
 from fedklpr_flwr.protocol.secure.stages import is_secure
 
+_WHOLE = 0.8
+"""What a coded model takes of its float32 numbers."""
+
 _SLACK = 0.02
 """How far a payload's length after many steps may lie from that after a few, beside the difference
 itself: measured 0.7 % with experiment=drawn."""
@@ -183,17 +186,21 @@ class Forecast:
         return (
             self._trained * sum(up for up, _ in each),
             sum(
-                self._evaluated(number) * round(self._changes(number) * down)
+                self._evaluated(number) * round(self._to_newest(number, down))
                 for number, (_, down) in zip(rounds, each, strict=True)
             ),
         )
 
-    def _changes(self, number: int) -> float:
-        """Changes that bring a client the model of a round: those of all rounds it missed."""
+    def _to_newest(self, number: int, change: int) -> float:
+        """Mean bytes that bring a client the model of a round: the changes of all it missed."""
         chosen, share = self._settings.federation, self._trained / len(self.clients)
-        if not number or chosen.evaluate == "all" or not catches_up(self._settings):
-            return 1.0
-        return (1 - (1 - share) ** number) / share  # the mean, if each round chooses anew
+        if number < 2 or chosen.evaluate == "all" or not catches_up(self._settings):
+            return change
+        missed = np.arange(1, number + 1)
+        often = share * (1 - share) ** (missed - 1)  # each round chooses anew
+        often[-1] = (1 - share) ** (number - 1)
+        whole = _WHOLE * self.probed.dense_bytes
+        return float(often @ np.minimum(missed * change, max(whole, change)))
 
     @property
     def dense_bytes(self) -> int:

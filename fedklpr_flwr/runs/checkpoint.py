@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.runs.kept_changes import KeptChanges
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.runs.state_checks import MOST_STATE, VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
@@ -153,6 +154,11 @@ class RunFolder:
         return self.path / run_files.ROWS
 
     @property
+    def changes(self) -> KeptChanges:
+        """What the last merges changed."""
+        return KeptChanges(self.path / run_files.CHANGES)
+
+    @property
     def has_state(self) -> bool:
         """Whether a round, or the initial model, was committed here."""
         return (self.path / run_files.STATE).exists()
@@ -218,41 +224,10 @@ class RunFolder:
         shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
         (self.path / run_files.PAYLOADS).mkdir(exist_ok=True)
 
-    def keep_change(self, number: int, change: bytes, most: int) -> None:
-        """Keep what a merge changed, for who misses it; the oldest go where all are too much.
-
-        Args:
-            number: the round that was merged.
-            change: `ServerState.change` after it.
-            most: bytes that all of them may have.
-        """
-        place = self.path / run_files.CHANGES
-        try:
-            place.mkdir(exist_ok=True)
-        except OSError as error:
-            raise _unwritable(place, error) from error
-        write_atomically(self._change_file(number), change)
-        size = 0
-        for file in sorted(place.glob("*.payload"), reverse=True):
-            size += file.stat().st_size
-            if size > most:
-                file.unlink()
-
-    def changes_since(self, number: int, last: int) -> list[bytes]:
-        """What the merges after round `number` up to `last` changed; empty if one is not kept."""
-        try:
-            return [self._change_file(n).read_bytes() for n in range(number + 1, last + 1)]
-        except FileNotFoundError:
-            return []
-
-    def _change_file(self, number: int) -> Path:
-        return self.path / run_files.CHANGES / f"{number:04d}.payload"
-
     def close(self, *, done: bool = False) -> None:
         """Let the folder go; `done` also removes what only an open round needs."""
         if done:
-            for name in (run_files.PAYLOADS, run_files.CHANGES):
-                shutil.rmtree(self.path / name, ignore_errors=True)
+            shutil.rmtree(self.path / run_files.PAYLOADS, ignore_errors=True)
         self._lock.close()
 
     def _finish_commit(self) -> None:

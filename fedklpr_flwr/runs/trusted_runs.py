@@ -31,8 +31,8 @@ from fedklpr_flwr.system.plain_text import read_small, read_text
 
 _MARK, _BEGUN, _KEY = ".made-here", ".begun-here", "own-runs.key"
 _WRITTEN = (
-    *("*", "clients/*", "clients/*/*", "payloads/*", "memory/*", "memory/*/*", "memory/*/*/*"),
-    *(".flower/*", "export/*"),
+    *("*", "clients/*", "clients/*/*", "memory/*", "memory/*/*", "memory/*/*/*"),
+    *("payloads/*", "changes/*", ".flower/*", "export/*"),
 )
 """Where a run writes or is read; what else lies deeper (wandb/) is neither."""
 

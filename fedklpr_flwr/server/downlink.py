@@ -1,12 +1,15 @@
 """What goes down to each client: the merged model cut by that client's mask, or just its name."""
 
 from collections.abc import Iterable, Iterator
+from logging import WARNING
 
 import torch
 from flwr.app import Message
+from flwr.common.logger import log
 
 from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.config.settings import Settings
+from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus
 from fedklpr_flwr.model.mask_file import ArrayView, FullMasks, MaskFile, Masks
 from fedklpr_flwr.model.shared_model import shared_layout
@@ -175,9 +178,24 @@ class Downlink:
         whole = layout == shared_layout(self._settings, state.round)
         if not (held and state.change and whole):
             return 0
-        missed = state.round - since
         alike = catches_up(self._settings) and self._mask_hash(name) == self._full_hash
-        return missed if missed == 1 or alike else 0
+        told = since + 1 == state.round or (alike and self._folder.changes.has(since + 1))
+        return state.round - since if told else 0
+
+    def _since(self, missed: int) -> tuple[bytes, Spent, list[int]] | None:
+        """So many changes as one payload; None where one of them is damaged."""
+        newest = self._state.round
+        parts = [*self._folder.changes.between(newest - missed + 1, newest - 1), self._state.change]
+        layout = shared_layout(self._settings)
+        try:
+            spent = [open_payload(part, layout=layout).spent for part in parts]
+        except WireError as error:
+            log(WARNING, "%s: a kept change is damaged: %s", self._folder.path, error)
+            return None
+        if len(parts) < missed:
+            return None
+        carried = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
+        return b"".join(parts), carried, [len(part) for part in parts]
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, Spent, list[int]]:
         """A client's part of the model as bytes, what it carries, and the sizes of its changes."""
@@ -187,16 +205,14 @@ class Downlink:
         missed = 0 if full else self._missed(name, layout)
         key = (self._mask_hash(name), layout, full, self._state.round, missed)
         if self._newest is None or self._newest[0] != key:
-            masks = ArrayView(self.masks_of(name))
-            known, sent, round_number = None if full else masks, self._state.sent, self._state.round
-            parts = []
-            if missed == 1:
-                parts = [cut_change(self._state.change, sent, masks, known, layout)]
-            elif missed:
-                parts = self._folder.changes_since(round_number - missed, round_number)
-            parts = parts or [encode_model(sent, masks, known, layout, self._settings)]
-            spent = [open_payload(part, layout=layout, known_masks=known).spent for part in parts]
-            one = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
-            sizes = list(map(len, parts)) if len(parts) > 1 else []
-            self._newest = (key, b"".join(parts), one, sizes)
+            found = self._since(missed) if missed > 1 else None
+            if found is None:
+                masks, sent = ArrayView(self.masks_of(name)), self._state.sent
+                known = None if full else masks
+                if missed == 1:
+                    payload = cut_change(self._state.change, sent, masks, known, layout)
+                else:
+                    payload = encode_model(sent, masks, known, layout, self._settings)
+                found = payload, open_payload(payload, layout=layout, known_masks=known).spent, []
+            self._newest = (key, *found)
         return self._newest[1:]

@@ -303,7 +303,7 @@ class RoundCollector:
         hand_down(state, merged, masks, self._layout, self._settings)
         if missed := told_to_all(state, self._settings):
             # Coded, a whole model takes four fifths of its float32 numbers.
-            self._folder.keep_change(state.round, missed, most=self._dense * 3 // 4)
+            self._folder.changes.keep(state.round, missed, most=self._dense * 3 // 4)
         state.pending = [asdict(row) for row in self._rows.values()]
         self._folder.commit(state, sorted(self.arrivals))
         self._folder.drop_payloads()

@@ -170,9 +170,12 @@ def test_where_only_the_next_to_train_evaluate_the_model_goes_to_them_and_at_las
 def test_who_is_not_asked_in_every_round_is_sent_the_changes_that_it_missed():
     loads = [replace(GATE, name=str(n), tests=((0, 0),)) for n in range(4)]
     words = ("method=fedklprplus", "federation.fraction=0.5", "federation.rounds=2")
-    forecast = forecast_of(NOTHING, *words, "federation.evaluate=next", loads=loads)
+    large = replace(NOTHING, dense_bytes=10**6)
+    forecast = forecast_of(large, *words, "federation.evaluate=next", loads=loads)
     (up, one), (_, last) = forecast.bytes_in_round(1), forecast.bytes_in_round(2)
     assert forecast.bytes_in_all() == (2 * 2 * up, 2 * one + 4 * round(1.5 * last))
+    assert forecast._to_newest(400, 1) == pytest.approx(2)
+    assert forecast._to_newest(400, 600_000) == pytest.approx(700_000)  # then the whole, at .8
     everybody = forecast_of(NOTHING, *words, loads=loads)
     assert everybody.bytes_in_all() == (2 * 2 * up, 4 * one + 4 * last)
 
