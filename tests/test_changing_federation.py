@@ -172,6 +172,7 @@ def test_a_run_that_is_stopped_keeps_the_changes_that_somebody_has_missed(federa
         return away.look(message, context, app)
 
     words = ("federation.rounds=5", NOBODY_PRUNES)
+    stopping = interfering(stop, client="cedar", phase=None)
     with pytest.raises(KeyboardInterrupt):
         federate(
             *words, grid=away.grid, app=interfering(stop, client="cedar", phase=None), names=NAMES
