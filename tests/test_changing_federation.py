@@ -174,9 +174,7 @@ def test_a_run_that_is_stopped_keeps_the_changes_that_somebody_has_missed(federa
     words = ("federation.rounds=5", NOBODY_PRUNES)
     stopping = interfering(stop, client="cedar", phase=None)
     with pytest.raises(KeyboardInterrupt):
-        federate(
-            *words, grid=away.grid, app=interfering(stop, client="cedar", phase=None), names=NAMES
-        )
+        federate(*words, grid=away.grid, app=stopping, names=NAMES)
     run = federate(*words, app=away.app, names=NAMES)
     assert run.row(away.back, "cedar").status == "merged"
     assert away.came[away.back, "train"] == 2

@@ -43,7 +43,7 @@ REFUSED = {
     ("pruning.masks=consensus",): ["masks=consensus", "method.pruning=recovery", "always"],
     ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
     ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
-    ("crr.pooled=true",): ["crr.pooled=true", "crr.test=threshold"],
+    ("crr.pooled=true", "crr.test=threshold"): ["crr.pooled=true", "crr.test=threshold"],
     ("crr.pooled=true", "crr.test=paired", "pruning.when=after_training"): [
         "crr.pooled=true",
         "pruning.when=after_training",
