@@ -27,7 +27,7 @@ def test_every_decision_follows_from_the_accuracies_a_client_reports(tmp_path):
         f"pruning.first_round={FIRST}",
         "pruning.rate=0.9",
         "pruning.target=0.95",
-        "crr.level=0",
+        *("crr.level=0", "crr.test=threshold"),
         f"run.dir={tmp_path / 'run'}",
     )
     prepared = prepare(words)

@@ -34,6 +34,8 @@ App = Callable[[Message, Context], Message]
 Interference = Callable[[Message, Context, App], Message]
 
 PRUNES = ("method.pruning=always", "pruning.first_round=1")
+PLAIN_GAIN = ("klaw.direction=gain", "klaw.data_power=0", "klaw.bound=null")
+"""KLAW by what clients say alone, where a test says its formula by hand."""
 ONE_ROUND = "federation.rounds=1"
 ALONE = "federation.min_clients=1"
 

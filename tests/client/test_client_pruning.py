@@ -6,5 +6,6 @@ from fedklpr_flwr.config.compose import compose_settings
 
 
 def test_who_leaves_the_pruning_rules_settings_out_gets_those_of_conf():
-    settings = compose_settings("drawn", ("crr.level=0.5",))  # drawn has its own
+    chosen = ("crr.level=0.5", "crr.test=threshold", "pruning.scope=layer")
+    settings = compose_settings("drawn", chosen)  # drawn and fedklpr have their own
     assert PruningSettings() == pruning_settings(settings)

@@ -19,6 +19,8 @@ from fedklpr_flwr.model.shared_model import full_masks, initial_network
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.reid.network import float_state
 
+BY_ACCURACY = "crr.test=threshold"
+
 
 def run(settings, site, memory=None, number=1, network=None, **more):
     """A round from the initial network."""
@@ -233,7 +235,7 @@ def test_recovery_holds_the_mask_after_a_drop_until_the_accuracy_is_back(
     history, pruned_at, action, tiny_settings, tiny_site
 ):
     """level .5, drop .01, measured from the accuracy before the last prune."""
-    settings = tiny_settings("training.max_batches=1", "crr.level=0.5")
+    settings = tiny_settings("training.max_batches=1", "crr.level=0.5", BY_ACCURACY)
     memory = remembering(settings, history, pruned_at=pruned_at)
     number = memory.round + 1
     result, _ = run(settings, tiny_site, memory, number=max(number, settings.pruning.first_round))
@@ -253,6 +255,7 @@ def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
         "pruning.target=0.99",
         "crr.level=0",
         "crr.accuracy=cross_camera",
+        BY_ACCURACY,
         "training.max_batches=12",
         "training.padding=0",
         "training.erasing=0",
@@ -318,7 +321,7 @@ def test_other_pictures_than_those_remembered_are_not_compared(tiny_settings, ti
 
 
 def test_with_the_threshold_nothing_is_remembered_to_compare_with(tiny_settings, tiny_site):
-    settings = tiny_settings("training.max_batches=1", "crr.level=0")
+    settings = tiny_settings("training.max_batches=1", "crr.level=0", BY_ACCURACY)
     result, _ = run(settings, tiny_site, remembering(settings, [(1, 0.9)]), number=2)
     assert result.update.report.crr == "pruned"
     assert result.memory.reference_features is None
@@ -335,7 +338,8 @@ def test_a_round_that_is_repeated_from_the_same_memory_prunes_once(tiny_settings
 
 def test_a_rollback_gives_revived_weights_the_values_they_had(tiny_settings, tiny_site):
     settings = tiny_settings(
-        "crr.rollback=true", "crr.level=0", "pruning.first_round=2", "training.max_batches=1"
+        *("crr.rollback=true", "crr.level=0", BY_ACCURACY),
+        *("pruning.first_round=2", "training.max_batches=1"),
     )
     memory = remembering(settings, [(1, 0.90)])
     start = {
@@ -426,7 +430,8 @@ def test_regrowth_changes_which_weights_are_kept_and_not_how_many(tiny_settings,
 
 
 def test_a_round_that_holds_regrows_nothing(tiny_settings, tiny_site):
-    settings = tiny_settings("training.max_batches=1", "crr.level=0.5", "pruning.regrow=0.2")
+    words = ("training.max_batches=1", "crr.level=0.5", BY_ACCURACY)
+    settings = tiny_settings(*words, "pruning.regrow=0.2")
     memory = remembering(settings, [(1, 0.9), (2, 0.8)])
     masks = prune_smallest(
         float_state(initial_network(settings, pretrained=False)), memory.masks, 0.2

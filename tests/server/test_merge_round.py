@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_federation import PLAIN_GAIN
 from training_reports import REPORT
 
 from fedklpr_flwr.algorithm.masks import mask_hash
@@ -21,6 +22,12 @@ SHAPES = {"conv": (2, 3), "bias": (2,)}
 BEFORE = {"conv": np.full((2, 3), 9, np.float32), "bias": np.full(2, 9, np.float32)}
 LAYOUT = layout_of(BEFORE, ["conv"])
 FULL = FullMasks({"conv": (2, 3)})
+
+
+@pytest.fixture
+def tiny_settings(tiny_settings):
+    """The tiny federation's settings, with a KLAW whose formula fits into a line."""
+    return lambda *overrides: tiny_settings(*PLAIN_GAIN, *overrides)
 
 
 def model(value):

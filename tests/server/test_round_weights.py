@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import training_reports as reports
+from tiny_federation import PLAIN_GAIN
 
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.server.robust.update_sketch import compares_directions
@@ -21,7 +22,7 @@ def klaw_of(tiny_settings):
 
     def weights(reports, *overrides, agreements=None):
         clients = [f"site{number}" for number in range(len(reports))]
-        settings = tiny_settings("method.aggregation_weights=klaw", *overrides)
+        settings = tiny_settings("method.aggregation_weights=klaw", *PLAIN_GAIN, *overrides)
         notes = weigh(clients, reports, LAYOUT, settings, agreements=agreements)
         return [notes.klaw[client] for client in clients]
 
