@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_federation import PERSONS, interfering
+from tiny_federation import PERSONS, PLAIN_GAIN, interfering
 from wiretap import PAIR, Wiretap, memory_folder, memory_of
 
 from fedklpr_flwr.client.divergence_probe import divergence_batch
@@ -53,7 +53,8 @@ def test_a_method_runs_stops_and_goes_on_to_the_same_end(method, federate):
 
 
 def test_fedklpr_without_pruning_and_pull_and_with_data_size_weights_is_fedavg(federate):
-    bare = ("method.pruning=none", "method.drift_penalty=none")
+    # Rows tell KLAW's share also where it weighs nothing.
+    bare = ("method.pruning=none", "method.drift_penalty=none", *PLAIN_GAIN)
     weights = "method.aggregation_weights=data_size"
     fedklpr = federate("method=fedklpr", *bare, weights, folder="fedklpr", names=PAIR)
     fedavg = federate("method=fedavg", folder="fedavg", names=PAIR)

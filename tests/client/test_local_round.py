@@ -255,7 +255,7 @@ def test_a_prune_that_does_damage_makes_recovery_hold(tiny_settings, tiny_site):
         "pruning.target=0.99",
         "crr.level=0",
         "crr.accuracy=cross_camera",
-        BY_ACCURACY,
+        *(BY_ACCURACY, "pruning.scope=layer"),
         "training.max_batches=12",
         "training.padding=0",
         "training.erasing=0",
