@@ -188,7 +188,7 @@ def test_a_third_of_the_clients_a_round_are_never_sent_the_whole_model(federate)
     assert any(row.unasked for row in rows)
     first = {name: min(r.round for r in rows if r.client == name and r.bytes_up) for name in NAMES}
     assert max(first.values()) > 2, "everybody was there from the beginning"
-    assert max(row.bytes_down for row in rows) < model_bytes(run)
+    assert max(row.bytes_down for row in rows) < 0.6 * model_bytes(run)  # coded, it takes .8
     assert sum(row.bytes_down for row in rows) < 3 * model_bytes(run)
 
 
