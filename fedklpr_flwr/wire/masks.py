@@ -163,8 +163,7 @@ def _shrink(mask: np.ndarray, pruned: np.ndarray) -> None:
     for start in range(0, mask.size, _BLOCK):  # in blocks that stay in a core's cache
         block = mask[start : start + _BLOCK]
         held = np.flatnonzero(block)
-        gone = np.flatnonzero(pruned[position : position + held.size])
-        block[held[gone]] = False
+        block[held] = pruned[position : position + held.size] == 0
         position += held.size
 
 
