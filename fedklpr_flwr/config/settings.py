@@ -122,6 +122,7 @@ class Crr:
     rollback: bool
     test: str = one_of("threshold", "paired", "sequential", default="threshold")
     pooled: bool = False
+    level_of: str = one_of("own", "mean", default="own")
 
 
 @dataclass(frozen=True, kw_only=True)
