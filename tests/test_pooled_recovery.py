@@ -47,14 +47,13 @@ def test_all_clients_prune_at_once_by_their_mean_accuracy(federate, above, crr):
         asked.setdefault(task["round"], set()).add(task.get("accuracy", 0.0))
         return app(message, context)
 
-    mean_of = (*POOLED, "crr.pooled=false", "crr.level_of=mean")
-    run = federate(*mean_of, folder="first", app=interfering(listen, phase="train"))
+    run = federate(*POOLED, folder="first", app=interfering(listen, phase="train"))
     said = [run.row(1, client).accuracy for client in NAMES]
     mean = sum(said) / len(said)
     assert min(said) < mean < max(said), "each would have decided for itself"
     assert asked[1] == {0.0}
     assert list(asked[2]) == [pytest.approx(mean)]
-    again = federate(*mean_of, f"crr.level={mean + above}", "federation.rounds=2", folder="again")
+    again = federate(*POOLED, f"crr.level={mean + above}", "federation.rounds=2", folder="again")
     assert {again.row(2, client).crr for client in NAMES} == {crr}
 
 

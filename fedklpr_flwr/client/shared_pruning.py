@@ -26,7 +26,7 @@ def shared_in(task: Task, received: Mapping[str, np.ndarray], settings: Settings
     """
     masks = consensus_masks(received, settings, task.round) if is_consensus(settings) else None
     pairs = Pairs(task.pairs_worse, task.pairs_better, task.pairs_compared)
-    accuracy = task.accuracy if settings.crr.level_of == "mean" else None
+    accuracy = task.accuracy if settings.crr.pooled else None
     return Shared(masks, pairs if pairs.compared else None, accuracy)
 
 

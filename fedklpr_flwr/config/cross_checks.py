@@ -341,15 +341,6 @@ def _pooled(settings: Settings) -> None:
             )
 
 
-def _level_of(settings: Settings) -> None:
-    recovers, private = settings.method.pruning == "recovery", settings.privacy.kind == "local_dp"
-    if settings.crr.level_of == "mean" and recovers and private:
-        raise SettingsError(
-            "crr.level_of=mean with privacy=local_dp: accuracies are withheld, no mean is known; "
-            "set crr.level_of=own, or method.pruning=always"
-        )
-
-
 def _trains_before_prune(settings: Settings) -> bool:
     when = settings.pruning.when
     if when == "before_last_epoch":
@@ -387,6 +378,5 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _schedule,
     _consensus,
     _pooled,
-    _level_of,
     _names,
 )

@@ -122,7 +122,6 @@ class Crr:
     rollback: bool
     test: str = one_of("threshold", "paired", "sequential", default="threshold")
     pooled: bool = False
-    level_of: str = one_of("own", "mean", default="own")
 
 
 @dataclass(frozen=True, kw_only=True)

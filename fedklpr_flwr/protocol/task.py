@@ -28,8 +28,7 @@ class Task:
         kept_round: the round of that memory.
         pairs_worse: of all clients' training pictures, those that became wrong since the last
             prunes (`crr.pooled`); pairs_better the reverse, pairs_compared all; 0 = not counted.
-        accuracy: the clients' mean training accuracy of the last merged round, where `crr.level_of`
-            asks for it.
+        accuracy: the clients' mean training accuracy of the last merged round (`crr.pooled`).
     """
 
     run: str

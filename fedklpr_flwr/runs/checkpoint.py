@@ -103,8 +103,7 @@ class ServerState:
         pending: rows of that round's training that are not in run.jsonl yet.
         pairs: all clients' pictures that became wrong, right, and that were compared, after that
             round's merge (`crr.pooled`); noughts where they are not counted.
-        accuracy: the clients' mean training accuracy of that round, in [0, 1]; 0 where nobody asks
-            for it (`crr.level_of`).
+        accuracy: the clients' mean training accuracy of that round, in [0, 1]; 0 likewise.
         continues: the key of the run that this one continues; empty = it began anew.
         initial: with wire.values=change the name of the model that it began from, where a client
             can make it itself.

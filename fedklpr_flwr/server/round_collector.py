@@ -301,7 +301,7 @@ class RoundCollector:
                 known.holds, known.held_round = known.delivered, state.round
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
-        if self._settings.crr.level_of == "mean":
+        if self._settings.crr.pooled:
             state.accuracy = mean_accuracy([arrival.report for arrival in arrivals])
         hand_down(state, merged, masks, self._layout, self._settings)
         if missed := told_to_all(state, self._settings):

@@ -271,13 +271,13 @@ def test_sub_fedavg_holds_a_client_that_trained_nothing():
 
 
 @pytest.mark.parametrize(
-    ("own", "mean", "action"), [(0.9, 0.49, "held_level"), (0.1, 0.51, "pruned")]
+    ("own", "pooled", "action"), [(0.9, 0.49, "held_level"), (0.1, 0.51, "pruned")]
 )
-def test_the_level_may_be_asked_of_the_clients_mean(own, mean, action):
+def test_where_accuracies_are_pooled_the_level_is_asked_of_all_clients(own, pooled, action):
     client = Client("recovery", PruningSettings(rate=0.2, first_round=2))
     client.play_round(own)
     client.number = 2
-    step = client.ask(client.rule.before_training, mean_accuracy=mean)
+    step = client.ask(client.rule.before_training, pooled_accuracy=pooled)
     assert step.decision.action == action
 
 

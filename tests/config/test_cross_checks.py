@@ -44,10 +44,6 @@ REFUSED = {
     ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
     ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
     ("crr.pooled=true", "crr.test=threshold"): ["crr.pooled=true", "crr.test=threshold"],
-    ("crr.level_of=mean", "privacy=local_dp", "method.pruning=recovery"): [
-        "crr.level_of=mean",
-        "privacy=local_dp",
-    ],
     ("crr.pooled=true", "crr.test=paired", "pruning.when=after_training"): [
         "crr.pooled=true",
         "pruning.when=after_training",
