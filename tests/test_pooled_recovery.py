@@ -38,25 +38,6 @@ def test_the_task_carries_the_sum_of_what_the_clients_saw_of_the_merged_model(fe
 WHAT = ("worse", "better", "compared")
 
 
-@pytest.mark.parametrize(("above", "crr"), [(-1e-6, "pruned"), (1e-6, "held_level")])
-def test_all_clients_prune_at_once_by_their_mean_accuracy(federate, above, crr):
-    asked = {}
-
-    def listen(message, context, app):
-        task = dict(message.content["task"].items())
-        asked.setdefault(task["round"], set()).add(task.get("accuracy", 0.0))
-        return app(message, context)
-
-    run = federate(*POOLED, folder="first", app=interfering(listen, phase="train"))
-    said = [run.row(1, client).accuracy for client in NAMES]
-    mean = sum(said) / len(said)
-    assert min(said) < mean < max(said), "each would have decided for itself"
-    assert asked[1] == {0.0}
-    assert list(asked[2]) == [pytest.approx(mean)]
-    again = federate(*POOLED, f"crr.level={mean + above}", "federation.rounds=2", folder="again")
-    assert {again.row(2, client).crr for client in NAMES} == {crr}
-
-
 def test_a_resumed_federation_remembers_what_was_counted(federate):
     whole = federate(*POOLED, names=PAIR, folder="whole")
     federate(*POOLED, "federation.rounds=2", names=PAIR, folder="stopped")

@@ -128,11 +128,11 @@ RULES: dict[str, PruningRule] = {
 
 def _recover(moment: PruningMoment) -> PruningStep:
     """Lets CRR judge the newest accuracy: prune, hold, or roll back."""
-    state, settings, pooled = moment.state, moment.settings, moment.pooled_accuracy
+    state, settings = moment.state, moment.settings
     decision = decide_pruning(
         state.recovery,
         settings.recovery,
-        accuracy=state.recovery.newest if pooled is None else pooled,
+        accuracy=state.recovery.newest,
         ratio=pruning_ratio(moment.masks),
         target=settings.target,
         round_number=moment.round_number,

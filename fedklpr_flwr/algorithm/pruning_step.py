@@ -104,8 +104,6 @@ class PruningMoment:
             check after a prune falls back to the accuracy before it.
         compare: gives the pictures judged by the model before the last prune and by the weights as
             they are now; None, or of None, where there is nothing to compare with.
-        pooled_accuracy: all clients' accuracy, in [0, 1], which recovery's level is then asked of;
-            None = the client's own.
     """
 
     tensors: Tensors
@@ -118,7 +116,6 @@ class PruningMoment:
     accuracy: float | None = None
     accuracy_through: Callable[[Masks], float | None] | None = None
     compare: Callable[[], Pairs | None] | None = None
-    pooled_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

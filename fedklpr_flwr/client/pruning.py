@@ -45,13 +45,10 @@ class Shared:
     Attributes:
         consensus: this round's masks of all, which take the rule's place; None = each has its own.
         pooled: what all together saw of the model (`crr.pooled`); None = nothing yet.
-        accuracy: their mean training accuracy, which the level is then asked of; None = each its
-            own.
     """
 
     consensus: Masks | None = None
     pooled: Pairs | None = None
-    accuracy: float | None = None
 
 
 _ALONE = Shared()
@@ -98,7 +95,7 @@ class ClientPruning:
         self.before_prune: Mapping[str, torch.Tensor] = all_to(memory.before_prune, device)
         self.crr = "off"
         self._regrown = False
-        self._pooled, self._pooled_accuracy = shared.pooled, shared.accuracy
+        self._pooled = shared.pooled
         self.pairs = Pairs()
         self.statistic: float | None = None
         self.marked: Masks = {}
@@ -199,7 +196,6 @@ class ClientPruning:
             accuracy=accuracy,
             accuracy_through=accuracy_through,
             compare=self._compare if self._compares else None,
-            pooled_accuracy=self._pooled_accuracy,
         )
 
     def _follow(self, step: PruningStep) -> None:

@@ -19,15 +19,14 @@ def shared_in(task: Task, received: Mapping[str, np.ndarray], settings: Settings
     """What a round's pruning shares with all clients.
 
     Args:
-        task: the server's; it carries the accuracy and the pairs of all clients.
+        task: the server's; it carries the pairs of all clients.
         received: float32 arrays of the model as it came down. The server finds the same masks in
             what it sent, so none has to travel.
         settings: the run's settings.
     """
     masks = consensus_masks(received, settings, task.round) if is_consensus(settings) else None
     pairs = Pairs(task.pairs_worse, task.pairs_better, task.pairs_compared)
-    accuracy = task.accuracy if settings.crr.pooled else None
-    return Shared(masks, pairs if pairs.compared else None, accuracy)
+    return Shared(masks, pairs if pairs.compared else None)
 
 
 def told_pairs(

@@ -25,7 +25,7 @@ from fedklpr_flwr.protocol.task import StageTask, Task
 
 TASK, REPORT, PAYLOAD = "task", "report", "payload"
 
-_ONLY_IF_SAID = ("kept_run", "kept_round", "changes", "accuracy")
+_ONLY_IF_SAID = ("kept_run", "kept_round", "changes")
 """Of a task, left out where they say nothing: boxes of before know no such keys."""
 
 

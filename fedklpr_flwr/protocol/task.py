@@ -28,7 +28,6 @@ class Task:
         kept_round: the round of that memory.
         pairs_worse: of all clients' training pictures, those that became wrong since the last
             prunes (`crr.pooled`); pairs_better the reverse, pairs_compared all; 0 = not counted.
-        accuracy: the clients' mean training accuracy of the last merged round (`crr.pooled`).
     """
 
     run: str
@@ -42,7 +41,6 @@ class Task:
     pairs_worse: int = 0
     pairs_better: int = 0
     pairs_compared: int = 0
-    accuracy: float = 0.0
     kept_run: str = ""
     kept_round: int = 0
     changes: Sequence[int] = ()

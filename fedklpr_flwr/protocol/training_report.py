@@ -1,7 +1,7 @@
 """ClientUpdate: what a client says in a round, and nothing of what it keeps at home."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -109,19 +109,6 @@ class TrainingReport:
                     "server"
                 )
         return cls(**{name: _checked(FIGURES[name], values[name]) for name in said})
-
-
-def mean_accuracy(reports: Iterable[TrainingReport]) -> float:
-    """The clients' mean training accuracy, each counted alike: no client can claim a larger part.
-
-    Args:
-        reports: of one round; those of clients that trained nothing do not count.
-
-    Returns:
-        In [0, 1]; 0 where nobody trained.
-    """
-    said = [report.accuracy for report in reports if report.accuracy is not None]
-    return sum(said) / max(len(said), 1)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,6 @@ class ServerState:
         pending: rows of that round's training that are not in run.jsonl yet.
         pairs: all clients' pictures that became wrong, right, and that were compared, after that
             round's merge (`crr.pooled`); noughts where they are not counted.
-        accuracy: the clients' mean training accuracy of that round, in [0, 1]; 0 likewise.
         continues: the key of the run that this one continues; empty = it began anew.
         initial: with wire.values=change the name of the model that it began from, where a client
             can make it itself.
@@ -118,7 +117,6 @@ class ServerState:
     pending: list[dict[str, Any]] = field(default_factory=list)
     change: bytes = b""
     pairs: tuple[int, int, int] = (0, 0, 0)
-    accuracy: float = 0.0
     continues: str = ""
     initial: str = ""
 
@@ -306,7 +304,6 @@ def read_state(path: Path) -> ServerState:
         pending=record["pending"],
         change=down[2],
         pairs=(worse, better, compared),
-        accuracy=record.get("accuracy", 0.0),
         continues=record.get("continues", ""),
         initial=record.get("initial", ""),
     )

@@ -17,7 +17,7 @@ MOST_STATE = 64_000_000
 """Bytes that state.json may have: many thousand clients."""
 
 _STATE = {"run": str, "round": int, "clients": dict, "pending": list, "owes": bool}
-_STATE_SINCE = {"pairs": list, "accuracy": (int, float), "continues": str, "initial": str}
+_STATE_SINCE = {"pairs": list, "continues": str, "initial": str}
 _CLIENT = {"base_round": int, "mask_hash": str, "delivered": str, "examples": int}
 _CLIENT_SINCE = {
     "pruned": (int, float),
@@ -52,8 +52,6 @@ def check_record(record: Any, file: Path) -> None:
     pairs = record.get("pairs", [0, 0, 0])
     if len(pairs) != 3 or not all(type(count) is int and count >= 0 for count in pairs):
         raise ValueError(f"{file.name}: pairs must be three counts, they are {pairs!r:.100}")
-    if not 0 <= record.get("accuracy", 0) <= 1:
-        raise ValueError(f"{file.name}: accuracy must be a share, it is {record['accuracy']!r}")
     for name, known in record["clients"].items():
         if not is_client_name(name):
             raise ValueError(f"{file.name} names a client {name!r:.100}, not {CLIENT_NAME_RULE}")

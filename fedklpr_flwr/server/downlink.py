@@ -133,7 +133,6 @@ class Downlink:
                 pairs_worse=self._state.pairs[0],
                 pairs_better=self._state.pairs[1],
                 pairs_compared=self._state.pairs[2],
-                accuracy=self._state.accuracy,
                 last=phase == "evaluate" and tally.number == self._settings.federation.rounds,
             )
             content, node = task_content(task, payload), nodes[name]

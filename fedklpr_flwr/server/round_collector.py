@@ -20,7 +20,6 @@ from fedklpr_flwr.protocol.local_privacy import epsilon, is_private
 from fedklpr_flwr.protocol.task import NEEDS_SYNC
 from fedklpr_flwr.protocol.training_report import (
     TrainingReport,
-    mean_accuracy,
     read_count,
     read_pairs,
     read_scores,
@@ -301,8 +300,6 @@ class RoundCollector:
                 known.holds, known.held_round = known.delivered, state.round
             known.delivered = ""  # nobody holds the new model yet, absent clients least of all
         state.round = self.number
-        if self._settings.crr.pooled:
-            state.accuracy = mean_accuracy([arrival.report for arrival in arrivals])
         hand_down(state, merged, masks, self._layout, self._settings)
         if missed := told_to_all(state, self._settings):
             # Coded, a whole model takes four fifths of its float32 numbers.

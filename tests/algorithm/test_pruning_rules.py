@@ -270,17 +270,6 @@ def test_sub_fedavg_holds_a_client_that_trained_nothing():
     assert client.decided == [(0, "held_level")]
 
 
-@pytest.mark.parametrize(
-    ("own", "pooled", "action"), [(0.9, 0.49, "held_level"), (0.1, 0.51, "pruned")]
-)
-def test_where_accuracies_are_pooled_the_level_is_asked_of_all_clients(own, pooled, action):
-    client = Client("recovery", PruningSettings(rate=0.2, first_round=2))
-    client.play_round(own)
-    client.number = 2
-    step = client.ask(client.rule.before_training, pooled_accuracy=pooled)
-    assert step.decision.action == action
-
-
 @pytest.mark.parametrize("rule", ["recovery", "always", "lottery", "sub_fedavg"])
 def test_less_than_one_weight_to_the_target_is_at_the_target(rule):
     seven = {"a": torch.arange(1.0, 8.0)}
