@@ -51,6 +51,8 @@ TINY = (
     "training.device=cpu",  # equal to the bit, also on a machine with a GPU
     "federation.wait_seconds=0",
     "pruning.rate=0.2",
+    "pruning.target=0.5",
+    "pruning.after=null",
 )
 
 

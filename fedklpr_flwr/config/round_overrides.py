@@ -1,4 +1,4 @@
-"""Which choices hold in a round: a method may change its loss and its personal parts on the way."""
+"""What begins on the way: another loss, other personal parts, pruning."""
 
 from dataclasses import replace
 
@@ -38,3 +38,12 @@ def settings_in_round(settings: Settings, round_number: int) -> Settings:
     if after is not None and round_number >= first_round(after, rounds):
         method = replace(method, local_loss=stages.local_loss)
     return settings if method is settings.method else replace(settings, method=method)
+
+
+def prune_later(settings: Settings) -> Settings:
+    """The settings with `pruning.first_round` as `pruning.after` makes it of the run's length."""
+    pruning, rounds = settings.pruning, settings.federation.rounds
+    if pruning.after is None:
+        return settings
+    later = max(pruning.first_round, first_round(pruning.after, rounds))
+    return replace(settings, pruning=replace(pruning, first_round=later))

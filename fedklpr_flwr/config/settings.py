@@ -96,6 +96,7 @@ class Pruning:
     rate: float = between(0.0, 0.95)
     target: float = between(0.0, 0.99)
     first_round: int = between(1)
+    after: float | None = between(0.0, 1.0, default=None)
     scope: str = one_of("layer", "network")
     when: str = one_of("before_training", "after_training", "before_last_epoch")
     depthwise: bool

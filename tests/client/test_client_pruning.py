@@ -6,6 +6,7 @@ from fedklpr_flwr.config.compose import compose_settings
 
 
 def test_who_leaves_the_pruning_rules_settings_out_gets_those_of_conf():
-    chosen = ("crr.level=0.5", "crr.test=threshold", "pruning.scope=layer")
-    settings = compose_settings("drawn", chosen)  # drawn and fedklpr have their own
+    chosen = ("crr.level=0.5", "crr.test=threshold", "pruning.scope=layer", "pruning.rate=0.1")
+    later = ("pruning.target=0.5", "pruning.after=null")
+    settings = compose_settings("drawn", (*chosen, *later))  # drawn and fedklpr have their own
     assert PruningSettings() == pruning_settings(settings)

@@ -124,7 +124,8 @@ def test_the_papers_experiments_are_its_sets_its_network_and_its_budget(experime
     assert (training.lr_drop_round, training.lr_drop_factor) == (6, 0.1)
     assert (training.final_epochs, training.final_drops) == (50, (20, 40))
     assert training.learning_rate * training.final_factor == pytest.approx(3.5e-5)
-    assert (pruning.rate, pruning.target, pruning.first_round) == (0.1, 0.5, 2)
+    assert (pruning.rate, pruning.target) == (0.1, 0.5)
+    assert (pruning.first_round, pruning.after) == (2, None)
     assert (settings.federation.rounds, settings.federation.fraction) == (20, 1.0)
     assert (settings.labels.source, settings.method.name) == ("clusters", "fedklpr")
 

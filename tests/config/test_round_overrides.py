@@ -2,6 +2,11 @@
 
 import pytest
 
+from fedklpr_flwr.config.compose import (
+    compose_settings,
+    settings_from,
+    settings_to_dict,
+)
 from fedklpr_flwr.config.round_overrides import first_round, settings_in_round
 from fedklpr_flwr.model.shared_model import shared_layout
 
@@ -50,3 +55,26 @@ def test_what_travels_shrinks_with_the_stage(tiny_settings):
     assert {spec.name for spec in later} < {spec.name for spec in whole}
     assert [spec for spec in whole if spec in later] == list(later), "the order changed"
     assert shared_layout(settings, 10) == later
+
+
+@pytest.mark.parametrize(
+    ("rounds", "after", "first"),
+    [
+        (20, "0.33", 7),
+        (10, "0.33", 4),
+        (3, "0.33", 2),
+        (20, "null", 2),
+        (20, "0", 2),
+        (20, "1", 21),
+    ],
+)
+def test_pruning_begins_after_a_share_of_the_rounds(rounds, after, first):
+    words = (f"federation.rounds={rounds}", f"pruning.after={after}")
+    assert compose_settings("drawn", words).pruning.first_round == first
+
+
+def test_a_later_first_round_counts_for_more_than_the_share_of_the_rounds():
+    words = ("federation.rounds=20", "pruning.after=0.33", "pruning.first_round=9")
+    settings = compose_settings("drawn", words)
+    assert settings.pruning.first_round == 9
+    assert settings_from(settings_to_dict(settings)) == settings
