@@ -28,13 +28,13 @@ from fedklpr_flwr.algorithm.pruning_step import (
 from fedklpr_flwr.algorithm.recovery import PruningDecision, RecoveryRule
 from fedklpr_flwr.algorithm.recovery_evidence import Pairs
 from fedklpr_flwr.algorithm.regrowth import regrow_share, regrown_masks
+from fedklpr_flwr.client.compared_pairs import compared_pairs, remembered_features
 from fedklpr_flwr.client.state_store import ClientMemory
+from fedklpr_flwr.config.round_overrides import first_prune
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.device import all_on_host, all_to, device_of
 from fedklpr_flwr.model.personal_model import reestimate_on
-from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Site
-from fedklpr_flwr.reid.nearest_centroid import comparable, right_by_centroid
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
 
 
@@ -133,7 +133,7 @@ class ClientPruning:
     def _take(self, consensus: Masks) -> None:
         """Go behind the masks of all clients, as the round's prune where they are smaller."""
         further = pruning_ratio(consensus) > self.ratio
-        waiting = self._round < self._settings.pruning.first_round
+        waiting = self._round < first_prune(self._settings)
         action = "pruned" if further else "off" if waiting else "at_target"
         decision = PruningDecision(action, "all clients prune by one schedule")
         masks = consensus if mask_hash(consensus) != mask_hash(self.masks) else self.masks
@@ -244,48 +244,13 @@ class ClientPruning:
                 state[name].copy_(torch.where(revived, earlier, state[name]))
 
 
-def remembered_features(network: ReidNetwork, site: Site) -> torch.Tensor:
-    """The training pictures' features by a network, as a memory keeps them: float16 (N, D)."""
-    return features_of(network, site.train).cpu().half()
-
-
-def compared_pairs(
-    network: ReidNetwork,
-    site: Site,
-    reference: torch.Tensor | None,
-    labels: torch.Tensor | None,
-) -> Pairs | None:
-    """The same pictures judged by the model before the last prune and by the one now.
-
-    Args:
-        network: the model now.
-        site: the client's pictures.
-        reference: `remembered_features` of the model before; None where nothing was pruned yet.
-        labels: int64 (N,), by which both are judged; None where there are none yet.
-
-    Returns:
-        None also where the pictures are others than those remembered.
-    """
-    if reference is None or labels is None:
-        return None
-    if not len(reference) == len(labels) == len(site.train):
-        return None
-    was = right_by_centroid(reference, labels)
-    now = right_by_centroid(remembered_features(network, site), labels)
-    return Pairs(
-        worse=int((was & ~now).sum()),
-        better=int((now & ~was).sum()),
-        compared=int(comparable(labels).sum()),
-    )
-
-
 def pruning_settings(settings: Settings) -> PruningSettings:
     """The pruning rule's own settings from the run's."""
     crr, chosen = settings.crr, settings.pruning
     return PruningSettings(
         rate=chosen.rate,
         target=chosen.target,
-        first_round=chosen.first_round,
+        first_round=first_prune(settings),
         when=chosen.when,
         recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback, crr.test),
         above=chosen.above,

@@ -6,7 +6,8 @@ import numpy as np
 
 from fedklpr_flwr.algorithm.recovery_evidence import Pairs
 from fedklpr_flwr.client.accuracy import hold_out
-from fedklpr_flwr.client.pruning import Shared, compared_pairs
+from fedklpr_flwr.client.compared_pairs import compared_pairs
+from fedklpr_flwr.client.pruning import Shared
 from fedklpr_flwr.client.state_store import ClientMemory
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.consensus import consensus_masks, is_consensus

@@ -22,7 +22,6 @@ from fedklpr_flwr.config.cross_checks import check_pairs
 from fedklpr_flwr.config.experiment_guard import check_method
 from fedklpr_flwr.config.hydra_composition import composed
 from fedklpr_flwr.config.partition import spread_clients
-from fedklpr_flwr.config.round_overrides import prune_later
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.config.written_text import kind_of, numbers_kept
 from fedklpr_flwr.errors import SettingsError
@@ -130,7 +129,7 @@ def settings_from(composed: Mapping[str, Any]) -> Settings:
     values["experiment"] = values.pop("experiment_name", None)
     if isinstance(values.get("model"), Mapping) and values["model"].get("weights") == "none":
         values["model"] = {**values["model"], "weights": None}
-    settings = prune_later(join_clients(spread_clients(build(Settings, values, ""))))
+    settings = join_clients(spread_clients(build(Settings, values, "")))
     check_pairs(settings)
     return settings
 

@@ -40,10 +40,8 @@ def settings_in_round(settings: Settings, round_number: int) -> Settings:
     return settings if method is settings.method else replace(settings, method=method)
 
 
-def prune_later(settings: Settings) -> Settings:
-    """The settings with `pruning.first_round` as `pruning.after` makes it of the run's length."""
+def first_prune(settings: Settings) -> int:
+    """The first round that may prune: `pruning.first_round`, or later by `pruning.after`."""
     pruning, rounds = settings.pruning, settings.federation.rounds
-    if pruning.after is None:
-        return settings
-    later = max(pruning.first_round, first_round(pruning.after, rounds))
-    return replace(settings, pruning=replace(pruning, first_round=later))
+    later = 1 if pruning.after is None else first_round(pruning.after, rounds)
+    return max(pruning.first_round, later)

@@ -7,6 +7,7 @@ import torch
 
 from fedklpr_flwr.algorithm.consensus import largest_kept
 from fedklpr_flwr.algorithm.pruning_rate import density_after
+from fedklpr_flwr.config.round_overrides import first_prune
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 
@@ -28,9 +29,8 @@ def consensus_masks(
     """
     chosen = settings.pruning
     names = [spec.name for spec in shared_layout(settings) if spec.prunable]
-    density = density_after(
-        round_number, chosen.rate, chosen.target, chosen.first_round, chosen.schedule
-    )
+    first = first_prune(settings)
+    density = density_after(round_number, chosen.rate, chosen.target, first, chosen.schedule)
     tensors = {name: torch.from_numpy(np.ascontiguousarray(sent[name])) for name in names}
     return largest_kept(tensors, names, density, chosen.scope)
 

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from fedklpr_flwr.client.label_source import copies_of
+from fedklpr_flwr.config.round_overrides import first_prune
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
@@ -284,7 +285,7 @@ def batches_an_epoch(load: Load, settings: Settings) -> int:
 def settings_densities(settings: Settings) -> list[float]:
     """The ideal schedule of a run: the density of its prunable weights in rounds 0..R."""
     chosen, rounds = settings.pruning, settings.federation.rounds
-    first = rounds + 1 if settings.method.pruning == "none" else chosen.first_round
+    first = rounds + 1 if settings.method.pruning == "none" else first_prune(settings)
     return ideal_densities(rounds, chosen.rate, chosen.target, first, chosen.schedule)
 
 

@@ -264,6 +264,7 @@ def _in_miniature(settings: Settings) -> Settings:
         personal=replace(settings.personal, batchnorm="received"),
         crr=replace(settings.crr, accuracy="training"),
         ide=replace(settings.ide, target=0),
+        pruning=replace(settings.pruning, after=None),  # an early round shall prune
         privacy=Privacy(),  # it withholds the seconds asked for, and costs next to nothing
     )
 

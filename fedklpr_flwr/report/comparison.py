@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.config.client_name import is_client_name
+from fedklpr_flwr.config.round_overrides import first_round
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities, ideal_saving
 from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
@@ -155,9 +156,11 @@ def _ideal_saving(run: RunRecord) -> float | None:
     keys = ("pruning.rate", "pruning.target", "pruning.first_round")
     if known.get("method.pruning", "none") == "none" or any(known.get(k) is None for k in keys):
         return None
-    rate, target, first_round = (known[key] for key in keys)
+    rate, target, first = (known[key] for key in keys)
+    if (after := known.get("pruning.after")) is not None:
+        first = max(first, first_round(after, run.rounds))
     schedule = str(known.get("pruning.schedule") or "geometric")
-    return ideal_saving(ideal_densities(run.rounds, rate, target, first_round, schedule))
+    return ideal_saving(ideal_densities(run.rounds, rate, target, first, schedule))
 
 
 def compare_folders(places: Iterable[Path]) -> Comparison:

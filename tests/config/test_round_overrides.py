@@ -2,12 +2,8 @@
 
 import pytest
 
-from fedklpr_flwr.config.compose import (
-    compose_settings,
-    settings_from,
-    settings_to_dict,
-)
-from fedklpr_flwr.config.round_overrides import first_round, settings_in_round
+from fedklpr_flwr.config.compose import compose_settings
+from fedklpr_flwr.config.round_overrides import first_prune, first_round, settings_in_round
 from fedklpr_flwr.model.shared_model import shared_layout
 
 
@@ -70,11 +66,9 @@ def test_what_travels_shrinks_with_the_stage(tiny_settings):
 )
 def test_pruning_begins_after_a_share_of_the_rounds(rounds, after, first):
     words = (f"federation.rounds={rounds}", f"pruning.after={after}")
-    assert compose_settings("drawn", words).pruning.first_round == first
+    assert first_prune(compose_settings("drawn", words)) == first
 
 
 def test_a_later_first_round_counts_for_more_than_the_share_of_the_rounds():
     words = ("federation.rounds=20", "pruning.after=0.33", "pruning.first_round=9")
-    settings = compose_settings("drawn", words)
-    assert settings.pruning.first_round == 9
-    assert settings_from(settings_to_dict(settings)) == settings
+    assert first_prune(compose_settings("drawn", words)) == 9

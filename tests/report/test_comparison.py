@@ -235,7 +235,7 @@ def test_one_damaged_run_does_not_end_the_comparison_of_all(damage, tmp_path):
 )
 def test_settings_that_are_no_runs_are_left_out_of_a_comparison(key, value, tmp_path):
     write_run(tmp_path / "a", "method=fedavg")
-    pruned = ("method=fedklpr", "pruning.first_round=1")
+    pruned = ("method=fedklpr", "pruning.first_round=1", "pruning.after=null")
     config = write_run(tmp_path / "b", *pruned) / "config.yaml"
     lines = config.read_text().splitlines()
     changed = [f"{key} {value}" if line.startswith(key) else line for line in lines]

@@ -119,7 +119,7 @@ def test_the_final_rounds_column_is_there_only_where_somebody_has_one(comparison
 
 def test_the_ideal_schedule_stands_beside_what_was_measured(tmp_path):
     words = ("pruning.rate=0.5", "pruning.target=0.5", "pruning.first_round=1")
-    write_run(tmp_path / "a", *words)
+    write_run(tmp_path / "a", *words, "pruning.after=null")
     write_run(tmp_path / "b", "method=fedavg")
     comparison = compare_folders([tmp_path])
     # densities 1, 0.5: up 0.5, down 1
