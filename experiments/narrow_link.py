@@ -27,7 +27,13 @@ _COMMON = (
     "federation.rounds=1",
     "wire.delta=false",
 )
-_HALF = ("pruning.rate=0.5", "pruning.first_round=1", "method.pruning=always")
+_HALF = (
+    "pruning.rate=0.5",
+    "pruning.target=0.5",
+    "pruning.first_round=1",
+    "pruning.after=null",
+    "method.pruning=always",
+)
 
 CASES: dict[str, tuple[str, ...]] = {
     "FedAvg, dense, float32": ("method=fedavg",),

@@ -59,6 +59,7 @@ def round_settings(bench: Bench, precision: str) -> Settings:
             "training.max_batches=null",
             "training.padding=10",
             "method.pruning=always",
+            "pruning.after=null",
             "labels.min_samples=2",
         ),
     )

@@ -27,12 +27,16 @@ def consensus_masks(
         settings: the run's settings.
         round_number: 0..R. Of the round before, it is what the model already lies behind.
     """
-    chosen = settings.pruning
     names = [spec.name for spec in shared_layout(settings) if spec.prunable]
-    first = first_prune(settings)
-    density = density_after(round_number, chosen.rate, chosen.target, first, chosen.schedule)
+    density = consensus_density(settings, round_number)
     tensors = {name: torch.from_numpy(np.ascontiguousarray(sent[name])) for name in names}
-    return largest_kept(tensors, names, density, chosen.scope)
+    return largest_kept(tensors, names, density, settings.pruning.scope)
+
+
+def consensus_density(settings: Settings, round_number: int) -> float:
+    """The share of the prunable weights that the mask of a round keeps, in (0, 1]."""
+    chosen, first = settings.pruning, first_prune(settings)
+    return density_after(round_number, chosen.rate, chosen.target, first, chosen.schedule)
 
 
 def cut_by_consensus(arrays: dict[str, np.ndarray], masks: Mapping[str, torch.Tensor]) -> None:

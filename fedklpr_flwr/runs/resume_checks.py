@@ -8,6 +8,7 @@ from fedklpr_flwr.config.compose import read_settings, settings_to_dict
 from fedklpr_flwr.config.round_overrides import settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
+from fedklpr_flwr.model.consensus import consensus_density, is_consensus
 from fedklpr_flwr.runs.state_checks import MOST_STATE
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json, read_text
@@ -53,8 +54,9 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     ]
     if changed:
         raise SettingsError(
-            f"resume={folder} cannot change {', '.join(changed)}: leave it out, or start a new run "
-            f"from its model with model.weights={folder}"
+            f"resume={folder} cannot change {', '.join(changed)}: leave it out (of a default that is "
+            "newer than the run, give what the run has), or start a new run from its model with "
+            f"model.weights={folder}"
         )
     done = _rounds_done(state)
     if settings.federation.rounds < done:
@@ -63,6 +65,7 @@ def check_resumed(settings: Settings, folder: Path) -> None:
             f"{counted(done, 'round')} already; ask for more than {done}"
         )
     _check_stages(settings, earlier, done, folder)
+    _check_shared_mask(settings, earlier, done, folder)
 
 
 def differences(earlier: Settings, now: Settings) -> list[tuple[str, Any, Any]]:
@@ -99,6 +102,18 @@ def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> 
                 f"federation.rounds={earlier.federation.rounds}, or start a new run with "
                 f"model.weights={folder}"
             )
+
+
+def _check_shared_mask(now: Settings, earlier: Settings, done: int, folder: Path) -> None:
+    """A mask that all derive from the round would grow again, or fall at once."""
+    if is_consensus(now) and consensus_density(now, done) != consensus_density(earlier, done):
+        raise SettingsError(
+            f"federation.rounds={now.federation.rounds}: pruning begins after a share of the "
+            "rounds (pruning.after), and the mask of all clients (pruning.masks=consensus) would "
+            f"be another after round {done} of {folder}; keep "
+            f"federation.rounds={earlier.federation.rounds}, or start a new run with "
+            f"model.weights={folder}"
+        )
 
 
 def _rounds_done(state: Path) -> int:

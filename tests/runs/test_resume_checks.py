@@ -122,3 +122,23 @@ def test_more_rounds_must_not_move_a_stage_that_has_begun(rounds, fits, tmp_path
     else:
         with pytest.raises(SettingsError, match=r"round 2 of .* was of another stage"):
             check_resumed(settings(rounds), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("masks", "rounds", "fits"),
+    [("consensus", 6, True), ("consensus", 9, False), ("client", 9, True)],
+)
+def test_more_rounds_must_not_move_a_mask_of_all_clients(masks, rounds, fits, tmp_path):
+    """By 0.34 of six rounds pruning begins in round 3, of nine in round 4."""
+    shared = (f"pruning.masks={masks}", "method.pruning=always", "pruning.after=0.34")
+
+    def settings(number):
+        return compose_settings("smoke", (*shared, f"federation.rounds={number}"))
+
+    write_settings(settings(6), tmp_path / "config.yaml")
+    (tmp_path / "state.json").write_text(json.dumps({"round": 4}))
+    if fits:
+        check_resumed(settings(rounds), tmp_path)
+    else:
+        with pytest.raises(SettingsError, match=r"mask of all clients .* another after round 4"):
+            check_resumed(settings(rounds), tmp_path)

@@ -171,6 +171,17 @@ def test_an_update_pruned_beyond_the_target_is_refused(arrive, tiny_settings):
         inspect_update(arrival.payload, LAYOUT, FULL, BEFORE, tiny_settings("pruning.target=0.5"))
 
 
+def test_what_was_pruned_before_the_target_was_lowered_is_no_new_prune(arrive, tiny_settings):
+    """A run that continues another may have a lower target than its masks."""
+    mask, settings = mask_of(1, 0, 0, 0, 0, 1), tiny_settings("pruning.target=0.5")
+    known = {"conv": torch.from_numpy(mask)}
+    payload = arrive("a", model(0), mask).payload
+    assert inspect_update(payload, LAYOUT, known, BEFORE, settings).pruned == pytest.approx(4 / 6)
+    further = arrive("b", model(0), mask_of(1, 0, 0, 0, 0, 0)).payload
+    with pytest.raises(WireError, match=r"0\.833.*target 0\.500"):
+        inspect_update(further, LAYOUT, known, BEFORE, settings)
+
+
 @pytest.mark.parametrize(("name", "largest"), [("conv", 100 * 9), ("bias", 10_000 * 9)])
 def test_an_update_of_numbers_that_no_training_reaches_is_refused(
     name, largest, arrive, tiny_settings
