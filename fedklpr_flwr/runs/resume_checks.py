@@ -54,8 +54,8 @@ def check_resumed(settings: Settings, folder: Path) -> None:
     ]
     if changed:
         raise SettingsError(
-            f"resume={folder} cannot change {', '.join(changed)}: leave it out (of a default that is "
-            "newer than the run, give what the run has), or start a new run from its model with "
+            f"resume={folder} cannot change {', '.join(changed)}: leave it out (a default that is "
+            "newer than the run: give what the run has), or start a new run from its model with "
             f"model.weights={folder}"
         )
     done = _rounds_done(state)
