@@ -191,7 +191,8 @@ def test_the_commits_of_all_runs_are_known_each_with_its_methods(tmp_path):
 
 @pytest.mark.slow
 def test_a_pruning_method_has_its_ideal_schedule_and_a_dense_one_has_none(tmp_path):
-    words = ("pruning.rate=0.2", "pruning.target=0.3", "pruning.first_round=1", "pruning.after=null")
+    early = ("pruning.first_round=1", "pruning.after=null")
+    words = ("pruning.rate=0.2", "pruning.target=0.3", *early)
     three = (*scores(0.5, 0.5), {"ash": 0.5, "birch": 0.5})
     comparison = compared(
         tmp_path,
