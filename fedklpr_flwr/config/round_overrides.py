@@ -43,5 +43,15 @@ def settings_in_round(settings: Settings, round_number: int) -> Settings:
 def first_prune(settings: Settings) -> int:
     """The first round that may prune: `pruning.first_round`, or later by `pruning.after`."""
     pruning, rounds = settings.pruning, settings.federation.rounds
-    later = 1 if pruning.after is None else first_round(pruning.after, rounds)
-    return max(pruning.first_round, later)
+    return later_by(pruning.after, pruning.first_round, rounds)
+
+
+def later_by(after: float | None, first: int, rounds: int) -> int:
+    """A first round, put off until after a share of the rounds; None = not put off."""
+    return first if after is None else max(first, first_round(after, rounds))
+
+
+def pruning_schedule(settings: Settings) -> tuple[float, float, int, str]:
+    """What the ideal schedule follows from: rate, target, first round and form."""
+    chosen = settings.pruning
+    return chosen.rate, chosen.target, first_prune(settings), chosen.schedule

@@ -7,7 +7,7 @@ import torch
 
 from fedklpr_flwr.algorithm.consensus import largest_kept
 from fedklpr_flwr.algorithm.pruning_rate import density_after
-from fedklpr_flwr.config.round_overrides import first_prune
+from fedklpr_flwr.config.round_overrides import pruning_schedule
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 
@@ -28,15 +28,9 @@ def consensus_masks(
         round_number: 0..R. Of the round before, it is what the model already lies behind.
     """
     names = [spec.name for spec in shared_layout(settings) if spec.prunable]
-    density = consensus_density(settings, round_number)
+    density = density_after(round_number, *pruning_schedule(settings))
     tensors = {name: torch.from_numpy(np.ascontiguousarray(sent[name])) for name in names}
     return largest_kept(tensors, names, density, settings.pruning.scope)
-
-
-def consensus_density(settings: Settings, round_number: int) -> float:
-    """The share of the prunable weights that the mask of a round keeps, in (0, 1]."""
-    chosen, first = settings.pruning, first_prune(settings)
-    return density_after(round_number, chosen.rate, chosen.target, first, chosen.schedule)
 
 
 def cut_by_consensus(arrays: dict[str, np.ndarray], masks: Mapping[str, torch.Tensor]) -> None:

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from fedklpr_flwr.client.label_source import copies_of
-from fedklpr_flwr.config.round_overrides import first_prune
+from fedklpr_flwr.config.round_overrides import pruning_schedule
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities
@@ -284,9 +284,10 @@ def batches_an_epoch(load: Load, settings: Settings) -> int:
 
 def settings_densities(settings: Settings) -> list[float]:
     """The ideal schedule of a run: the density of its prunable weights in rounds 0..R."""
-    chosen, rounds = settings.pruning, settings.federation.rounds
-    first = rounds + 1 if settings.method.pruning == "none" else first_prune(settings)
-    return ideal_densities(rounds, chosen.rate, chosen.target, first, chosen.schedule)
+    rounds, (rate, target, first, form) = settings.federation.rounds, pruning_schedule(settings)
+    if settings.method.pruning == "none":
+        first = rounds + 1
+    return ideal_densities(rounds, rate, target, first, form)
 
 
 def wall_seconds(work: Sequence[float], at_once: int) -> float:

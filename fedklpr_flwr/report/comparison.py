@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedklpr_flwr.config.client_name import is_client_name
-from fedklpr_flwr.config.round_overrides import first_round
+from fedklpr_flwr.config.round_overrides import later_by
 from fedklpr_flwr.errors import FedKlprError, RunError, SettingsError
 from fedklpr_flwr.planning.ideal_schedule import ideal_densities, ideal_saving
 from fedklpr_flwr.report.mean_std import Paired, Spread, paired_difference, spread_of
@@ -157,8 +157,7 @@ def _ideal_saving(run: RunRecord) -> float | None:
     if known.get("method.pruning", "none") == "none" or any(known.get(k) is None for k in keys):
         return None
     rate, target, first = (known[key] for key in keys)
-    if (after := known.get("pruning.after")) is not None:
-        first = max(first, first_round(after, run.rounds))
+    first = later_by(known.get("pruning.after"), first, run.rounds)
     schedule = str(known.get("pruning.schedule") or "geometric")
     return ideal_saving(ideal_densities(run.rounds, rate, target, first, schedule))
 

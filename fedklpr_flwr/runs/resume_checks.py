@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.config.compose import read_settings, settings_to_dict
-from fedklpr_flwr.config.round_overrides import settings_in_round
+from fedklpr_flwr.config.round_overrides import pruning_schedule, settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.model.consensus import consensus_density, is_consensus
 from fedklpr_flwr.runs.state_checks import MOST_STATE
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.plain_text import parse_json, read_text
@@ -106,7 +106,8 @@ def _check_stages(now: Settings, earlier: Settings, done: int, folder: Path) -> 
 
 def _check_shared_mask(now: Settings, earlier: Settings, done: int, folder: Path) -> None:
     """A mask that all derive from the round would grow again, or fall at once."""
-    if is_consensus(now) and consensus_density(now, done) != consensus_density(earlier, done):
+    kept = [density_after(done, *pruning_schedule(one)) for one in (now, earlier)]
+    if now.pruning.masks == "consensus" and kept[0] != kept[1]:
         raise SettingsError(
             f"federation.rounds={now.federation.rounds}: pruning begins after a share of the "
             "rounds (pruning.after), and the mask of all clients (pruning.masks=consensus) would "

@@ -71,7 +71,7 @@ def inspect_update(
 
     Raises:
         WireError: damaged, of another model, not finite, larger than a network's numbers are, or
-            pruned beyond the target.
+            pruned beyond the target, and further than before.
     """
     places, is_measured = sampled_places(layout, settings), norm_bound(settings) is not None
     opened = open_update(payload, layout, known_masks, sent, settings)

@@ -10,3 +10,8 @@ def test_who_leaves_the_pruning_rules_settings_out_gets_those_of_conf():
     later = ("pruning.target=0.5", "pruning.after=null")
     settings = compose_settings("drawn", (*chosen, *later))  # drawn and fedklpr have their own
     assert PruningSettings() == pruning_settings(settings)
+
+
+def test_a_client_prunes_from_the_share_of_the_rounds_on():
+    words = ("federation.rounds=10", "pruning.after=0.5")
+    assert pruning_settings(compose_settings("drawn", words)).first_round == 6

@@ -134,6 +134,13 @@ def test_the_ideal_schedule_stands_beside_what_was_measured(tmp_path):
     assert plain(comparison, comparison.group(None))["methods"][0]["saved_paper_ideal"] == 0.25
 
 
+def test_the_ideal_schedule_begins_after_the_share_of_the_rounds(tmp_path):
+    words = ("pruning.rate=0.5", "pruning.target=0.5", "pruning.first_round=1")
+    write_run(tmp_path / "a", *words, "pruning.after=0.5")
+    comparison = compare_folders([tmp_path])
+    assert line_of(main_table(comparison), "fedklpr")["ideal schedule"] == "0.0%"
+
+
 def test_among_dense_methods_there_is_no_ideal_schedule(tmp_path):
     write_run(tmp_path / "a", "method=fedprox")
     write_run(tmp_path / "b", "method=fedavg")
