@@ -81,7 +81,6 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder, overrides:
     curves = WandbLog(settings.report.wandb, folder.path, settings_to_dict(settings), state.run)
     try:
         FedKlprStrategy(settings, folder, state, written, curves.log, overrides).start(grid)
-        folder.changes.drop()
     finally:
         curves.close()
     write_report(folder.path)

@@ -132,7 +132,6 @@ def test_who_was_away_gets_what_changed_and_where_clients_prune_after_two_rounds
     assert away.came[away.back, "train"] == comes
     if comes:
         assert run.row(away.back, "cedar").bytes_down < 0.2 * (comes + 1) * model_bytes(run)
-    assert not (run.folder / "changes").exists()
 
 
 def gone(file):
@@ -178,7 +177,14 @@ def test_a_run_that_is_stopped_keeps_the_changes_that_somebody_has_missed(federa
     run = federate(*words, app=away.app, names=NAMES)
     assert run.row(away.back, "cedar").status == "merged"
     assert away.came[away.back, "train"] == 2
-    assert not (run.folder / "changes").exists()
+
+
+def test_a_run_that_was_over_and_goes_on_sends_who_was_away_the_changes(federate):
+    away = Away(2)
+    federate("federation.rounds=3", NOBODY_PRUNES, grid=away.grid, app=away.app, names=NAMES)
+    run = federate("federation.rounds=4", NOBODY_PRUNES, app=away.app, names=NAMES)
+    assert [run.row(t, "cedar").status for t in (2, 3, 4)] == ["absent", "absent", "merged"]
+    assert away.came[4, "train"] == 2
 
 
 def test_a_third_of_the_clients_a_round_are_never_sent_the_whole_model(federate):

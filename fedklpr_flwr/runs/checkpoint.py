@@ -10,7 +10,7 @@
     downlink.safetensors           the same as it went down, only where the wire is lossy
     clients/NAME/mask.safetensors  each client's mask after it
     payloads/                      replies of the open round, gone when it is merged
-    changes/                       what the last merges changed, for who missed it; gone at the end
+    changes/                       what the last merges changed, for who missed it
 
 A merged round is committed by a journal: every new file is first written under `*.next`, then
 commit.json lists the moves, then they are made. Whoever opens the folder finishes or drops an

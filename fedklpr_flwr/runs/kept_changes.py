@@ -1,6 +1,5 @@
 """What the last merges changed, as a run folder keeps it for who missed some of it."""
 
-import shutil
 from pathlib import Path
 
 from fedklpr_flwr.errors import RunError
@@ -45,10 +44,6 @@ class KeptChanges:
             return [self._file(number).read_bytes() for number in range(first, last + 1)]
         except OSError:
             return []
-
-    def drop(self) -> None:
-        """Forget all of them."""
-        shutil.rmtree(self._place, ignore_errors=True)
 
     def _file(self, number: int) -> Path:
         return self._place / f"{number:04d}.payload"

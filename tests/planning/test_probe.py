@@ -60,6 +60,11 @@ def test_a_method_that_prunes_nothing_has_one_size_and_no_prune(probe):
     assert found.prune < 0.05
 
 
+def test_a_method_that_prunes_late_is_told_of_its_pruned_updates_as_well(probe):
+    late = probe(*PRUNES, "pruning.after=0.5", "federation.rounds=10")
+    assert late.sizes == probe(*PRUNES).sizes
+
+
 @pytest.mark.slow
 def test_unlabelled_sites_are_clustered_and_the_weights_file_is_not_needed(probe, tiny_settings):
     settings = tiny_settings("labels.source=clusters")
