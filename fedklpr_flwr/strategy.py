@@ -24,12 +24,12 @@ from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.progress_line import pictures_line, progress_line
 from fedklpr_flwr.runs.rows import Row, append_rows
 from fedklpr_flwr.server.client_sampling import Choice, who_evaluates, who_trains
-from fedklpr_flwr.server.downlink import Downlink
+from fedklpr_flwr.server.downlink import STILL_LACKS_IT, Downlink
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.reply_deadline import exchange
 from fedklpr_flwr.server.robust.norm_bound import unbounded_note
-from fedklpr_flwr.server.round_collector import RoundCollector
+from fedklpr_flwr.server.round_collector import RoundCollector, Use
 from fedklpr_flwr.server.secure_round import SecureRound, secure_round
 from fedklpr_flwr.wording import counted
 
@@ -126,7 +126,7 @@ class FedKlprStrategy(Strategy):
         use = taker(self.downlink.update_masks_of, self.state)
         with tally.phase("train"):
             for reply in replies:
-                tally.take(self._client_of(reply), reply, use)
+                self._take(reply, use)
         self._check_enough()
         self._say_held(self._quarantine.note_training(sorted(tally.asked["train"]), tally.arrivals))
         with tally.phase("merge"):
@@ -147,7 +147,7 @@ class FedKlprStrategy(Strategy):
         tally = self._tally
         with tally.phase("evaluate"):
             for reply in replies:
-                tally.take(self._client_of(reply), reply, tally.take_scores)
+                self._take(reply, tally.take_scores)
         self._say_held(self._quarantine.note_evaluation(tally.asked["evaluate"], tally.scored))
         self._check_scored()
         counts = zip((0, 0, 0), *tally.pairs, strict=True)
@@ -160,11 +160,13 @@ class FedKlprStrategy(Strategy):
 
     def _messages(self, phase: str, first: Callable[[], list[str]]) -> Iterable[Message]:
         """To whom `_replies` says is due; to all of `first` where it has not been asked."""
-        clients, full = self._due or (first(), False)
-        return self.downlink.messages(phase, self._tally, self.registry.nodes, clients, full=full)
+        clients, again = self._due or (first(), False)
+        return self.downlink.messages(phase, self._tally, self.registry.nodes, clients, again=again)
 
-    def _client_of(self, reply: Message) -> str:
-        return self.registry.asked[reply.metadata.src_node_id]
+    def _take(self, reply: Message, use: Use) -> None:
+        client = self.registry.asked[reply.metadata.src_node_id]
+        if self._tally.take(client, reply, use):
+            self.downlink.note_held(client)
 
     # ------------------------------------------------------------------ the loop
 
@@ -265,28 +267,24 @@ class FedKlprStrategy(Strategy):
             yield from self._exchange(grid, messages, "take part in the sum")
 
     def _replies(self, grid: Grid, phase: str, clients: list[str]) -> Iterator[Message]:
-        """Replies as they arrive; who lacks model or mask is sent both, once.
+        """Replies as they arrive; who lacks model or mask is sent them again, at last whole.
 
         Who then still asks for them cannot be helped, and has failed.
         """
         tally = self._tally
         configure = self.configure_train if phase == "train" else self.configure_evaluate
-        for full in (False, True):
-            self._due = clients, full
+        again = False
+        while clients:
+            self._due = clients, again
             messages = configure(tally.number, ArrayRecord(), ConfigRecord(), grid)
             yield from self._exchange(grid, messages, phase)
-            self._due = None
-            clients = tally.take_unsynced()
-            if not clients:
-                return
-            if not full:
-                log(INFO, "round %d: the whole model goes to %s", tally.number, ", ".join(clients))
-        for client in clients:
-            tally.fail(
-                client,
-                "it asks for model and mask (needs_sync) though both were just sent whole: is its "
-                "memory's folder writable?",
-            )
+            self._due, again, clients = None, True, []
+            for client in tally.take_unsynced():
+                if self.downlink.has_all(client):
+                    tally.fail(client, STILL_LACKS_IT)
+                else:
+                    log(INFO, "round %d: the model goes to %s once more", tally.number, client)
+                    clients.append(client)
 
     def _exchange(self, grid: Grid, messages: Iterable[Message], phase: str) -> Iterator[Message]:
         """Replies for as long as a phase is waited for, which a long wait is said of."""

@@ -1,7 +1,7 @@
 """The model of a task as a client takes it in: whole, as changes to the one held, or named."""
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def incoming_model(
         if payload:
             folder.store_received(payload)
         return decoded
-    reference = None
+    reference, here = None, 0
     if not payload or is_change(payload):
         # A change that came before, to a server that was stopped since, is not applied twice.
         held = folder.reference(task.model)
@@ -60,13 +60,15 @@ def incoming_model(
         if held is not None or not payload:
             return None if held is None else (held, dict(known or {}))
         reference = folder.reference(task.reference)
+        if reference is None:
+            reference, here = _begun(folder, payload, task.changes)
         if reference is None and not task.base_round:  # all that changed since the initial model
             reference = initial_model(task.reference, settings)
         if reference is None:
             return None
     try:
         refuse_too_long(payload, shared_layout(settings))
-        for part in _parts(payload, task.changes):
+        for part in islice(_parts(payload, task.changes), here, None):
             decoded = decode_model(part, known, settings, task.base_round, reference)
             reference = None if reference is None else decoded[0]
     except WireError:
@@ -75,6 +77,21 @@ def incoming_model(
         return None  # damaged, or told to another model: the whole one will do
     folder.store_reference(payload_name(payload), decoded[0])
     return decoded
+
+
+def _begun(
+    folder: MemoryFolder, payload: bytes | memoryview, sizes: Sequence[int]
+) -> tuple[dict[str, np.ndarray] | None, int]:
+    """The model that the first of several changes have brought already, and how many those are.
+
+    The server goes on from the model that a client last answered to; what it sent since may have
+    come all the same.
+    """
+    for count, end in enumerate(accumulate(sizes), 1):
+        held = folder.reference(payload_name(memoryview(payload)[:end]))
+        if held is not None:
+            return held, count
+    return None, 0
 
 
 def _parts(payload: bytes | memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:

@@ -53,8 +53,8 @@ class ClientState:
         pruned: share of the prunable weights that its mask prunes.
         cosine: how its changes have agreed with the others', None = not asked.
         compared: the rounds in which they were compared.
-        holds: the name of the payload that brought it the last model it was sent before the newest
-            merge: what a change builds on.
+        holds: the name of the payload that brought it the model that the next change builds on: the
+            last it answered to, or was sent whole; where clients have masks, the last it was sent.
         held_round: the merged round of that model.
         kept_run: in a run that continues another, the run under whose key its memory lies until it
             is merged in this one; its mask is then that run's. Empty = it starts in this one.

@@ -31,6 +31,11 @@ from fedklpr_flwr.wire.payload import NOTHING, Spent, is_change
 
 _Key = tuple[str, Layout, bool, int, int]
 
+STILL_LACKS_IT = (
+    "it asks for model and mask (needs_sync) though both were just sent whole: is its memory's "
+    "folder writable?"
+)
+
 
 class Downlink:
     """Makes the server's messages. One encoding serves all clients of one mask.
@@ -50,6 +55,7 @@ class Downlink:
         if self._names_initial(full=False):
             state.initial = model_name(state.sent, shared_layout(settings))
         self._newest: tuple[_Key, bytes, Spent, list[int]] | None = None
+        self._unsure, self._sent_all = set[str](), set[str]()
 
     def client(self, name: str) -> ClientState:
         """What is known of a client; one that is new starts with a full mask."""
@@ -92,33 +98,42 @@ class Downlink:
         nodes: dict[str, int],
         clients: Iterable[str],
         *,
-        full: bool = False,
+        again: bool = False,
     ) -> Iterator[Message]:
         """A message a client, made when it is sent; clients of one mask follow each other.
+
+        Who lacks a model that it was only told the name of, and never answered to, may have lost no
+        more than that message: it is sent what changed. Who lacks more is sent all.
 
         Args:
             phase: `train` or `evaluate`.
             tally: the open round, which counts what is sent.
             nodes: node ids by client name.
             clients: who is asked.
-            full: send model and mask whole, to a client that lost them.
+            again: they have just answered that they lack the model or their mask.
         """
         clients = list(clients)
-        for name in clients if full else ():
+        self._sent_all = set(clients) - self._unsure if again else set()
+        for name in self._sent_all:
             self._forget_kept(name)
         ordered = sorted(clients, key=self._alike)
-        if phase == "train" and not full and is_private(self._settings):
+        if phase == "train" and not again and is_private(self._settings):
             self._count_releases(ordered)
         for name in ordered:
-            known = self.client(name)
-            payload, changes = b"", list[int]()
-            if full or phase == "evaluate" or not known.delivered:
+            known, full = self.client(name), name in self._sent_all
+            payload, changes, held = b"", list[int](), self._held(name)[0]
+            self._unsure.discard(name)
+            if again or phase == "evaluate" or not known.delivered:
                 if self._names_initial(full):
                     known.delivered, spent = self._state.initial, NOTHING
                 else:
                     payload, spent, changes = self._payload(name, full)
                     known.delivered = payload_name(payload)
+                    if not is_change(payload):
+                        self.note_held(name)
                 tally.count_down(name, len(payload), spent)
+            elif catches_up(self._settings) and known.delivered != held:
+                self._unsure.add(name)
             task = Task(
                 run=self._state.run,
                 round=tally.number,
@@ -126,7 +141,7 @@ class Downlink:
                 mask_hash=self._mask_hash(name),
                 model=known.delivered,
                 full=full,
-                reference=self._held(name)[0] if is_change(payload) else "",
+                reference=held if is_change(payload) else "",
                 changes=changes,
                 kept_run=known.kept_run,
                 kept_round=known.kept_round,
@@ -139,6 +154,16 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(tally.number))
             tally.ask(phase, name, message_bytes(message))
             yield message
+
+    def note_held(self, name: str) -> None:
+        """A client holds the model that it was last told of: the next change may build on it."""
+        known = self.client(name)
+        if known.delivered:
+            known.holds, known.held_round = known.delivered, self._state.round
+
+    def has_all(self, name: str) -> bool:
+        """Whether a client's last message brought model and mask whole."""
+        return name in self._sent_all
 
     def _alike(self, name: str) -> tuple[str, int, str]:
         """What puts clients that are sent the same next to each other."""

@@ -123,6 +123,18 @@ def merge_base(state: ServerState, settings: Settings) -> Arrays:
     return state.sent if tells_changes(settings) else state.tensors
 
 
+def forget_delivered(state: ServerState, settings: Settings) -> None:
+    """Nobody holds the model of a new merge yet, absent clients least of all; changed in place.
+
+    A change will build on the one before. Who has not answered to it may have got it all the same,
+    and is taken to hold it, unless changes since an earlier one can be sent as well.
+    """
+    for known in state.clients.values():
+        if known.delivered and not catches_up(settings):
+            known.holds, known.held_round = known.delivered, state.round
+        known.delivered = ""
+
+
 def hand_down(
     state: ServerState,
     merged: dict[str, np.ndarray],

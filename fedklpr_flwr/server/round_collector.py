@@ -32,6 +32,7 @@ from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withho
 from fedklpr_flwr.server.merge_round import (
     Arrival,
     Merge,
+    forget_delivered,
     hand_down,
     merge_base,
     run_merge_round,
@@ -124,10 +125,13 @@ class RoundCollector:
 
     # ------------------------------------------------------------------ replies
 
-    def take(self, client: str, reply: Message, use: Use) -> None:
+    def take(self, client: str, reply: Message, use: Use) -> bool:
         """Hand a reply to `use`; whatever is wrong with it is noted, not raised.
 
         A client that first needs the model or its mask is noted in `unsynced`.
+
+        Returns:
+            Whether the client holds the model it was told of.
 
         Raises:
             RunError, MemoryStateError: the server's own disk is full or damaged, for which no
@@ -135,22 +139,24 @@ class RoundCollector:
         """
         if reply.has_error():
             self.fail(client, why_failed(reply), late=reply.error.code == LATE)
-            return
+            return False
         row, seconds = self.row(client), time.monotonic() - self._asked_at[client]
         try:
             row.bytes_message_up += message_bytes(reply)
             said = read_report(reply.content)
             if said.get("status") == NEEDS_SYNC:
                 self.unsynced.append(client)
-                return
+                return False
             use(client, reply, said)
             if said.get("seconds") and self._settings.deployment:
                 row.seconds["send"] = max(0.0, seconds - sum(row.seconds.values()))
+            return True
         except WireError as error:
             # A client that trains a spoilt model is not to blame for what comes out.
             self.fail(client, f"{self.spoilt}{error}")
         except MergeError as error:
             self.fail(client, str(error))
+        return False
 
     def take_unsynced(self) -> list[str]:
         """Who has asked for model and mask since this was last called."""
@@ -293,12 +299,11 @@ class RoundCollector:
                 cosine=row.alignment,
                 compared=compared.rounds if compared else 0,
                 releases=max(state.clients[client].releases, self._releases[client]),
+                holds=state.clients[client].holds,
+                held_round=state.clients[client].held_round,
             )
         self._note_furthest(notes.furthest)
-        for known in state.clients.values():
-            if known.delivered:  # a change may build on it
-                known.holds, known.held_round = known.delivered, state.round
-            known.delivered = ""  # nobody holds the new model yet, absent clients least of all
+        forget_delivered(state, self._settings)
         state.round = self.number
         hand_down(state, merged, masks, self._layout, self._settings)
         if missed := told_to_all(state, self._settings):
