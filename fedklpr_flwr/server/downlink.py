@@ -124,13 +124,7 @@ class Downlink:
             payload, changes, held = b"", list[int](), self._held(name)[0]
             self._unsure.discard(name)
             if again or phase == "evaluate" or not known.delivered:
-                if self._names_initial(full):
-                    known.delivered, spent = self._state.initial, NOTHING
-                else:
-                    payload, spent, changes = self._payload(name, full)
-                    known.delivered = payload_name(payload)
-                    if not is_change(payload):
-                        self.note_held(name)
+                payload, spent, changes = self._bring(name, full)
                 tally.count_down(name, len(payload), spent)
             elif catches_up(self._settings) and known.delivered != held:
                 self._unsure.add(name)
@@ -154,6 +148,18 @@ class Downlink:
             message = Message(content, node, phase, group_id=str(tally.number))
             tally.ask(phase, name, message_bytes(message))
             yield message
+
+    def _bring(self, name: str, full: bool) -> tuple[bytes, Spent, list[int]]:
+        """`_payload`, or nothing where the initial model's name will do; noted as delivered."""
+        known = self.client(name)
+        if self._names_initial(full):
+            known.delivered = self._state.initial
+            return b"", NOTHING, []
+        payload, spent, changes = self._payload(name, full)
+        known.delivered = payload_name(payload)
+        if not is_change(payload):
+            self.note_held(name)
+        return payload, spent, changes
 
     def note_held(self, name: str) -> None:
         """A client holds the model that it was last told of: the next change may build on it."""
