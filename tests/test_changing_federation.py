@@ -1,5 +1,7 @@
 """Claims about wire.values=change in whole federations: few bytes, and nothing lost on the way."""
 
+import json
+
 import numpy as np
 import pytest
 from test_stopped_federation import damage_memory, finish_and_stop, stop_by_hand
@@ -221,6 +223,18 @@ def test_a_model_that_nobody_answered_to_costs_the_changes_again_at_most(
     (file,) = (run.folder / "memory").glob("*/cedar/reference-*")
     held = memory_folder(file).reference(state.clients["cedar"].delivered)
     assert all(np.array_equal(held[name], sent) for name, sent in state.sent.items())
+
+
+@pytest.mark.parametrize("overrides", [(), (NOBODY_PRUNES,)])
+def test_a_round_that_is_evaluated_once_more_is_told_by_name(overrides, federate):
+    """The server's state was on disk, its rows of the last round were not, as after a power cut."""
+    run, again = federate("federation.rounds=2", *overrides, names=NAMES), Away(0)
+    rows = run.folder / "run.jsonl"
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text("".join(line for line in lines if json.loads(line)["round"] < 2))
+    federate("federation.rounds=3", *overrides, app=again.app, names=NAMES)
+    assert again.brought[2, "evaluate"] == [None]
+    assert again.brought[3, "evaluate"] == [1]
 
 
 def test_a_third_of_the_clients_a_round_are_never_sent_the_whole_model(federate):

@@ -12,7 +12,7 @@ from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView
 from fedklpr_flwr.model.shared_model import shared_layout
 from fedklpr_flwr.protocol.change_reference import tells_changes
-from fedklpr_flwr.protocol.task import Task, payload_name
+from fedklpr_flwr.protocol.task import Task, growing_names, payload_name
 from fedklpr_flwr.protocol.update_codec import decode_model, refuse_too_long
 from fedklpr_flwr.wire.payload import is_change
 
@@ -87,9 +87,9 @@ def _begun(
     The server goes on from the model that a client last answered to; what it sent since may have
     come all the same.
     """
-    for count, end in enumerate(accumulate(sizes), 1):
-        held = folder.reference(payload_name(memoryview(payload)[:end]))
-        if held is not None:
+    parts = list(_parts(payload, sizes))[:-1]  # what all together brought is task.model
+    for count, name in enumerate(growing_names(parts), 1):
+        if (held := folder.reference(name)) is not None:
             return held, count
     return None, 0
 

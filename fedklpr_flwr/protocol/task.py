@@ -1,7 +1,7 @@
 """What the server asks of one client, and the names by which both speak of a model."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 NEEDS_SYNC = "needs_sync"
@@ -64,3 +64,11 @@ class StageTask:
 def payload_name(payload: bytes | memoryview) -> str:
     """The first 32 hex digits of a payload's SHA-256: how both sides speak of a model."""
     return hashlib.sha256(payload).hexdigest()[:32]
+
+
+def growing_names(parts: Iterable[bytes | memoryview]) -> Iterator[str]:
+    """`payload_name` of the first part, of the first two as one payload, and so on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+        yield digest.hexdigest()[:32]

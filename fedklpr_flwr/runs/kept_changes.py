@@ -27,11 +27,11 @@ class KeptChanges:
         except OSError as error:
             raise RunError(f"{self._place} cannot be written: {error.strerror}") from error
         remove_leftovers(self._place)
-        write_atomically(self._file(number), change)
-        size = 0
+        newest, size = self._file(number), 0
+        write_atomically(newest, change)
         for file in sorted(self._place.glob("*.payload"), reverse=True):
-            size += file.stat().st_size
-            if size > most:
+            size += file.stat().st_size if file.name <= newest.name else 0
+            if size > most or file.name > newest.name:  # of a state that was set back
                 file.unlink()
 
     def has(self, number: int) -> bool:

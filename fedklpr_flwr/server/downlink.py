@@ -123,7 +123,7 @@ class Downlink:
             known, full = self.client(name), name in self._sent_all
             payload, changes, held = b"", list[int](), self._held(name)[0]
             self._unsure.discard(name)
-            if again or phase == "evaluate" or not known.delivered:
+            if again or not known.delivered:
                 payload, spent, changes = self._bring(name, full)
                 tally.count_down(name, len(payload), spent)
             elif catches_up(self._settings) and known.delivered != held:

@@ -141,22 +141,23 @@ class RoundCollector:
             self.fail(client, why_failed(reply), late=reply.error.code == LATE)
             return False
         row, seconds = self.row(client), time.monotonic() - self._asked_at[client]
+        holds_it = False
         try:
             row.bytes_message_up += message_bytes(reply)
             said = read_report(reply.content)
             if said.get("status") == NEEDS_SYNC:
                 self.unsynced.append(client)
                 return False
+            holds_it = True
             use(client, reply, said)
             if said.get("seconds") and self._settings.deployment:
                 row.seconds["send"] = max(0.0, seconds - sum(row.seconds.values()))
-            return True
         except WireError as error:
             # A client that trains a spoilt model is not to blame for what comes out.
             self.fail(client, f"{self.spoilt}{error}")
         except MergeError as error:
             self.fail(client, str(error))
-        return False
+        return holds_it
 
     def take_unsynced(self) -> list[str]:
         """Who has asked for model and mask since this was last called."""
