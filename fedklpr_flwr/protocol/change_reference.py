@@ -93,15 +93,24 @@ def encode_change(
     owed: dict[str, torch.Tensor] = {}
     for spec in layout:
         name, wanted = spec.name, tensors[spec.name]
-        if (debt := _usable(residual.get(name), wanted.shape)) is not None:
+        debt = None if _is_measured(name) else _usable(residual.get(name), wanted.shape)
+        if debt is not None:
             wanted = np.asarray(wanted + debt)
         share = step_share(spec, settings.wire.step.up, settings, round_number)
         rest = np.asarray(wanted - writer.add(spec, wanted, received[name], share))
         if name in masks:
             rest = np.where(masks[name], rest, np.float32(0))
-        if settings.wire.step.feedback and rest.any():
+        if settings.wire.step.feedback and not _is_measured(name) and rest.any():
             owed[name] = torch.from_numpy(np.ascontiguousarray(rest))
     return writer.seal(), owed
+
+
+def _is_measured(name: str) -> bool:
+    """Whether a tensor is a statistic of batch norm, which each training measures anew.
+
+    What was not told of it is in the next measurement, so a debt would be paid twice.
+    """
+    return name.endswith(("running_mean", "running_var"))
 
 
 def _usable(residual: torch.Tensor | None, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -155,10 +164,9 @@ def with_debt(
         sent: the reference of that round.
     """
     for name in merged:
-        whole = np.asarray(merged[name] + (before.pop(name) - sent[name]))
-        if name.endswith("running_var"):  # a debt may be more than the variance: no root below 0
-            whole = np.maximum(whole, np.float32(0.25) * merged[name])
-        merged[name] = whole
+        debt = before.pop(name) - sent[name]
+        if not _is_measured(name):
+            merged[name] = np.asarray(merged[name] + debt)
     return merged
 
 

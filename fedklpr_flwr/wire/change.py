@@ -47,8 +47,9 @@ def quantise_change(
         reference: float32 (k,), finite.
         share: what is rounded by, in units of the change's root mean square, > 0; towards 0
             nothing is cut off but what 32,767 steps do not reach.
-        positive: a variance: what arrives is then never below a quarter of the reference, as no
-            variance may become 0 by rounding.
+        positive: a variance. Steps are in units of its own root mean square where its change is
+            larger, as it is from the initial 1 on; and what arrives is never below a quarter of
+            what is wanted, nor of a sixteenth of the reference: none may become 0 by rounding.
 
     Returns:
         int16 symbols (k,) and the step, what a symbol of 1 is; no change at all has the step 0 and
@@ -57,7 +58,8 @@ def quantise_change(
     with np.errstate(over="ignore"):
         change = wanted - reference
     size = root_mean_square(change)
-    unit = np.float32(min(share * size, _LARGEST_STEP))
+    of = min(size, root_mean_square(wanted)) if positive else size
+    unit = np.float32(min(share * of, _LARGEST_STEP))
     symbols = np.zeros(wanted.size, np.int16)
     if not unit >= _SMALLEST_STEP:
         return symbols, np.float32(0)
@@ -66,9 +68,9 @@ def quantise_change(
         part = change[start : start + BLOCK] / unit
         steps = np.rint(part)
         if positive:
-            # Towards 0, so that the quarter itself is not passed.
-            lowest = np.trunc(np.float32(-0.75) * reference[start : start + BLOCK] / unit)
-            steps = np.maximum(steps, lowest)
+            base = reference[start : start + BLOCK]
+            least = np.maximum(wanted[start : start + BLOCK], base / 16) / 4
+            steps = np.maximum(steps, np.ceil((least - base) / unit))
         steps = np.clip(steps, -LARGEST, LARGEST)
         symbols[start : start + BLOCK] = steps
         along += float(np.vdot(part.astype(np.float64), steps))

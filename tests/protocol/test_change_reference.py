@@ -86,8 +86,9 @@ def test_the_model_that_goes_down_comes_near_and_the_rest_is_told_later(tiny_set
         change, arrived = change_downlink(wanted, dict(sent), LAYOUT, settings, number)
         decoded, _ = decode_dense(change, layout=LAYOUT, reference=sent)
         assert all(np.array_equal(decoded[name], arrived[name]) for name in sent)
-        # Nobody learns anything more: the merge is what was sent.
-        wanted, sent = with_debt(dict(arrived), dict(wanted), arrived), arrived
+        # Nobody learns anything more: the merge is what was sent, and variances are measured anew.
+        merged = {**arrived, "norm.running_var": TRAINED["norm.running_var"]}
+        wanted, sent = with_debt(merged, dict(wanted), arrived), arrived
     assert all(np.abs(sent[name] - TRAINED[name]).max() < 1e-3 for name in sent)
 
 
@@ -110,11 +111,19 @@ def test_a_clients_part_brings_what_its_mask_keeps(tiny_settings):
     assert len(part) < len(change)
 
 
-def test_a_debt_leaves_every_variance_a_root():
-    name = "norm.running_var"
-    merged = {name: np.full(6, 0.4, np.float32)}
+@pytest.mark.parametrize("name", ["norm.running_var", "norm.running_mean"])
+def test_what_each_training_measures_anew_has_no_debt_at_the_server(name):
+    merged = np.full(6, 0.4, np.float32)
     before, sent = {name: np.full(6, -3, np.float32)}, {name: np.full(6, 0.5, np.float32)}
-    assert with_debt(merged, before, sent)[name] == pytest.approx(np.full(6, 0.1))
+    assert np.array_equal(with_debt({name: merged}, before, sent)[name], merged)
+
+
+def test_what_each_training_measures_anew_has_no_debt_at_a_client(tiny_settings):
+    settings = tiny_settings("wire.values=change", "wire.step.vectors=0.5")
+    old = {"norm.running_var": torch.full((6,), 0.3)}
+    arrays, owed = up(settings, old)
+    assert owed.keys() == {"conv"}
+    assert np.array_equal(arrays["norm.running_var"], up(settings, {})[0]["norm.running_var"])
 
 
 def test_a_models_name_changes_with_any_bit_and_with_the_layout():
