@@ -58,7 +58,8 @@ def quantise_change(
     with np.errstate(over="ignore"):
         change = wanted - reference
     size = root_mean_square(change)
-    of = min(size, root_mean_square(wanted)) if positive else size
+    # Never finer than a 256th of the change: 32,767 steps must reach all of it.
+    of = min(size, max(root_mean_square(wanted), size / 256)) if positive else size
     unit = np.float32(min(share * of, _LARGEST_STEP))
     symbols = np.zeros(wanted.size, np.int16)
     if not unit >= _SMALLEST_STEP:

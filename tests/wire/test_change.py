@@ -111,6 +111,14 @@ def test_variances_arrive_apart_from_the_initial_one_on(share):
     assert np.abs(arrived / wanted - 1).max() < 1.2 * share
 
 
+@pytest.mark.parametrize("least", [0.0, 1e-8])
+def test_variances_of_hardly_anything_fall_at_once_as_well(least):
+    """Of their own size alone, 32,767 steps would bring them nowhere."""
+    wanted, start = np.full(64, least, np.float32), np.ones(64, np.float32)
+    arrived = apply_change(start, *quantise_change(wanted, start, 0.125, positive=True))
+    assert 0.015 <= arrived.min() <= arrived.max() < 0.02
+
+
 @pytest.mark.parametrize("step", [0.0, -1.0, math.nan, math.inf, 1e38])
 def test_a_step_that_no_sender_writes_is_refused(step):
     with pytest.raises(WireError, match="step of conv"):
