@@ -10,10 +10,11 @@ import torch
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.scoring import features_of
-from fedklpr_flwr.model.site import Site
+from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.bottom_up import clusters_after, merge_clusters, merges_a_step
 from fedklpr_flwr.reid.camera_features import FEWEST, normalise_by_camera
 from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours
+from fedklpr_flwr.reid.colour_stripes import colour_stripes
 from fedklpr_flwr.reid.network import ReidNetwork
 from fedklpr_flwr.reid.pseudo_labels import (
     PseudoLabels,
@@ -54,7 +55,7 @@ class Labelling:
 
     Attributes:
         site: the client's pictures.
-        features: unit rows (N, D) of the training pictures.
+        features: unit rows (N, D) of the training pictures, see compared_features.
         copies: how often each picture counts.
         settings: the run's settings.
         round_number: the round the labels are for, 1..R.
@@ -79,9 +80,34 @@ def label_site(
     kept: torch.Tensor | None = None,
 ) -> PseudoLabels:
     """Labels of the training pictures by `labels.source`; see Labelling."""
-    features = normalise_by_camera(features, site.train.cameras, settings.labels.camera)
-    asked = Labelling(site, features, copies, settings, round_number, kept)
+    compared = compared_features(features, site.train, settings)
+    asked = Labelling(site, compared, copies, settings, round_number, kept)
     return LABEL_SOURCES[settings.labels.source](asked)
+
+
+def compared_features(features: torch.Tensor, train: Pictures, settings: Settings) -> torch.Tensor:
+    """What pictures are compared by when labels are found: the cameras' own look taken out.
+
+    With `labels.colour` = w the squared distance is (1 - w) of the features' and w of that of the
+    colours in stripes. Of colours each camera's mean is taken out, never its spread: most bins
+    are empty in most pictures, and would weigh as much as any.
+
+    Args:
+        features: (N,D) float32 of the training pictures, rows of unit length.
+        train: the training pictures.
+        settings: the run's settings.
+
+    Returns:
+        (N,D) float32, or (N,D+992) with colours, on the features' device; rows of unit length.
+    """
+    chosen = settings.labels
+    alike = normalise_by_camera(features, train.cameras, chosen.camera)
+    if not chosen.colour:
+        return alike
+    kind = "none" if chosen.camera == "none" else "mean"
+    colours = normalise_by_camera(colour_stripes(train.pixels), train.cameras, kind)
+    parts = ((1 - chosen.colour) ** 0.5 * alike, chosen.colour**0.5 * colours.to(alike.device))
+    return torch.cat(parts, dim=1)
 
 
 def features_by_camera(network: ReidNetwork, site: Site) -> torch.Tensor:

@@ -11,12 +11,12 @@ from typing import Protocol, cast
 
 import torch
 
+from fedklpr_flwr.client.label_source import compared_features
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import FedKlprError
 from fedklpr_flwr.model.site import Pictures
 from fedklpr_flwr.reid.bottom_up import repelled_memory
-from fedklpr_flwr.reid.camera_features import normalise_by_camera
 from fedklpr_flwr.reid.camera_proxies import (
     CameraProxyMemory,
     assign_proxies,
@@ -157,9 +157,7 @@ def camera_proxies(start: EpochStart) -> MemoryObjective:
     partners = None
     if chosen.negatives == "auto" or chosen.online_weight:
         # Across cameras as the labels are found, so with the cameras' own look taken out.
-        alike = normalise_by_camera(
-            start.features, start.train.cameras, start.settings.labels.camera
-        )
+        alike = compared_features(start.features, start.train, start.settings)
         partners = mutual_partners(proxy_centroids(alike, there, len(cluster)), start.there(camera))
     memory = CameraProxyMemory(
         proxy_centroids(start.features, there, len(cluster)),

@@ -1,9 +1,8 @@
 """Every choice a run is made of, as frozen dataclasses: what conf/ says, checked and typed.
 
-A method of the comparison (FedKLPR, FedAvg, ...) is nothing but values of these fields;
-conf/method/*.yaml holds them. A field's `metadata` gives what is allowed, and compose.py refuses
-anything else with the key, the value and the allowed range. The rooms data, reid, algorithm and
-wire never see these objects: they get plain values.
+A method of the comparison (FedKLPR, FedAvg, ...) is nothing but values of these fields, held by
+conf/method/*.yaml. compose.py refuses what a field's `metadata` does not allow with key, value and
+range. The rooms data, reid, algorithm and wire never see these objects: they get plain values.
 """
 
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ class Labels:
     k1_across: int = between(1, default=20)
     k2_within: int = between(1, default=2)
     k2_across: int = between(0, default=4)
+    colour: float = between(0.0, 1.0, default=0.0)
     share: float | None = between(1e-3, 1.0, default=None)
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False
