@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fedklpr_flwr.client.label_source import (
+    compared_features,
     features_by_camera,
     label_figures,
     label_site,
@@ -16,6 +17,7 @@ from fedklpr_flwr.model.personal_model import reestimate_on
 from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site, join_sites
 from fedklpr_flwr.reid.camera_jaccard import CameraNeighbours
+from fedklpr_flwr.reid.colour_stripes import colour_stripes
 from fedklpr_flwr.reid.network import build_network
 from fedklpr_flwr.reid.track_clusters import Tracks
 
@@ -158,3 +160,53 @@ def test_sites_that_are_joined_keep_their_tracks_apart(tiny_site):
     assert joined.of_picture.tolist() == [-1] * count + first.tolist() + second.tolist()
     assert joined.frames.tolist() == [-1] * count + 2 * list(range(count))
     assert join_sites("all", [tiny_site, tiny_site]).train.tracks is None
+
+
+def dressed(colours, cameras=None):
+    """A site of pictures of one colour each, two cameras in turn where nobody says."""
+    pixels = torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 16, 8)
+    where = torch.tensor(cameras) if cameras else torch.arange(len(colours)) % 2
+    train = Pictures(pixels, torch.full((len(colours),), -1), where)
+    nothing = train.subset(torch.tensor([], dtype=torch.int64))
+    return Site("x", train, nothing, nothing)
+
+
+RED, BLUE = (200, 20, 20), (20, 20, 200)
+
+
+def test_people_whom_the_network_cannot_tell_apart_are_told_by_their_clothes(tiny_settings):
+    site, alike = dressed([RED, RED, RED, BLUE, BLUE, BLUE], [0] * 6), torch.ones(6, 4) / 2
+    chosen = ("labels.source=clusters", "labels.k1=4", "labels.k2=1", "labels.min_samples=2")
+    assert label_site(site, alike, 1, tiny_settings(*chosen)).clusters == 1
+    found = label_site(site, alike, 1, tiny_settings(*chosen, "labels.colour=0.4"))
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_colours_have_their_share_of_the_squared_distance(tiny_settings):
+    site, features = dressed([RED, BLUE, RED, RED]), torch.eye(4)[[0, 0, 1, 2]]
+    compared = compared_features(features, site.train, tiny_settings("labels.colour=0.3"))
+    torch.testing.assert_close(compared.norm(dim=1), torch.ones(4))
+    clothes = colour_stripes(site.train.pixels)
+    expected = 0.7 * torch.cdist(features, features) ** 2 + 0.3 * torch.cdist(clothes, clothes) ** 2
+    torch.testing.assert_close(torch.cdist(compared, compared) ** 2, expected, atol=1e-5, rtol=0)
+
+
+def test_without_colours_nothing_but_the_features_is_compared(tiny_settings):
+    features = torch.eye(4)
+    assert compared_features(features, dressed([RED] * 4).train, tiny_settings()) is features
+
+
+def test_what_a_camera_shows_behind_everybody_is_taken_out(tiny_settings):
+    """Ten people in red and ten in blue; the floor is grey before one camera, green before two."""
+    site = dressed([RED, BLUE] * 20, [0] * 20 + [1] * 20)
+    site.train.pixels[:20, :, 8:] = 120
+    site.train.pixels[20:, :, 8:] = torch.tensor([20, 160, 20], dtype=torch.uint8)[:, None, None]
+
+    def across(camera, other):
+        settings = tiny_settings("labels.colour=1", f"labels.camera={camera}")
+        compared = compared_features(torch.eye(40), site.train, settings)
+        return float(compared[0] @ compared[other])
+
+    assert across("none", 20) == pytest.approx(0.5, abs=0.01)
+    assert across("zscore", 20) == pytest.approx(1, abs=0.01)
+    assert across("zscore", 21) == pytest.approx(-1, abs=0.01)

@@ -48,7 +48,8 @@ def test_equals_a_count_pixel_by_pixel(height: int, width: int) -> None:
 def test_rows_have_unit_length_and_do_not_depend_on_the_others() -> None:
     pictures = _pictures(600, 16, 8)
     found = colour_stripes(pictures)
-    assert found.shape == (600, 992) and found.dtype == torch.float32
+    assert found.shape == (600, 992)
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=1), torch.ones(600))
     torch.testing.assert_close(found[511:513], colour_stripes(pictures[511:513]))
 
@@ -64,7 +65,8 @@ def test_fewer_rows_than_stripes_leave_stripes_empty() -> None:
 @pytest.mark.parametrize("level", [0, 255])
 def test_black_and_white_pictures_are_described(level: int) -> None:
     found = colour_stripes(torch.full((1, 3, 16, 8), level, dtype=torch.uint8))
-    assert bool(torch.isfinite(found).all()) and float(found.norm()) == pytest.approx(1)
+    assert bool(torch.isfinite(found).all())
+    assert float(found.norm()) == pytest.approx(1)
 
 
 def test_a_person_is_known_by_the_clothes_wherever_they_stand_a_little() -> None:
