@@ -35,7 +35,7 @@ from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
 from fedklpr_flwr.deploy.status import BoxStatus, box_statuses, is_run_of
 from fedklpr_flwr.deploy.superlink_check import tls_fault
-from fedklpr_flwr.errors import SettingsError
+from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.wording import counted, printable
 
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
@@ -175,6 +175,8 @@ def status(
 
     Example: fedklpr deploy status street-cameras/office --run runs/latest
     """
+    if run is not None and not run.is_dir():
+        raise RunError(f"--run {run}: there is no such folder")
     latest = Path("runs/latest")
     shown = run or (latest if is_run_of(office, latest) else None)
     boxes, findings = box_statuses(office, shown), check_folder(office)
@@ -232,8 +234,8 @@ def clean(
     """List what runs that ended long ago left on this box, and remove it with --remove.
 
     Masks, personal parts and models tell of the people on a site's pictures. A run that is removed
-    can be resumed or continued, but its client begins without what only it knew. Of runs that
-    continue each other the newest is kept unless --newest is said.
+    can be resumed or continued, but its client begins without what only it knew. The newest run,
+    and of runs that continue each other the newest, is kept unless --newest is said.
 
     Example: fedklpr deploy clean /var/lib/fedklpr/street-cameras/gate-3/memory --days 30 --remove
     """

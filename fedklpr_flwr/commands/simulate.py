@@ -83,7 +83,7 @@ class _PlainHandler(logging.Handler):
 
     def __init__(self, notes: Iterable[str]) -> None:
         super().__init__()
-        self._said = {note.partition(": ")[2] for note in notes}
+        self._said = {note.partition(": ")[2] for note in notes} - {""}
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()

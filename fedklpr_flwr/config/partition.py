@@ -61,7 +61,14 @@ def read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> R
 def _read_part(client: Client, root: Path, settings: Settings, *, seed: int) -> ReidDataset:
     data = settings.data
     if client.camera is None and client.hand is None:
-        return read_dataset(client.reader, root, seed=seed, skip_unreadable=data.skip_unreadable)
+        # A simulation sees one folder from its first round to its last: nothing is waited for.
+        return read_dataset(
+            client.reader,
+            root,
+            seed=seed,
+            skip_unreadable=data.skip_unreadable,
+            settle_seconds=data.settle_seconds if settings.deployment else 0.0,
+        )
     if client.hand is not None:
         many = data.many
         hands = _dealt(client.reader, root, seed, data.skip_unreadable, many.clients, many.alpha)

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from fedklpr_flwr.data.cached_files import file_state
 from fedklpr_flwr.data.person_image import ReidDataset
+from fedklpr_flwr.data.unfinished_pictures import changed_at
 from fedklpr_flwr.wording import counted
 
 TOO_OLD = "too old to be trained on"
 """What a note says of pictures that were left out by their age."""
 
-_DAY = 86_400e9  # nanoseconds
+_DAY = 86_400.0
 
 
 def newest_pictures(dataset: ReidDataset, days: float | None) -> ReidDataset:
@@ -28,12 +28,12 @@ def newest_pictures(dataset: ReidDataset, days: float | None) -> ReidDataset:
     """
     if days is None or not dataset.train:
         return dataset
-    states = [file_state(image.path) for image in dataset.train]
-    newest = max((state[1] for state in states if state), default=0)
+    dates = [changed_at(image.path) for image in dataset.train]
+    oldest = max(dates) - days * _DAY
     kept = tuple(
         image
-        for image, state in zip(dataset.train, states, strict=True)
-        if state is None or state[1] >= newest - days * _DAY
+        for image, date in zip(dataset.train, dates, strict=True)
+        if not date or date >= oldest
     )
     gone = len(dataset.train) - len(kept)
     if not gone:

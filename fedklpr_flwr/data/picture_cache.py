@@ -109,7 +109,7 @@ def pictures_fingerprint(images: Sequence[PersonImage]) -> str:
 
     Returns:
         64 hexadecimal digits, of file names, persons, cameras and the bytes of every file; the
-        same wherever the folder lies.
+        same wherever the folder lies. A file that was deleted since it was listed counts as gone.
 
     Raises:
         DataError: If a file cannot be read.
@@ -120,6 +120,8 @@ def pictures_fingerprint(images: Sequence[PersonImage]) -> str:
             if not stat.S_ISREG(image.path.stat().st_mode):
                 raise OSError("no regular file")  # a pipe would be waited for without end
             content = hashlib.sha256(image.path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            content = "gone"
         except OSError as error:
             raise DataError(
                 f"{image.path}: expected a readable picture file, got: {error}; was the folder "

@@ -28,9 +28,9 @@ def finished_pictures(dataset: ReidDataset, settle_seconds: float) -> ReidDatase
     """
     if not settle_seconds:
         return dataset
-    since = time.time() - settle_seconds
     paths = {image.path for images in dataset.lists.values() for image in images}
-    unfinished = {path for path in paths if _changed(path) > since and why_unreadable(path)}
+    young = {path for path in paths if is_young(path, settle_seconds)}
+    unfinished = {path for path in young if why_unreadable(path)}
     if not unfinished:
         return dataset
 
@@ -50,8 +50,13 @@ def finished_pictures(dataset: ReidDataset, settle_seconds: float) -> ReidDatase
     )
 
 
-def _changed(path: Path) -> float:
-    """When a file was last changed, in seconds; long ago where there is none.
+def is_young(path: Path, settle_seconds: float) -> bool:
+    """Whether a file was changed within so many seconds; nothing is with 0."""
+    return bool(settle_seconds) and changed_at(path) > time.time() - settle_seconds
+
+
+def changed_at(path: Path) -> float:
+    """When a file was last changed, in seconds; 0 where there is none.
 
     A date to come, of a copy from a camera whose clock is fast, says nothing: then it is when the
     file was last touched here.

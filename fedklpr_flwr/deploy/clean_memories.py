@@ -7,7 +7,7 @@ every round. Of runs that continue each other the newest is what the next one st
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedklpr_flwr.config.client_name import is_client_name
@@ -26,8 +26,8 @@ class OldMemory:
         folder: where it lies.
         days: since its newest file was written.
         size: bytes.
-        is_next: it goes on with the memory of a run before, and no later run here has gone on with
-            it: the next run of its chain starts from it.
+        is_next: no later run here has gone on with it, and it goes on with the memory of a run
+            before or is the newest here: what the next run would start from.
     """
 
     folder: Path
@@ -47,8 +47,10 @@ def old_memories(root: Path, days: float) -> list[OldMemory]:
         By name; folders that hold no memory of ours, and links, are no memories.
 
     Raises:
-        SettingsError: there is no such folder.
+        SettingsError: there is no such folder, or it is no number of days.
     """
+    if not days >= 0:  # no number is neither
+        raise SettingsError(f"--days {days}: expected a number of days, at least 0")
     if not root.is_dir():
         raise SettingsError(
             f"{root} is no folder: expected the memories of a box, as its node.toml has state-dir"
@@ -56,7 +58,14 @@ def old_memories(root: Path, days: float) -> list[OldMemory]:
     runs = [run for run in sorted(root.iterdir()) if _is_memory(run)]
     begun = {run: _continued(run) for run in runs}
     over = {before for run in runs if _has_trained(run) for before in begun[run]}
-    found = [_memory(run, is_next=bool(begun[run]) and run.name not in over) for run in runs]
+    found = [_memory(run) for run in runs]
+    newest = min((memory.days for memory in found), default=0.0)
+    found = [
+        replace(memory, is_next=memory.folder.name not in over)
+        if begun[memory.folder] or memory.days == newest
+        else memory
+        for memory in found
+    ]
     return [memory for memory in found if memory.days >= days]
 
 
@@ -89,10 +98,10 @@ def _has_trained(run: Path) -> bool:
     return any(record.stem != "round-0000" for record in run.glob("*/round-*.safetensors"))
 
 
-def _memory(run: Path, *, is_next: bool) -> OldMemory:
+def _memory(run: Path) -> OldMemory:
     states = [
         os.lstat(os.path.join(folder, name)) for folder, _, names in os.walk(run) for name in names
     ]
     newest = max(state.st_mtime for state in states)
     age = max(0.0, time.time() - newest) / _DAY
-    return OldMemory(run, age, sum(state.st_size for state in states), is_next)
+    return OldMemory(run, age, sum(state.st_size for state in states))

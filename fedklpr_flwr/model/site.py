@@ -23,6 +23,7 @@ from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.reid.track_clusters import Tracks
 
 _LISTED = 20
+_LISTINGS = 3
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,21 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
+    """Open one site; a picture that its owner deletes meanwhile is looked for no longer."""
+    for _ in range(_LISTINGS - 1):
+        dataset, root = list_pictures(identity, settings, cache)
+        try:
+            return _decoded(identity, settings, cache, dataset, root)
+        except DataError:
+            if all(image.path.exists() for images in dataset.lists.values() for image in images):
+                raise
+    return _decoded(identity, settings, cache, *list_pictures(identity, settings, cache))
+
+
+def _decoded(
+    identity: Client, settings: Settings, cache: Path, dataset: ReidDataset, root: Path
+) -> Site:
     data, model = settings.data, settings.model
-    dataset, root = list_pictures(identity, settings, cache)
     decoded = Path(data.cache) if data.cache else cache / "pictures"
     # Of the many clients that a set is dealt to the first does it for all. Drawings are nobody.
     if not identity.hand and not identity.reader.startswith(DRAWN):

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ class BoxState:
     """A box when it answered hello.
 
     Attributes:
-        box_version: of its package.
-        box_protocol: its PROTOCOL.
+        box_version: of the package that is installed there. What runs for this run is the app that
+            the server sends, so that boxes may be updated one after the other.
+        box_protocol: PROTOCOL of the app that runs there.
         box_free_mb: free space where its memory lies, in MB.
         box_clock: its clock, in seconds since 1970.
     """
@@ -44,7 +46,8 @@ class BoxState:
         place = next(
             path for path in (memory.absolute(), *memory.absolute().parents) if path.exists()
         )
-        return cls(VERSION, PROTOCOL, shutil.disk_usage(place).free // 1e6, round(time.time(), 1))
+        free = shutil.disk_usage(place).free // 1e6
+        return cls(_installed_version(), PROTOCOL, free, round(time.time(), 1))
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> "BoxState | None":
@@ -80,7 +83,10 @@ class BoxState:
         return [
             words
             for is_odd, words in (
-                (self.box_version != VERSION, f"runs version {self.box_version}, not {VERSION}"),
+                (
+                    self.box_version != VERSION,
+                    f"has version {self.box_version} installed, not {VERSION}",
+                ),
                 (self.box_free_mb < _LITTLE_MB, f"has {self.box_free_mb:.0f} MB free on its disk"),
                 (
                     abs(ahead) > _APART_SECONDS,
@@ -90,6 +96,14 @@ class BoxState:
             )
             if is_odd
         ]
+
+
+def _installed_version() -> str:
+    """What the box's installer wrote down: the sent app's own VERSION is always the server's."""
+    try:
+        return metadata.version("fedklpr-flwr")
+    except metadata.PackageNotFoundError:
+        return VERSION
 
 
 def _number(said: Mapping[str, Any], key: str) -> float:

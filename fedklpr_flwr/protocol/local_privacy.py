@@ -115,6 +115,8 @@ def privacy_notes(settings: Settings) -> list[str]:
             f"{epsilon(rounds, settings):.3g} at delta={settings.privacy.delta:g}, if no round is "
             "tried twice"
         )
+        if settings.run.continues is not None:
+            worth += ", beside what the runs that this one continues have released: all is counted"
     left = 2 * settings.privacy.clip * settings.privacy.noise * math.sqrt(rounds / clients)
     notes = [
         f"privacy=local_dp: {worth}",

@@ -35,7 +35,7 @@ def colour_stripes(pixels: Tensor) -> Tensor:
     """
     if not len(pixels):
         return torch.empty(0, _STRIPES * sum(_SIZES))
-    return torch.cat([_described(chunk.cpu()) for chunk in pixels.split(_CHUNK)])
+    return torch.cat([_described(chunk.cpu()) for chunk in torch.split(pixels, _CHUNK)])
 
 
 def _described(pixels: Tensor) -> Tensor:

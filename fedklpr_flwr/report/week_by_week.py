@@ -16,7 +16,8 @@ HEADINGS = ("run", "pictures", "new", "gone", "clusters", "Rank-1", "mAP", "shif
 
 SAID = (
     "Each run starts from the merged model, the masks and the histories of the one above it. New "
-    "and gone count training pictures against that run, at the clients that were in it. Accuracies "
+    "and gone count training pictures against that run, at the clients that were in it; gone are "
+    "also those that data.newest_days and data.most_per_camera_day leave out now. Accuracies "
     "are of each run's last round. Shift is how far the first training of a run moved the features "
     "of 32 of a site's pictures, mean 1 - cosine over the sites: it needs no labels, and grows "
     "where the pictures are not what the model knew. The first run starts from an untrained model, "

@@ -31,6 +31,14 @@ def ages(images):
     return [int(image.path.stem) for image in images]
 
 
+def test_a_camera_whose_clock_is_fast_does_not_make_all_others_old(dataset):
+    ahead = dataset.train[1].path
+    os.utime(ahead, (NOON, 2_114_380_800))  # 2037: touched here just now
+    for image in dataset.train[2:]:
+        os.utime(image.path)
+    assert ages(newest_pictures(dataset, 60).train) == [0, 2, 1]
+
+
 @pytest.mark.parametrize(("days", "kept"), [(30, [30, 0, 2, 1]), (2, [0, 2, 1]), (0, [0])])
 def test_age_counts_from_the_newest_picture_and_the_order_stays(dataset, days, kept):
     found = newest_pictures(dataset, days)

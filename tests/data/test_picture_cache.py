@@ -184,9 +184,10 @@ def test_the_fingerprint_tells_a_changed_picture_person_or_order_but_not_a_moved
     assert pictures_fingerprint(here) != fingerprint
 
 
-def test_the_fingerprint_of_a_missing_picture_is_an_error(tmp_path):
+def test_the_fingerprint_of_a_picture_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(DataError, match="changed while it was read"):
-        pictures_fingerprint([PersonImage(tmp_path / "gone.png", 1, 0)])
+        pictures_fingerprint([PersonImage(tmp_path / "folder.png", 1, 0)])
 
 
 def test_the_stamp_tells_what_a_listing_shows_and_not_where_the_folder_lies(tmp_path):

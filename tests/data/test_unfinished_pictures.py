@@ -8,8 +8,10 @@ from tiny_federation import write_pictures
 
 from fedklpr_flwr.config.settings import Client
 from fedklpr_flwr.data.person_image import PersonImage, ReidDataset
+from fedklpr_flwr.data.picture_cache import pictures_fingerprint
 from fedklpr_flwr.data.unfinished_pictures import finished_pictures
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.model import site
 from fedklpr_flwr.model.site import open_site
 
 
@@ -84,3 +86,43 @@ def test_a_simulation_and_an_old_file_are_told_by_name_as_ever(files, tiny_setti
     cut(files[0], age=100)
     with pytest.raises(DataError, match=r"c0_0\.png"):
         open_site(gate, tiny_settings("deployment=true"), tmp_path / "cache")
+
+
+def test_a_name_that_a_camera_writes_under_until_it_is_done_waits_too(
+    files, tiny_settings, tmp_path
+):
+    gate = Client(name="gate", reader="folder", folder=str(tmp_path / "gate"))
+    box = tiny_settings("deployment=true", "labels.source=clusters")
+    half = files[0].rename(files[0].with_name(f"{files[0].name}.part"))
+    waiting = open_site(gate, box, tmp_path / "cache")
+    assert len(waiting.train) == 3
+    assert any(
+        "1 file left for the next round: c0_0.png.part" in n for n in waiting.source.left_out_notes
+    )
+    long_ago = time.time() - 100
+    os.utime(half, (long_ago, long_ago))
+    with pytest.raises(DataError, match=r"c0_0\.png\.part"):
+        open_site(gate, box, tmp_path / "cache")
+
+
+def test_a_picture_that_is_deleted_between_listing_and_decoding_is_gone(
+    files, tiny_settings, tmp_path, monkeypatch
+):
+    """Its owner may delete it at any time; a broken one that stays is still an error."""
+    gate = Client(name="gate", reader="folder", folder=str(tmp_path / "gate"))
+    listed = site.list_pictures
+
+    def then_deleted(*asked):
+        found = listed(*asked)
+        files[0].unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(site, "list_pictures", then_deleted)
+    assert len(open_site(gate, tiny_settings(), tmp_path / "cache").train) == 3
+
+
+def test_a_listed_picture_that_is_gone_has_a_fingerprint_of_its_own(files):
+    train = dataset_of(files).train
+    whole = pictures_fingerprint(train)
+    files[0].unlink()
+    assert pictures_fingerprint(train) not in (whole, pictures_fingerprint(train[1:]))

@@ -56,7 +56,7 @@ def test_what_is_no_memory_and_what_a_link_leads_to_stays(root, tmp_path):
     foreign = remember(root, "thesis", 500, name="thesis.odt")
     moment = (foreign / "gate" / "thesis.odt").stat().st_mtime
     os.utime(root / "old" / "gate" / "link", (moment, moment), follow_symlinks=False)
-    cleaned(root, "--days", 1, "--remove")
+    cleaned(root, "--days", 1, "--newest", "--remove")
     assert sorted(path.name for path in root.iterdir()) == ["link", "thesis"]
     assert (others / "gate" / "round-0003.safetensors").exists()
 
@@ -91,6 +91,19 @@ def test_a_run_that_was_continued_and_trained_goes_by_its_age(weekly):
     record.write_bytes(b"x")
     cleaned(weekly, "--days", 10, "--yes")
     assert [path.name for path in weekly.iterdir()] == ["week4"]
+
+
+def test_the_only_run_of_a_box_is_what_the_next_one_starts_from(tmp_path):
+    week1 = remember(tmp_path / "memory", "week1", 3)
+    assert "kept" in cleaned(week1.parent, "--days", 0, "--remove")
+    assert week1.exists()
+
+
+def test_days_that_are_no_number_are_refused(root):
+    ran = CliRunner().invoke(app(), ["deploy", "clean", str(root), "--days", "nan", "--remove"])
+    assert ran.exit_code == 1
+    assert "expected a number of days" in str(ran.exception)
+    assert (root / "old").exists()
 
 
 def test_a_place_without_memories_is_refused_in_words(tmp_path):

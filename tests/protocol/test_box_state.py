@@ -1,6 +1,8 @@
 """Claims about protocol.box_state: a box says how it is, and nobody believes nonsense."""
 
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -50,7 +52,22 @@ def test_control_characters_of_a_version_do_not_reach_a_terminal():
 def test_an_operator_is_told_of_another_version_a_full_disk_and_a_wrong_clock():
     box = BoxState("0.0.9", PROTOCOL, 12.0, 0.0)
     said = box.remarks(-3600.0)
-    assert [words.split()[0] for words in said] == ["runs", "has", "has"]
-    assert said[0] == f"runs version 0.0.9, not {VERSION}"
+    assert [words.split()[0] for words in said] == ["has", "has", "has"]
+    assert said[0] == f"has version 0.0.9 installed, not {VERSION}"
     assert said[1] == "has 12 MB free on its disk"
     assert "3600 s behind" in said[2]
+
+
+def test_the_version_is_the_installed_ones_not_that_of_the_app_the_server_sent(tmp_path):
+    """As Flower does it: the sent app comes first on the path, and brings no installer's record."""
+    record = tmp_path / "site" / "fedklpr_flwr-0.0.9.dist-info" / "METADATA"
+    record.parent.mkdir(parents=True)
+    record.write_text("Metadata-Version: 2.1\nName: fedklpr-flwr\nVersion: 0.0.9\n")
+    code = (
+        "import sys; from pathlib import Path; "
+        "from fedklpr_flwr.protocol.box_state import BoxState; "
+        f"sys.path.insert(0, {str(tmp_path / 'site')!r}); box = BoxState.here(Path('.')); "
+        "print(box.box_version, box.remarks(0.0))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"0.0.9 ['has version 0.0.9 installed, not {VERSION}']\n"

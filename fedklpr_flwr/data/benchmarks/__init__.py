@@ -28,6 +28,7 @@ from fedklpr_flwr.data.benchmarks.fedreid_layout import find_processed, read_pro
 from fedklpr_flwr.data.benchmarks.own_names import note_own_names
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
 from fedklpr_flwr.data.person_image import ReidDataset
+from fedklpr_flwr.data.unfinished_pictures import UNFINISHED, is_young
 from fedklpr_flwr.errors import DataError
 from fedklpr_flwr.wording import counted
 
@@ -87,7 +88,12 @@ _LISTED = 20
 
 
 def read_dataset(
-    name: str, root: Path, *, seed: int = 0, skip_unreadable: bool = False
+    name: str,
+    root: Path,
+    *,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    settle_seconds: float = 0.0,
 ) -> ReidDataset:
     """Read a data set by its name.
 
@@ -97,6 +103,8 @@ def read_dataset(
         seed: Decides splits that a set does not bring; persons of train and test are disjoint.
         skip_unreadable: Leave out files with an impossible name or place, and say so in the
             notes, rather than raise.
+        settle_seconds: Of files changed within so many seconds the same is noted and nothing
+            raised: who writes them may still give them another name.
 
     Returns:
         The data set, sorted by file name.
@@ -112,18 +120,23 @@ def read_dataset(
         return draw_site(name.removeprefix(_DRAWN), root, seed=seed)
     tree = open_tree(name, root)
     dataset = read_tree(name, tree, seed)
-    if tree.problems and not skip_unreadable:
-        first, more = tree.problems[0], len(tree.problems) - 1
+    if young := [fault for fault in tree.problems if is_young(fault.path, settle_seconds)]:
+        listed = ", ".join(fault.path.name for fault in young[:_LISTED])
+        note = f"{UNFINISHED}: {counted(len(young), 'file')} left for the next round: {listed}"
+        dataset = replace(dataset, notes=(*dataset.notes, note + _more(young)))
+    problems = [fault for fault in tree.problems if fault not in young]
+    if problems and not skip_unreadable:
+        first, more = problems[0], len(problems) - 1
         raise DataError(
             f"{first.path}: {first.why}{f' (and {more} more)' if more else ''}; rename or remove "
             "it, or set data.skip_unreadable=true to go on without it"
         )
     if not (dataset.train or dataset.gallery):
         raise DataError(f"{root}: expected {CARDS[name].layout}, got no picture that can be used")
-    if not tree.problems:
+    if not problems:
         return dataset
-    listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in tree.problems[:_LISTED])
-    note = f"{counted(len(tree.problems), 'file')} {LEFT_OUT} {listed}{_more(tree.problems)}"
+    listed = "; ".join(f"{fault.path.name}: {fault.why}" for fault in problems[:_LISTED])
+    note = f"{counted(len(problems), 'file')} {LEFT_OUT} {listed}{_more(problems)}"
     return replace(dataset, notes=(*dataset.notes, note))
 
 
