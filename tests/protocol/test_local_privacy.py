@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load_file
@@ -27,6 +28,13 @@ WITHHELD = {
 
 def private(*overrides):
     return compose_settings("smoke", (*PRIVATE, *overrides))
+
+
+def test_what_a_run_continues_is_said_to_count_beside_its_own_rounds():
+    alone = private()
+    later = replace(alone, run=replace(alone.run, continues="runs/week1"))
+    assert "beside what the runs that this one continues have released" in privacy_notes(later)[0]
+    assert "continues" not in privacy_notes(alone)[0]
 
 
 @pytest.mark.slow
