@@ -1,6 +1,7 @@
 """`fedklpr deploy`: from a list of sites to keys, certificates, start scripts and services."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from fedklpr_flwr.deploy.check import (
     Finding,
     Kind,
+    certificate_days,
     certificate_end,
     check_folder,
     check_pictures,
@@ -33,7 +35,7 @@ from fedklpr_flwr.deploy.folder import (
 from fedklpr_flwr.deploy.local_sites import NAME, local_sites, next_steps
 from fedklpr_flwr.deploy.registering import register_keys
 from fedklpr_flwr.deploy.sites_file import Sites, read_sites, read_source, sites_from
-from fedklpr_flwr.deploy.status import BoxStatus, box_statuses, is_run_of
+from fedklpr_flwr.deploy.status import BoxStatus, box_statuses, is_run_of, superlink_nodes
 from fedklpr_flwr.deploy.superlink_check import tls_fault
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.wording import counted, printable
@@ -173,21 +175,38 @@ def status(
 ) -> None:
     """Show every box: registered, online, merged, failed; its version, disk and clock.
 
+    Exit status 1 where the SuperLink does not answer: the rest is told all the same.
+
     Example: fedklpr deploy status street-cameras/office --run runs/latest
     """
     if run is not None and not run.is_dir():
         raise RunError(f"--run {run}: there is no such folder")
     latest = Path("runs/latest")
     shown = run or (latest if is_run_of(office, latest) else None)
-    boxes, findings = box_statuses(office, shown), check_folder(office)
+    try:
+        listed, away = superlink_nodes(office), ""
+    except RunError as error:
+        listed, away = None, str(error)
+    boxes, findings = box_statuses(office, shown, listed), check_folder(office)
     if as_json:
         told = {
             "run": shown and str(shown.resolve()),
+            "superlink": away or "answers",
             "boxes": [box.to_dict() for box in boxes],
             "certificates": [finding.text for finding in findings],
+            "certificate_days": certificate_days(office),
         }
         print(json.dumps(told, indent=1))
-        return
+    else:
+        _print_status(shown, boxes, findings)
+    if away:
+        raise RunError(away)
+
+
+def _print_status(
+    shown: Path | None, boxes: Sequence[BoxStatus], findings: Sequence[Finding]
+) -> None:
+    """One screen: a line a box, why the failed ones failed, and the certificates."""
     print(printable(f"run: {shown.resolve()}") if shown else "no run of these boxes: --run FOLDER")
     heads = ("box", "node", "merged", "Rank-1", "failed", "version", "free", "clock")
     table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1))

@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 
@@ -78,6 +78,16 @@ def certificate_end(path: Path) -> datetime | None:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
     except (OSError, ValueError):
         return None
+
+
+def certificate_days(folder: Path, now: datetime | None = None) -> dict[str, float | None]:
+    """Tell how many days each certificate below a folder holds, by path; None = cannot be read."""
+    moment = now or datetime.now(UTC)
+    ends = {path: certificate_end(path) for path in sorted(folder.rglob("*.crt"))}
+    return {
+        str(path.relative_to(folder)): round((end - moment) / timedelta(days=1), 1) if end else None
+        for path, end in ends.items()
+    }
 
 
 def check_pictures(folder: Path) -> list[Finding]:

@@ -18,7 +18,8 @@ class BoxStatus:
     Attributes:
         site: its name.
         node: Flower's number of its SuperNode; empty where this SuperLink does not know its key.
-        state: online, offline, registered (it never came), or not registered.
+        state: online, offline, registered (it never came), not registered, or not known, where
+            the SuperLink does not answer.
         since: of that state, as Flower says it; empty where it does not.
         merged: the last round of the run in which its update was merged; None = none.
         rank1: its own Rank-1 in the last round in which it was scored; None = not known.
@@ -42,22 +43,24 @@ class BoxStatus:
         return asdict(self)
 
 
-def box_statuses(office: Path, run: Path | None) -> list[BoxStatus]:
-    """Ask the SuperLink on this machine for its nodes, and a run folder for its rounds.
+def box_statuses(
+    office: Path, run: Path | None, listed: Sequence[Mapping[str, Any]] | None
+) -> list[BoxStatus]:
+    """Put together what the SuperLink, a run folder and the boxes themselves said.
 
     Args:
         office: the folder office/, on the SuperLink's machine.
         run: a run folder of the federation; None = there was none yet.
+        listed: of `superlink_nodes`; None where it does not answer.
 
     Returns:
         One for each site whose key lies in office/keys, by name.
 
     Raises:
-        SettingsError: it is no office folder.
-        RunError: the SuperLink does not answer, or the run folder cannot be read.
+        RunError: the run folder cannot be read.
     """
     sites = _sites(office)
-    seen = {str(node["node-id"]): node for node in _listed(office)}
+    seen = None if listed is None else {str(node["node-id"]): node for node in listed}
     rows = read_rows(run / run_files.ROWS) if run and (run / run_files.ROWS).exists() else []
     boxes = json_file(run / run_files.BOXES) if run else {}
     nodes = json_file(office / "flower" / NODES)
@@ -80,15 +83,16 @@ def _sites(office: Path) -> list[str]:
 
 def _status(
     site: str,
-    seen: Mapping[str, Mapping[str, Any]],
+    seen: Mapping[str, Mapping[str, Any]] | None,
     rows: Sequence[Row],
     box: Mapping[str, Any],
     nodes: Mapping[str, Any],
 ) -> BoxStatus:
     # Each start of the SuperLink gives other numbers: of the two places the newer one is known.
     told = (str(nodes.get(site, "")), str(box.get("node", "")))
-    node = next((number for number in told if number in seen), "")
-    state = str(seen[node]["status"]) if node else "not registered"
+    node = next((number for number in told if number in (seen or {})), "")
+    now = seen[node] if seen and node else {}
+    state = str(now.get("status", "not known" if seen is None else "not registered"))
     own = [row for row in rows if row.client == site]
     failed = [row for row in own if row.failed or row.status == "late"]
     scored = [row.rank1 for row in own if row.rank1 is not None]
@@ -97,7 +101,7 @@ def _status(
         site,
         node,
         state,
-        str(seen[node].get(f"{state}-at", "")) if state in ("online", "offline") else "",
+        str(now.get(f"{state}-at", "")) if state in ("online", "offline") else "",
         max(merged, default=None),
         scored[-1] if scored else None,
         len(failed),
@@ -106,8 +110,16 @@ def _status(
     )
 
 
-def _listed(office: Path) -> list[dict[str, Any]]:
-    """The nodes that the SuperLink knows."""
+def superlink_nodes(office: Path) -> list[dict[str, Any]]:
+    """Ask the SuperLink on this machine for the nodes that it knows.
+
+    Args:
+        office: the folder office/, on the SuperLink's machine.
+
+    Raises:
+        SettingsError: it is no office folder.
+        RunError: the SuperLink does not answer.
+    """
     name, _ = connection_of(office)
     found, said = ask_superlink(office.absolute() / "flower", "list", name)
     if not isinstance(nodes := found.get("nodes"), list):

@@ -1,6 +1,7 @@
 """Claims about `fedklpr deploy`: what it writes, what it refuses, what it finds wrong."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import re
@@ -615,3 +616,20 @@ def test_local_needs_no_sites_file_and_takes_none(tmp_path):
     for words in ((), (tmp_path / "SITES.yaml", "--local")):
         with pytest.raises(FedKlprError, match="or --local without one"):
             deploy("init", *words)
+
+
+def test_where_the_superlink_is_down_the_status_tells_the_rest_and_ends_with_1(made):
+    told = CliRunner().invoke(app(), ["deploy", "status", str(made / "office"), "--json"])
+    assert told.exit_code == 1
+    assert "is it up?" in str(told.exception)
+    said = json.loads(told.stdout)
+    assert {box["state"] for box in said["boxes"]} == {"not known"}
+    assert "is it up?" in said["superlink"]
+    assert 0 < min(said["certificate_days"].values()) < 400
+
+
+def test_a_run_folder_that_is_not_there_has_no_status(made, tmp_path):
+    asked = ["deploy", "status", str(made / "office"), "--run", str(tmp_path / "nowhere")]
+    told = CliRunner().invoke(app(), asked)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "there is no such folder" in str(told.exception)
