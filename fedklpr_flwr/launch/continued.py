@@ -7,12 +7,13 @@ from pathlib import Path
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
 from fedklpr_flwr.launch.command_line import absolute, override, split_arguments
+from fedklpr_flwr.launch.own_sites import OWN
 from fedklpr_flwr.model.consensus import is_consensus
 from fedklpr_flwr.runs.continued_run import check_continued
 from fedklpr_flwr.runs.resume_checks import differences, is_among, settings_of_run
 from fedklpr_flwr.runs.run_config_file import read_begun_with
 from fedklpr_flwr.runs.trusted_runs import check_may_go_on, refuse_links
-from fedklpr_flwr.wording import counted
+from fedklpr_flwr.wording import counted, printable
 
 CONTINUES = "run.continues"
 _OF_THE_RUN = ("run", "resume")
@@ -90,7 +91,17 @@ def continued_notes(settings: Settings) -> list[str]:
     notes = [f"continues {before}, {told}{differing}"]
     if is_consensus(settings):
         notes.append("pruning.masks=consensus: the schedule of all clients' masks begins anew")
-    return notes
+    return notes + _left_out_folders(settings)
+
+
+def _left_out_folders(settings: Settings) -> list[str]:
+    """Say which folders are no sites: those that came after every folder was made one, too."""
+    if settings.experiment != OWN or settings.deployment:
+        return []
+    root, known = Path(settings.data.root or ""), {client.folder for client in settings.data.clients}
+    others = sorted({path.name for path in root.glob("[!.]*") if path.is_dir()} - known)
+    told = "in data.root, but no site of the run that is continued; data.clients=[...] with all"
+    return [f"{printable(', '.join(others))}: {told} takes it in"] if others else []
 
 
 def _key(item: str) -> str:

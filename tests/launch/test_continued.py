@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
+from tiny_federation import write_pictures
 
 from fedklpr_flwr.commands.run import with_continued
 from fedklpr_flwr.config.compose import load_settings
@@ -15,9 +16,9 @@ from fedklpr_flwr.runs.run_chain import runs_before
 from fedklpr_flwr.runs.trusted_runs import write_own_settings
 
 
-def finish(folder, *words, done=2, status="finished", simulated=True):
+def finish(folder, *words, done=2, status="finished", simulated=True, experiment="smoke"):
     """A run folder as a run of that many merged rounds leaves it, without its training."""
-    given = ["experiment=smoke", *words, f"run.dir={folder}"]
+    given = [f"experiment={experiment}", *words, f"run.dir={folder}"]
     prepared = prepare(given, simulated=simulated)
     prepared.release()
     write_own_settings(prepared.settings, folder)
@@ -158,3 +159,16 @@ def test_what_somebody_elses_run_says_it_continues_is_not_followed(before, conti
     assert chain == [found.folder, before]
     (found.folder / ".made-here").unlink()
     assert [folder for folder, _ in runs_before(str(found.folder))] == [found.folder]
+
+
+def test_a_folder_that_came_since_every_folder_was_made_a_site_is_named(continued, tmp_path):
+    for name in ("gate", "yard"):
+        write_pictures(tmp_path / "own" / name / "train", [0], 2, 0)
+    words = (f"data.root={tmp_path / 'own'}", "federation.rounds=2", "model.weights=null")
+    week1 = finish(tmp_path / "week1", *words, experiment="own")
+    assert not any("no site of" in note for note in continued(run=week1).notes)
+    write_pictures(tmp_path / "own" / "hall" / "train", [0], 2, 0)
+    found = continued(run=week1)
+    assert [one.name for one in found.settings.data.clients] == ["gate", "yard"]
+    (note,) = [note for note in found.notes if "no site of the run" in note]
+    assert note.startswith("hall: in data.root")
