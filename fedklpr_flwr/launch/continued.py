@@ -96,10 +96,10 @@ def continued_notes(settings: Settings) -> list[str]:
 
 def _left_out_folders(settings: Settings) -> list[str]:
     """Say which folders are no sites: those that came after every folder was made one, too."""
-    if settings.experiment != OWN or settings.deployment:
+    root, known = settings.data.root, {client.folder for client in settings.data.clients}
+    if settings.experiment != OWN or settings.deployment or root is None:
         return []
-    root, known = Path(settings.data.root or ""), {client.folder for client in settings.data.clients}
-    others = sorted({path.name for path in root.glob("[!.]*") if path.is_dir()} - known)
+    others = sorted({path.name for path in Path(root).glob("[!.]*") if path.is_dir()} - known)
     told = "in data.root, but no site of the run that is continued; data.clients=[...] with all"
     return [f"{printable(', '.join(others))}: {told} takes it in"] if others else []
 
