@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from test_stopped_federation import damage_memory, finish_and_stop, stop_by_hand
 from tiny_federation import NAMES, PAIR, PRUNES, forget, interfering, memory_of
 
@@ -261,6 +262,19 @@ def test_a_damaged_reference_is_told_and_the_whole_model_comes_again(federate, w
     run = federate(app=app)
     assert run.results == whole.results
     assert run.model == whole.model
+
+
+def test_a_damaged_last_change_costs_whoever_lacks_it_the_whole_model(federate, whole, tmp_path):
+    """The server is stopped before birch has the model of round 1, and its file is spoilt."""
+    with pytest.raises(KeyboardInterrupt):
+        federate(app=interfering(stop_by_hand, client="birch", round=1, phase="evaluate"))
+    file = tmp_path / "run" / "downlink.safetensors"
+    arrays = load_file(file)
+    arrays["change"][-5] ^= 1
+    save_file(arrays, file)
+    continued = federate()
+    assert continued.model == whole.model
+    assert continued.row(1, "birch").bytes_down > 3 * whole.row(1, "birch").bytes_down
 
 
 @pytest.mark.parametrize(

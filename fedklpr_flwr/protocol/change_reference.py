@@ -115,7 +115,9 @@ def _is_measured(name: str) -> bool:
 
 def _usable(residual: torch.Tensor | None, shape: tuple[int, ...]) -> np.ndarray | None:
     """What is owed, if that is what it can be: a damaged record is forgotten, not sent."""
-    if residual is None or tuple(residual.shape) != shape or not residual.isfinite().all():
+    if residual is None or residual.dtype != torch.float32 or tuple(residual.shape) != shape:
+        return None
+    if not residual.isfinite().all():
         return None
     return residual.numpy()
 

@@ -73,7 +73,15 @@ def test_without_feedback_nothing_is_owed(tiny_settings):
     assert up(tiny_settings("wire.values=change", "wire.step.feedback=false"), {})[1] == {}
 
 
-@pytest.mark.parametrize("broken", [torch.full((4, 50), torch.nan), torch.ones(3)])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        torch.full((4, 50), torch.nan),
+        torch.ones(3),
+        torch.ones(4, 50, dtype=torch.float64),
+        torch.ones(4, 50, dtype=torch.int32),
+    ],
+)
 def test_a_damaged_debt_is_forgotten(broken, tiny_settings):
     settings = tiny_settings("wire.values=change")
     assert np.array_equal(up(settings, {"conv": broken})[0]["conv"], up(settings, {})[0]["conv"])
