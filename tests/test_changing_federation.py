@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_stopped_federation import damage_memory, finish_and_stop, stop_by_hand
 from tiny_federation import NAMES, PAIR, PRUNES, forget, interfering, memory_of
@@ -275,6 +276,32 @@ def test_a_damaged_last_change_costs_whoever_lacks_it_the_whole_model(federate, 
     continued = federate()
     assert continued.model == whole.model
     assert continued.row(1, "birch").bytes_down > 3 * whole.row(1, "birch").bytes_down
+
+
+def one_number(arrays):
+    name = next(name for name in arrays if name.startswith("sent/"))
+    arrays[name].reshape(-1)[0] += 0.5
+
+
+def one_shape(arrays):
+    name = next(name for name in arrays if name.startswith("sent/") and arrays[name].size > 1)
+    arrays[name] = arrays[name].reshape(-1)[1:]
+
+
+@pytest.mark.parametrize("damage", [one_number, one_shape, dict.popitem, dict.clear])
+def test_damage_to_what_went_down_costs_the_whole_model_once(damage, federate, tmp_path):
+    federate("federation.rounds=2")
+    file = tmp_path / "run" / "downlink.safetensors"
+    with safe_open(file, framework="np") as opened:
+        check = opened.metadata()
+    arrays = load_file(file)
+    damage(arrays)
+    save_file(arrays, file, metadata=check)
+    with pytest.warns(UserWarning, match="damaged.*every client is sent the whole model"):
+        run = federate("federation.rounds=4")
+    assert [run.row(t, name).status for t in (3, 4) for name in PAIR] == ["merged"] * 4
+    sent = [max(run.row(t, name).bytes_down for name in PAIR) for t in (3, 4)]
+    assert sent[1] < sent[0] / 2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ that it prunes once. Every file is written under another name and moved into pla
 """
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from fedklpr_flwr.model.mask_file import pack_masks, unpack_mask
 from fedklpr_flwr.model.site import Site
 from fedklpr_flwr.protocol.task import payload_name
 from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.array_check import array_check
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json
 
@@ -170,7 +170,7 @@ class MemoryFolder:
 
     def store_reference(self, name: str, tensors: Mapping[str, np.ndarray]) -> None:
         """Keep the model that a payload of that name brought, which changes are told to."""
-        check = _check_of(tensors)
+        check = array_check(tensors)
         path = self._reference(name)
         write_atomically(path, save(dict(tensors), metadata={"check": check}))
         for other in self.folder.glob("reference-*.safetensors"):
@@ -186,7 +186,7 @@ class MemoryFolder:
             metadata, arrays = _read_arrays(path)
         except MemoryStateError:
             return None
-        return arrays if metadata.get("check") == _check_of(arrays) else None
+        return arrays if metadata.get("check") == array_check(arrays) else None
 
     def received(self, name: str) -> bytes | None:
         """The stored payload of that name, or None if this client does not hold it intact."""
@@ -264,14 +264,6 @@ class MemoryFolder:
 
 def _featureless(memory: ClientMemory) -> ClientMemory:
     return replace(memory, reference_features=None, judged_labels=None)
-
-
-def _check_of(tensors: Mapping[str, np.ndarray]) -> str:
-    """A checksum of a model, which a file's own format does not have."""
-    check = 0
-    for name in sorted(tensors):
-        check = zlib.crc32(np.ascontiguousarray(tensors[name]).data, check)
-    return f"{check:08x}"
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -20,13 +20,14 @@ interrupted commit.
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from fedklpr_flwr.errors import RunError
@@ -35,6 +36,7 @@ from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.runs.state_checks import MOST_STATE, VERSION, check_record, journal_moves
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.system import run_files
+from fedklpr_flwr.system.array_check import array_check
 from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json, read_small, read_text
 
@@ -205,7 +207,8 @@ class RunFolder:
         write_atomically(_next(book), _book(state))
         down = self.path / run_files.DOWNLINK
         if _owes(state):
-            write_atomically(_next(down), save(_joined(state)))
+            joined = _joined(state)
+            write_atomically(_next(down), save(joined, metadata={"check": array_check(joined)}))
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
         write_atomically(self.path / run_files.JOURNAL, json.dumps(moves).encode())
@@ -289,10 +292,17 @@ def read_state(path: Path) -> ServerState:
         tensors = load_file(committed(path, run_files.MODEL))
         # A downlink file may be left over from rounds of a lossy wire.
         down = _load_downlink(path, tensors) if record["owes"] else (tensors, {}, b"")
+        clients = {name: ClientState(**known) for name, known in record["clients"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise RunError(
             f"{path} holds no run that can be resumed: {error}; {_START_ANEW}"
         ) from error
+    if down is None:
+        down = tensors, {}, b""
+        clients = {
+            name: replace(known, delivered="", holds="", held_round=0)
+            for name, known in clients.items()
+        }
     worse, better, compared = record.get("pairs", (0, 0, 0))
     return ServerState(
         run=record["run"],
@@ -300,7 +310,7 @@ def read_state(path: Path) -> ServerState:
         tensors=tensors,
         sent=down[0],
         residual=down[1],
-        clients={name: ClientState(**known) for name, known in record["clients"].items()},
+        clients=clients,
         pending=record["pending"],
         change=down[2],
         pairs=(worse, better, compared),
@@ -311,9 +321,22 @@ def read_state(path: Path) -> ServerState:
 
 def _load_downlink(
     path: Path, tensors: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes]:
-    """What went down after the last merge, what it owes, and as which change."""
-    both = load_file(committed(path, run_files.DOWNLINK))
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bytes] | None:
+    """What went down after the last merge, what it owes, and as which change.
+
+    None where the file is damaged: nobody knows then what clients hold, and each is sent the whole.
+    """
+    file = committed(path, run_files.DOWNLINK)
+    try:
+        with safe_open(str(file), framework="np") as opened:
+            check = (opened.metadata() or {}).get("check")
+        both = load_file(file)
+        if check not in (None, array_check(both)):
+            raise ValueError("its checksum is another")
+    except (OSError, ValueError, SafetensorError) as error:
+        told = f"{file} is damaged ({error}): every client is sent the whole model"
+        warnings.warn(told, stacklevel=3)
+        return None
     change = both["change"].tobytes() if "change" in both else b""
     owed = {} if change else {name: both[f"residual/{name}"] for name in tensors}
     return {name: both[f"sent/{name}"] for name in tensors}, owed, change

@@ -228,7 +228,9 @@ class Downlink:
         carried = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
         return b"".join(parts), carried, [len(part) for part in parts]
 
-    def _last_change(self, masks: Masks, known: Masks | None, layout: Layout) -> bytes | None:
+    def _last_change(
+        self, masks: ArrayView, known: ArrayView | None, layout: Layout
+    ) -> bytes | None:
         """The newest change as a client with these masks is sent it; None where it is damaged."""
         try:
             return cut_change(self._state.change, self._state.sent, masks, known, layout)

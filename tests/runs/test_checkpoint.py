@@ -269,7 +269,6 @@ BOOKS = {
     "client of another kind": lambda book: with_client(book, base_round="1"),
     "client with more": lambda book: with_client(book, colour="red"),
     "client outside": lambda book: with_client(book, "../../b"),
-    "owes what is not there": lambda book: changed(book, owes=True),
 }
 
 
@@ -281,6 +280,18 @@ def test_a_book_that_no_run_wrote_is_refused_with_what_to_do(damage, after_round
     with pytest.raises(RunError, match=r"no run that can be resumed.*restore the folder"):
         folder.load_state()
     folder.close()
+
+
+def test_where_what_went_down_is_not_there_everybody_is_sent_the_merged_model(after_round_1):
+    book = after_round_1 / "state.json"
+    record = changed(json.loads(book.read_text()), owes=True)
+    book.write_text(json.dumps(with_client(record, delivered="a name", held_round=1)))
+    folder = RunFolder(after_round_1)
+    with pytest.warns(UserWarning, match=r"downlink\.safetensors.*is sent the whole model"):
+        state = folder.load_state()
+    folder.close()
+    assert (state.sent, state.residual, state.change) == (state.tensors, {}, b"")
+    assert (state.clients["a"].delivered, state.clients["a"].held_round) == ("", 0)
 
 
 def test_a_book_from_before_the_pruned_share_was_kept_is_read(after_round_1):
