@@ -83,11 +83,30 @@ class PayloadSizes:
     def _changed(
         self, masks: dict[str, np.ndarray], known: dict[str, np.ndarray], way: float
     ) -> int:
-        """Bytes of a change as dense as any: Gaussian, of one scale a tensor."""
+        """Mean bytes a round of a change as dense as any: Gaussian, of one scale a tensor."""
+        rounds = range(1, self.settings.federation.rounds + 1)
+        matrix = next(spec for spec in self.layout if len(spec.shape) > 1)
+        phases: dict[float, list[int]] = {}
+        for number in rounds:
+            step = step_share(matrix, way, self.settings, number)
+            phases.setdefault(step, []).append(number)
+        sizes = [
+            len(numbers) * self._changed_in(numbers[0], masks, known, way)
+            for numbers in phases.values()
+        ]
+        return round(sum(sizes) / len(rounds))
+
+    def _changed_in(
+        self,
+        number: int,
+        masks: dict[str, np.ndarray],
+        known: dict[str, np.ndarray],
+        way: float,
+    ) -> int:
         generator = np.random.default_rng(0)
         writer = ChangeWriter(masks, known, self.layout)
         for spec in self.layout:
             change = generator.standard_normal(spec.shape, np.float32)
-            share = step_share(spec, way, self.settings, 1)
+            share = step_share(spec, way, self.settings, number)
             writer.add(spec, np.asarray(change), np.zeros(spec.shape, np.float32), share)
         return len(writer.seal())

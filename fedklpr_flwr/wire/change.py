@@ -22,7 +22,8 @@ from fedklpr_flwr.wire.dtypes import check_finite
 
 _FARTHEST = 1.5  # times the step of least error: what is owed is then always less than d
 _SMALLEST_STEP = float(np.finfo(np.float32).tiny)
-_LARGEST_STEP = float(np.finfo(np.float32).max) / LARGEST
+# The next below: what float32 rounds the limit to is above it, and a reader would refuse it.
+_LARGEST_STEP = float(np.nextafter(np.finfo(np.float32).max / np.float32(LARGEST), np.float32(0)))
 
 
 def root_mean_square(numbers: np.ndarray) -> float:

@@ -78,3 +78,18 @@ def test_the_peak_is_of_memory_really_held():
     assert peak_mb() >= max(before, 200.0)
     del held
     assert peak_mb() >= 200.0
+
+
+def test_changes_are_forecast_with_the_steps_of_every_phase(probe):
+    """Of four rounds one is fine at first and one is the last; vectors are as ever."""
+    pytest.importorskip("numba")
+    words = ("method.pruning=none", "wire.values=change", "federation.rounds=4")
+
+    def up(*steps):
+        (_, _, size, _), *_ = probe(*words, *steps).sizes
+        return size
+
+    coarse = ("wire.step.last=1", "wire.step.first=1")
+    phased = ("wire.step.last=0.25", "wire.step.first=0.5", "wire.step.first_share=0.25")
+    fine = ("wire.step.last=0.25", "wire.step.first=1", "wire.step.up=0.25", "wire.step.down=0.25")
+    assert up(*coarse) < up("wire.step.last=0.25") < up(*phased) < up(*fine)
