@@ -119,6 +119,8 @@ class MemoryFolder:
             raise MemoryStateError(
                 f"{path} has format {metadata.get('format')!r}, expected {_FORMAT!r}"
             )
+        if metadata.get("check", check := array_check(arrays)) != check:
+            raise _damaged(path, ValueError("its checksum is another"))
         try:
             return _from_arrays(arrays, parse_json(metadata["record"]))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -249,7 +251,8 @@ class MemoryFolder:
 
     def _write(self, memory: ClientMemory) -> None:
         arrays, record = _to_arrays(memory)
-        blob = save(arrays, metadata={"format": _FORMAT, "record": json.dumps(record)})
+        told = {"format": _FORMAT, "record": json.dumps(record), "check": array_check(arrays)}
+        blob = save(arrays, metadata=told)
         write_atomically(self._record(memory.round), blob)
 
     def _record(self, round_number: int) -> Path:

@@ -116,6 +116,17 @@ def test_only_the_last_model_received_is_kept(folder):
     assert len(second) == 32
 
 
+def test_a_record_with_a_single_bit_turned_is_damaged(folder):
+    """A debt of a thousand times its size would be finite, and told to the server."""
+    folder.write(memory(1), keep=0)
+    (path,) = folder.folder.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(MemoryStateError, match=r"round-0001.*damaged: its checksum"):
+        folder.read(1)
+
+
 def test_a_stored_model_that_was_damaged_counts_as_lost(folder):
     name = folder.store_received(b"the model")
     (path,) = folder.folder.glob("received-*")
