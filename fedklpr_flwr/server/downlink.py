@@ -228,16 +228,6 @@ class Downlink:
         carried = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
         return b"".join(parts), carried, [len(part) for part in parts]
 
-    def _last_change(
-        self, masks: ArrayView, known: ArrayView | None, layout: Layout
-    ) -> bytes | None:
-        """The newest change as a client with these masks is sent it; None where it is damaged."""
-        try:
-            return cut_change(self._state.change, self._state.sent, masks, known, layout)
-        except WireError as error:
-            log(WARNING, "%s: the last change is damaged: %s", self._folder.path, error)
-            return None
-
     def _payload(self, name: str, full: bool) -> tuple[bytes, Spent, list[int]]:
         """A client's part of the model as bytes, what it carries, and the sizes of its changes."""
         # A client has its own parts from the first round on that it was merged without them.
@@ -250,8 +240,9 @@ class Downlink:
             if found is None:
                 masks, sent = ArrayView(self.masks_of(name)), self._state.sent
                 known = None if full else masks
-                payload = self._last_change(masks, known, layout) if missed == 1 else None
-                if payload is None:
+                if missed == 1:
+                    payload = cut_change(self._state.change, sent, masks, known, layout)
+                else:
                     payload = encode_model(sent, masks, known, layout, self._settings)
                 found = payload, open_payload(payload, layout=layout, known_masks=known).spent, []
             self._newest = (key, *found)
