@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -26,10 +27,15 @@ from fedklpr_flwr.wire.payload import Payload
 from fedklpr_flwr.wire.section_coding import CONTEXT, RAW, pack_section
 
 Arrays = Mapping[str, np.ndarray]
+Section = tuple[int, bytes | memoryview]
+
+_AHEAD = 2
 
 
 class ChangeWriter:
     """Writes one payload, tensor by tensor in the layout's order, so that no model is held.
+
+    A second thread codes a tensor's symbols while the next tensor is quantised.
 
     Args:
         masks: name -> bool array of the tensor's shape, True = kept; absent = all kept.
@@ -40,8 +46,8 @@ class ChangeWriter:
     def __init__(self, masks: Arrays, known_masks: Arrays | None, layout: Layout) -> None:
         self._masks, self._known_masks, self._layout = masks, known_masks, layout
         self._table = np.zeros(len(layout), RECORD)
-        self._pieces: list[bytes | memoryview] = []
-        self._written = 0
+        self._coded: list[Future[list[Section]]] = []
+        self._coder = ThreadPoolExecutor(1)
 
     def add(
         self, spec: TensorSpec, wanted: np.ndarray, reference: np.ndarray, share: float
@@ -94,14 +100,21 @@ class ChangeWriter:
 
     def seal(self) -> bytes:
         """Give the payload, once every tensor of the layout is written."""
-        if self._written != len(self._layout):
+        if len(self._coded) != len(self._layout):
             raise WireError(
-                f"tensors: expected the layout's {len(self._layout)}, got {self._written}"
+                f"tensors: expected the layout's {len(self._layout)}, got {len(self._coded)}"
             )
+        pieces = []
+        for record, coded in zip(self._table, self._coded, strict=True):
+            sections = coded.result()
+            record["codings"] = [coding for coding, _ in sections]
+            record["lengths"] = [len(piece) for _, piece in sections]
+            pieces += [piece for _, piece in sections]
+        self._coder.shutdown()
         known = NO_HASH
         if uses_known_masks(self._table):
             known = known_masks_hash(self._known_masks or {}, self._layout)
-        return seal(self._table, self._pieces, self._layout, known, version=CHANGE_VERSION)
+        return seal(self._table, pieces, self._layout, known, version=CHANGE_VERSION)
 
     def _write(
         self,
@@ -111,27 +124,31 @@ class ChangeWriter:
         step: np.float32,
         arrived: np.ndarray,
     ) -> None:
-        record = self._table[self._written]
-        if self._layout[self._written] != spec:
-            raise WireError(
-                f"tensors: it is the turn of {self._layout[self._written].name}, got {spec.name}"
-            )
+        turn = len(self._coded)
+        if self._layout[turn] != spec:
+            raise WireError(f"tensors: it is the turn of {self._layout[turn].name}, got {spec.name}")
         mode, told = describe_mask(mask, known_mask(self._known_masks, spec))
-        sections: list[tuple[int, bytes | memoryview]] = [(RAW, b"")] * SECTIONS
-        sections[MASK] = pack_section(told, "fast")
-        changed = bool(symbols.any())
-        if changed:
-            sections[SCALES] = (RAW, np.array([step], "<f4").tobytes())
-            coded = pack_symbols(symbols, None if mode == 0 else mask, spec.row)
-            plain = (RAW, symbols.astype("<i2").tobytes())
-            sections[FIRST_PLANE] = plain if coded is None else (CONTEXT, coded)
-        record["mask_mode"], record["form"], record["delta"] = mode, CHANGE, changed
-        record["codings"] = [coding for coding, _ in sections]
+        record = self._table[turn]
+        record["mask_mode"], record["form"], record["delta"] = mode, CHANGE, symbols.any()
         record["kept"] = symbols.size
         record["reference_check"] = zlib.crc32(arrived.data) if arrived.size else 0
-        record["lengths"] = [len(coded) for _, coded in sections]
-        self._pieces += [coded for _, coded in sections]
-        self._written += 1
+        if turn >= _AHEAD:  # so that few tensors' symbols wait
+            self._coded[turn - _AHEAD].result()
+        held = None if mode == 0 else mask
+        self._coded.append(self._coder.submit(_sections, told, symbols, step, held, spec.row))
+
+
+def _sections(
+    told: np.ndarray, symbols: np.ndarray, step: np.float32, mask: np.ndarray | None, row: int
+) -> list[Section]:
+    sections: list[Section] = [(RAW, b"")] * SECTIONS
+    sections[MASK] = pack_section(told, "fast")
+    if symbols.any():
+        sections[SCALES] = (RAW, np.array([step], "<f4").tobytes())
+        coded = pack_symbols(symbols, mask, row)
+        plain = (RAW, symbols.astype("<i2").tobytes())
+        sections[FIRST_PLANE] = plain if coded is None else (CONTEXT, coded)
+    return sections
 
 
 def _kept(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
