@@ -81,6 +81,7 @@ def listed(message):
         and "local_dp" not in said
         and "were compared" not in said
         and "continues another" not in said
+        and "cuts off" not in said
     }
     return names | ({"client"} if message == "query" else {"status"})
 

@@ -9,7 +9,7 @@ from fedklpr_flwr.client.earlier_memory import pictures_said
 from fedklpr_flwr.client.final_training import fine_tune
 from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.opened_task import Opened, open_task
-from fedklpr_flwr.client.outgoing_update import outgoing_update
+from fedklpr_flwr.client.outgoing_update import outgoing_update, owed_share
 from fedklpr_flwr.client.shared_pruning import shared_in, told_pairs
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import make_personal
@@ -71,9 +71,10 @@ class SiteClient:
             update, owed = outgoing_update(
                 result.update, known, opened.received, memory, folder, task, self._settings
             )
+            cut = owed_share(owed, result.update, opened.received)
             folder.write(replace(result.memory, residual=owed), keep=task.base_round)
         changed = folder.pictures_changed(self._site, task.round)
-        report = result.update.report
+        report = replace(result.update.report, owed=cut)
         said: Scalars = {
             "status": "ok",
             **report.to_dict(),

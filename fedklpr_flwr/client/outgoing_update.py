@@ -17,7 +17,7 @@ from fedklpr_flwr.protocol.secure.blinding import Place
 from fedklpr_flwr.protocol.secure.stages import is_secure
 from fedklpr_flwr.protocol.task import StageTask, Task
 from fedklpr_flwr.protocol.training_report import ClientUpdate
-from fedklpr_flwr.protocol.update_codec import encode_update
+from fedklpr_flwr.protocol.update_codec import Tensors, encode_update
 from fedklpr_flwr.protocol.update_front import with_front
 from fedklpr_flwr.wire.layout import Layout
 
@@ -52,6 +52,27 @@ def outgoing_update(
         return sum_of_round.begin(changes, mask_hash(update.masks)), {}
     before = known_masks, received, memory.residual
     return encode_update(update.tensors, update.masks, *before, layout, settings, task.round)
+
+
+def owed_share(
+    owed: Tensors, update: ClientUpdate, received: Mapping[str, np.ndarray]
+) -> float | None:
+    """How much an update cut off: its root mean square over that of what was learnt.
+
+    Args:
+        owed: the residual for next time, by name; empty = nothing was cut off.
+        update: the trained model.
+        received: the model that training began with.
+
+    Returns:
+        None where nothing was cut off, or nothing learnt.
+    """
+    cut = learnt = 0.0
+    for name, rest in owed.items():
+        change = update.tensors[name].numpy() - received[name]
+        cut += float(rest.square().sum(dtype=torch.float64))
+        learnt += float(np.square(change, dtype=np.float64).sum())
+    return (cut / learnt) ** 0.5 if learnt else None
 
 
 def kept_changes(

@@ -50,9 +50,14 @@ def step_share(spec: TensorSpec, way: float, settings: Settings, round_number: i
         round_number: 1..R. Steps are `wire.step.first` times as long in the first share of the
             rounds, while the model moves fast, and `wire.step.last` times in the last round.
     """
-    step, rounds = settings.wire.step, settings.federation.rounds
     if len(spec.shape) < 2:
-        return step.vectors
+        return settings.wire.step.vectors
+    return weight_step(way, settings, round_number)
+
+
+def weight_step(way: float, settings: Settings, round_number: int) -> float:
+    """The step of weights in a round; as step_share."""
+    step, rounds = settings.wire.step, settings.federation.rounds
     if round_number >= rounds:
         return way * step.last
     return way * (step.first if round_number <= step.first_share * rounds else 1.0)

@@ -53,6 +53,8 @@ class TrainingReport:
         crr_statistic: what `crr.test` made of them; None where nothing was compared.
         camera_span: of the pictures in clusters, the share in clusters of two cameras or more; None
             where there is no cluster, or one camera.
+        owed: root mean square of what the update cut off over that of what was learnt; None where
+            it cuts nothing off.
     """
 
     examples: int
@@ -76,6 +78,7 @@ class TrainingReport:
     pairs_better: int = 0
     pairs_compared: int = 0
     crr_statistic: float | None = None
+    owed: float | None = None
 
     @property
     def trained(self) -> int:

@@ -21,7 +21,7 @@ from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import ArrayView, Masks
 from fedklpr_flwr.model.shared_model import shared_layout
-from fedklpr_flwr.protocol.change_reference import encode_change, tells_changes
+from fedklpr_flwr.protocol.change_reference import encode_change, tells_changes, weight_step
 from fedklpr_flwr.system.open_files import allow_open_files
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
 from fedklpr_flwr.wire.layout import Layout
@@ -212,6 +212,17 @@ def uses_delta(settings: Settings) -> bool:
     """
     wire, revives = settings.wire, settings.crr.rollback or settings.pruning.regrow > 0
     return wire.delta and wire.values not in ("int8", "change") and not revives
+
+
+def weight_steps(settings: Settings, round_number: int) -> tuple[float, float] | tuple[None, None]:
+    """How coarsely weights are told up and down in a round, in root mean squares of their change.
+
+    None where no changes are told.
+    """
+    if not tells_changes(settings):
+        return None, None
+    up, down = settings.wire.step.up, settings.wire.step.down
+    return weight_step(up, settings, round_number), weight_step(down, settings, round_number)
 
 
 def quantise_downlink(

@@ -29,17 +29,21 @@ class Totals(NamedTuple):
     paper: int
     masks: int
     vectors: int
+    front: int
 
     @property
     def by_part(self) -> str:
         """What the payload was spent on, in words; empty for a run of before that was counted."""
         if not self.masks + self.vectors:
             return ""
-        masks, vectors = self.masks / self.payload, self.vectors / self.payload
-        return (
-            f"of that masks {masks:.1%}, batch norm and biases {vectors:.1%}, "
-            f"weights {1 - masks - vectors:.1%}"
-        )
+        parts = {
+            "masks": self.masks,
+            "batch norm and biases": self.vectors,
+            "weights": self.payload - self.masks - self.vectors - self.front,
+            "the rest": self.front,
+        }
+        told = (f"{part} {size / self.payload:.1%}" for part, size in parts.items() if size)
+        return f"of that {', '.join(told)}; {32 * self.payload / self.paper:.2f} bits a number"
 
     @property
     def saved(self) -> float:
@@ -62,6 +66,7 @@ def totals(rows: Iterable[Row]) -> Totals:
         sum(row.bytes_paper for row in clients),
         sum(row.bytes_masks for row in clients),
         sum(row.bytes_vectors for row in clients),
+        sum(row.bytes_front for row in clients),
     )
 
 
@@ -101,6 +106,20 @@ def _clusters(row: Row | None) -> str:
     return f"{row.clusters} of {row.examples - row.outliers}"
 
 
+def _coarseness(rows: Sequence[Row]) -> str:
+    """How far what was sent lay from what was meant, in words; empty where nothing is cut off."""
+    last = rows[-1] if rows else Row(0, None)
+    told = []
+    if last.step_up is not None and last.step_down is not None:
+        steps = f"{last.step_up:g} up and {last.step_down:g} down"
+        told.append(f"weights were told in steps of {steps}, in root mean squares of their change")
+    if last.owed is not None:
+        told.append(
+            f"what updates cut off, and tell next time, was {last.owed:.2f} of what was learnt"
+        )
+    return f"in round {last.round} {'; '.join(told)}" if told else ""
+
+
 def _troubles(rows: Sequence[Row]) -> str:
     """How many rounds failed or were missed; of the run's own rows, in how many anybody failed."""
     count = Counter("failed" if row.failed else "away" for row in rows if _is_trouble(row))
@@ -117,7 +136,7 @@ def closing_lines(rows: Sequence[Row]) -> list[str]:
     lines = [
         f"sent {sums.payload / 1e6:.2f} MB (whole messages {sums.message / 1e6:.2f} MB), "
         f"dense float32 would have been {sums.dense / 1e6:.2f} MB: {sums.saved:.1%} less",
-        *filter(None, [sums.by_part]),
+        *filter(None, [sums.by_part, _coarseness(rows)]),
         f"by the paper's count (4 bytes a surviving number): {sums.saved_paper:.1%} less",
     ]
     lines += filter(None, [labels_line(rows), worse_line(rows)])

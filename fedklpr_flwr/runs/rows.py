@@ -44,8 +44,13 @@ class Row:
             bytes for every number of the model: down once to who was asked anything, up once from
             whose update was merged; the sum.
         bytes_masks: of `bytes_up` and `bytes_down`, what told masks; the sum.
-        bytes_vectors: likewise, what told batch norm and biases; the rest is values of weights, but
-            for a payload's front, a few bytes a tensor.
+        bytes_vectors: likewise, what told batch norm and biases.
+        bytes_front: likewise, what told neither masks nor values, a few bytes a tensor; the rest is
+            values of weights, and 31 bytes an update that say of which run and round it is.
+        step_up: with `wire.values=change`, how coarsely an update told weights in this round, in
+            root mean squares of their change; step_down: likewise the server; else null.
+        owed: root mean square of what the update cut off, which the next one tells, over that of
+            what was learnt; null where nothing is cut off.
         seconds: a client's own, in training, and `send`: of a real box, the rest of the time from
             the server's message to the update's arrival; the round's by the server's clock.
         status: merged (in round 0: evaluated) | failed | late | absent; a text, "8 merged", with
@@ -115,6 +120,10 @@ class Row:
     bytes_bound: int = 0
     bytes_masks: int = 0
     bytes_vectors: int = 0
+    bytes_front: int = 0
+    step_up: float | None = None
+    step_down: float | None = None
+    owed: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     status: str = "absent"
     failed: str | bool = False

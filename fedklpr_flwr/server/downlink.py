@@ -225,7 +225,8 @@ class Downlink:
             return None
         if len(parts) < missed:
             return None
-        carried = Spent(spent[-1].kept, sum(s.masks for s in spent), sum(s.vectors for s in spent))
+        masks, vectors, front = (sum(sizes) for sizes in zip(*(s[1:] for s in spent), strict=True))
+        carried = Spent(spent[-1].kept, masks, vectors, front)
         return b"".join(parts), carried, [len(part) for part in parts]
 
     def _payload(self, name: str, full: bool) -> tuple[bytes, Spent, list[int]]:

@@ -26,6 +26,7 @@ from fedklpr_flwr.protocol.training_report import (
 )
 from fedklpr_flwr.protocol.update_codec import (
     dense_bytes,
+    weight_steps,
 )
 from fedklpr_flwr.runs.checkpoint import ClientState, RunFolder, ServerState
 from fedklpr_flwr.runs.rows import Row, label_fault, round_row, row_from, withhold
@@ -346,6 +347,7 @@ class RoundCollector:
             if trained and is_private(self._settings):
                 withhold(row)
             row.degenerate = label_fault(row, bottom_up=self._settings.labels.source == "bottom_up")
+            row.step_up, row.step_down = weight_steps(self._settings, self.number)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 
@@ -355,6 +357,7 @@ def _add(row: Row, spent: Spent) -> None:
     row.bytes_paper += 4 * spent.kept
     row.bytes_masks += spent.masks
     row.bytes_vectors += spent.vectors
+    row.bytes_front += spent.front
 
 
 def peak_megabytes() -> float:

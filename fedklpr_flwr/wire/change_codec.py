@@ -126,7 +126,9 @@ class ChangeWriter:
     ) -> None:
         turn = len(self._coded)
         if self._layout[turn] != spec:
-            raise WireError(f"tensors: it is the turn of {self._layout[turn].name}, got {spec.name}")
+            raise WireError(
+                f"tensors: it is the turn of {self._layout[turn].name}, got {spec.name}"
+            )
         mode, told = describe_mask(mask, known_mask(self._known_masks, spec))
         record = self._table[turn]
         record["mask_mode"], record["form"], record["delta"] = mode, CHANGE, symbols.any()

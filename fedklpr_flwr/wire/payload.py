@@ -60,14 +60,16 @@ class Spent(NamedTuple):
         kept: numbers.
         masks: bytes that tell which.
         vectors: bytes of the values of tensors of fewer than two axes: batch norm and biases.
+        front: bytes of neither masks nor values: the header, a few a tensor, and the checksum.
     """
 
     kept: int
     masks: int
     vectors: int
+    front: int
 
 
-NOTHING = Spent(0, 0, 0)
+NOTHING = Spent(0, 0, 0, 0)
 
 
 class OpenedTensor(NamedTuple):
@@ -103,7 +105,7 @@ class Payload:
         front = open_front(data, layout)
         _check_known_masks(front.known_mask_hash, known_masks, layout)
         self.layout = layout
-        self._data = data
+        self._data, self._size = data, len(data)
         self._known_masks = known_masks
         self._reference = reference
         self.is_change = front.is_change
@@ -148,7 +150,10 @@ class Payload:
         """Numbers and bytes by part, without decoding a tensor."""
         short = [len(spec.shape) < 2 for spec in self.layout]
         vectors = self._table["lengths"][short][:, MASK + 1 :].sum(dtype=np.int64)
-        return Spent(int(self._table["kept"].sum(dtype=np.int64)), self.mask_bytes, int(vectors))
+        lengths = self._table["lengths"]
+        told = self.mask_bytes + int(lengths[:, MASK + 1 :].sum(dtype=np.int64))
+        kept = int(self._table["kept"].sum(dtype=np.int64))
+        return Spent(kept, self.mask_bytes, int(vectors), self._size - told)
 
     def kept(self, name: str) -> int:
         """The number of coordinates that were sent of a tensor, without decoding it."""

@@ -101,8 +101,22 @@ def test_who_is_found_worse_than_before_any_training_is_named():
 
 
 def test_the_closing_lines_say_what_the_bytes_were_spent_on():
-    one = row(1, "a", bytes_up=600, bytes_down=400, bytes_masks=20, bytes_vectors=100)
-    assert "of that masks 2.0%, batch norm and biases 10.0%, weights 88.0%" in closing_lines([one])
+    parts = {"bytes_masks": 20, "bytes_vectors": 100, "bytes_front": 30, "bytes_paper": 4000}
+    one = row(1, "a", bytes_up=600, bytes_down=400, **parts)
+    assert (
+        "of that masks 2.0%, batch norm and biases 10.0%, weights 85.0%, the rest 3.0%; "
+        "8.00 bits a number"
+    ) in closing_lines([one])
+
+
+def test_the_closing_lines_say_how_coarsely_changes_were_told():
+    one = row(3, None, step_up=1.4, step_down=0.7, owed=0.421)
+    (line,) = [said for said in closing_lines([one]) if "steps of" in said]
+    assert line == (
+        "in round 3 weights were told in steps of 1.4 up and 0.7 down, in root mean squares of "
+        "their change; what updates cut off, and tell next time, was 0.42 of what was learnt"
+    )
+    assert not any("steps of" in said for said in closing_lines(ROWS))
 
 
 def test_the_recovery_trace_sets_accuracy_and_decision_beside_rank_1():

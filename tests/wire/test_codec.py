@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.wire.codec import decode_dense, encode, open_payload, quantise
 from fedklpr_flwr.wire.entropy_bound import entropy_bound_bytes
-from fedklpr_flwr.wire.layout import layout_of
+from fedklpr_flwr.wire.layout import TensorSpec, layout_of
 
 LEVELS = ["fast"] + ["tight"] * (importlib.util.find_spec("constriction") is not None)
 FORMS = ["float32", "bfloat16", "float16", "int8"]
@@ -180,6 +180,16 @@ def test_a_payload_says_what_its_parts_take():
     assert abs(len(payload) - len(without) - spent.vectors) <= record * len(short)
     whole = open_payload(encode(tensors, {}, layout=layout), layout=layout).spent
     assert (whole.masks, whole.vectors) == (0, spent.vectors)
+
+
+def test_all_bytes_are_of_masks_of_values_or_of_the_front():
+    layout = (TensorSpec("a", (3,)), TensorSpec("b", (5,)))
+    tensors = {spec.name: np.arange(spec.size, dtype=np.float32) for spec in layout}
+    payload = encode(tensors, {}, layout=layout)
+    spent = open_payload(payload, layout=layout).spent
+    assert spent.front + spent.masks + spent.vectors == len(payload)
+    nothing = open_payload(encode({}, {}, layout=()), layout=()).spent
+    assert 0 < nothing.front < spent.front
 
 
 def test_a_shrunken_mask_costs_about_the_entropy_of_what_was_pruned():
