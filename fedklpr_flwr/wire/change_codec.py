@@ -29,13 +29,14 @@ from fedklpr_flwr.wire.section_coding import CONTEXT, RAW, pack_section
 Arrays = Mapping[str, np.ndarray]
 Section = tuple[int, bytes | memoryview]
 
-_AHEAD = 2
+_CODERS = 2
+_AHEAD = _CODERS + 1
 
 
 class ChangeWriter:
     """Writes one payload, tensor by tensor in the layout's order, so that no model is held.
 
-    A second thread codes a tensor's symbols while the next tensor is quantised.
+    Two threads code the symbols of tensors while the next one is quantised.
 
     Args:
         masks: name -> bool array of the tensor's shape, True = kept; absent = all kept.
@@ -47,7 +48,7 @@ class ChangeWriter:
         self._masks, self._known_masks, self._layout = masks, known_masks, layout
         self._table = np.zeros(len(layout), RECORD)
         self._coded: list[Future[list[Section]]] = []
-        self._coder = ThreadPoolExecutor(1)
+        self._coder = ThreadPoolExecutor(_CODERS)
 
     def add(
         self, spec: TensorSpec, wanted: np.ndarray, reference: np.ndarray, share: float
@@ -134,7 +135,7 @@ class ChangeWriter:
         record["mask_mode"], record["form"], record["delta"] = mode, CHANGE, symbols.any()
         record["kept"] = symbols.size
         record["reference_check"] = zlib.crc32(arrived.data) if arrived.size else 0
-        if turn >= _AHEAD:  # so that few tensors' symbols wait
+        if turn >= _AHEAD:  # few tensors' symbols wait
             self._coded[turn - _AHEAD].result()
         held = None if mode == 0 else mask
         self._coded.append(self._coder.submit(_sections, told, symbols, step, held, spec.row))
