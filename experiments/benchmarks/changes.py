@@ -6,6 +6,7 @@ as hard to compress as any of its size. Every anchor is measured in the same run
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -21,10 +22,10 @@ from fedklpr_flwr.wire.payload import open_payload
 
 Arrays = Mapping[str, np.ndarray]
 
-STEP, VECTORS = 1.4, 0.125
+COARSE, FINE = (1.4, 0.125), (0.35, 0.03)
+"""Steps of weights and of vectors: the default's, and a quarter of them."""
 _SAMPLE = 1_000_000
 _TOP = 0.01  # of STC's coordinates
-_NNC_STEPS = (0.7, 1.0, 1.4, 2.0)
 
 
 def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
@@ -37,7 +38,7 @@ def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
     Returns:
         Rows as `wire_rows` gives them; `must` bounds `ratio` from above, of speeds `value` from
         below. The `other_` rows tell the bytes of another way over ours where both miss equally
-        much of the change (1 - cos^2); nncodec's are there where that package is.
+        much of the change (1 - cos^2); those of nncodec, ours over its, are there where it is.
     """
     generator = np.random.default_rng(0)
     wanted = {
@@ -46,6 +47,7 @@ def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
     }
     layout = layout_of(tensors, [])
     payload, arrived = _written(wanted, tensors, layout)
+    fine, _ = _written(wanted, tensors, layout, FINE)
     symbols = [quantise_change(*_flat(wanted, tensors, s.name), _share(s.shape))[0] for s in layout]
     order_0 = sum(change_bound_bytes(s, s.size, s.size, False) for s in symbols)
     packer = zstandard.ZstdCompressor(level=3)
@@ -54,7 +56,8 @@ def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
     with open_payload(payload, layout=layout, reference=tensors) as opened:
         equal = all((opened.tensor(s.name).values == arrived[s.name]).all() for s in layout)
     return [
-        make_row("change_share", len(payload), "bytes", dense, 0.055, equal=equal),
+        make_row("change_over_dense_coarse", len(payload), "bytes", dense, 0.055, equal=equal),
+        make_row("change_over_dense_fine", len(fine), "bytes", dense),
         make_row("change_over_order_0", len(payload), "bytes", order_0, 1.01, equal=equal),
         make_row("change_over_zstd3", len(payload), "bytes", zstd, 0.85, equal=equal),
         *_speeds(wanted, tensors, layout, repeats),
@@ -62,8 +65,8 @@ def change_rows(tensors: Arrays, *, repeats: int = 3) -> list[Row]:
     ]
 
 
-def _share(shape: tuple[int, ...]) -> float:
-    return STEP if len(shape) >= 2 else VECTORS
+def _share(shape: tuple[int, ...], steps: tuple[float, float] = COARSE) -> float:
+    return steps[0] if len(shape) >= 2 else steps[1]
 
 
 def _flat(wanted: Arrays, reference: Arrays, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -71,11 +74,15 @@ def _flat(wanted: Arrays, reference: Arrays, name: str) -> tuple[np.ndarray, np.
 
 
 def _written(
-    wanted: Arrays, reference: Arrays, layout: Layout
+    wanted: Arrays,
+    reference: Arrays,
+    layout: Layout,
+    steps: tuple[float, float] = COARSE,
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     writer = ChangeWriter({}, None, layout)
     arrived = {
-        s.name: writer.add(s, wanted[s.name], reference[s.name], _share(s.shape)) for s in layout
+        s.name: writer.add(s, wanted[s.name], reference[s.name], _share(s.shape, steps))
+        for s in layout
     }
     return writer.seal(), arrived
 
@@ -117,7 +124,6 @@ def _others(generator: np.random.Generator) -> list[Row]:
     sent = {
         "uniform": (change_bound_bytes(plain, _SAMPLE, _SAMPLE, False), plain),
         "stc_1": (change_bound_bytes(signs, _SAMPLE, _SAMPLE, False), signs),
-        **_nncodec(change),
     }
     return [
         make_row(
@@ -127,28 +133,50 @@ def _others(generator: np.random.Generator) -> list[Row]:
             _bytes_at(_missed(change, arrived), change),
         )
         for name, (size, arrived) in sent.items()
-    ]
+    ] + _nncodec(change)
 
 
-def _nncodec(change: np.ndarray) -> dict[str, tuple[float, np.ndarray]]:
-    """ISO/IEC 15938-17 by its reference program, with trellis quantisation; {} where it is not."""
+def _nncodec(change: np.ndarray) -> list[Row]:
+    """Beside ISO/IEC 15938-17's reference program, with its trellis; [] where that is not.
+
+    `change_over_nncodec` is at about the coarseness of the default's steps, `_fine` at half.
+    """
     try:
         from nncodec import nnc  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        return {}
-    found = {}
-    for step in _NNC_STEPS:
+        return []
+    wide, rows = change.reshape(-1, 1000), []
+    for end, step, must in (("", COARSE[0], 1.0), ("_fine", COARSE[0] / 2, None)):
         with TemporaryDirectory() as place:
-            coded = nnc.compress(
-                {"change": change.reshape(-1, 1000).copy()},
+            compress = partial(
+                nnc.compress,
+                {"change": wide.copy()},
                 bitstream_path=f"{place}/change.nnc",
                 qp=round(4 * np.log2(step)),  # steps are 2^(qp / 4), nearly
                 use_dq=True,
                 return_bitstream=True,
                 verbose=False,
             )
-            found[f"nncodec_{step:g}"] = len(coded), nnc.decompress(coded)["change"].reshape(-1)
-    return found
+            coded = compress()
+            missed = _missed(change, nnc.decompress(coded)["change"].reshape(-1))
+            rows.append(
+                make_row(
+                    f"change_over_nncodec{end}",
+                    _bytes_at(missed, change),
+                    "bytes",
+                    len(coded),
+                    must,
+                )
+            )
+            ours, theirs = median_seconds(
+                3,
+                partial(_quantise_and_pack, change, step),
+                compress,
+            )
+            rows.append(
+                make_row(f"change_seconds_over_nncodec{end}", ours, "s", theirs, must and 0.1)
+            )
+    return rows
 
 
 def _missed(change: np.ndarray, arrived: np.ndarray) -> float:
@@ -165,6 +193,10 @@ def _bytes_at(missed: float, change: np.ndarray) -> int:
         middle = (low + high) / 2
         found = _missed(change, apply_change(zeros, *quantise_change(change, zeros, middle)))
         low, high = (middle, high) if found < missed else (low, middle)
-    packed = pack_symbols(quantise_change(change, zeros, low)[0], None, 1000)
+    return len(_quantise_and_pack(change, low))
+
+
+def _quantise_and_pack(change: np.ndarray, step: float) -> bytes:
+    packed = pack_symbols(quantise_change(change, np.zeros_like(change), step)[0], None, 1000)
     assert packed is not None
-    return len(packed)
+    return packed

@@ -1,6 +1,7 @@
 """What a server has on disk before a merge: a model, each client's mask, and its payload."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from experiments.benchmarks.pruned import masks_before, prune
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.mask_file import MaskFile, masks_to_bytes
+from fedklpr_flwr.protocol.change_reference import tells_changes
 from fedklpr_flwr.protocol.training_report import TrainingReport
 from fedklpr_flwr.protocol.update_codec import encode_update, quantise_downlink
 from fedklpr_flwr.server.merge_round import Arrival
@@ -28,6 +30,8 @@ WIRES: dict[str, tuple[str, ...]] = {
     "plain": ("wire.delta=false",),
     "bfloat16": ("wire.values=bfloat16",),
 }
+if find_spec("numba"):
+    WIRES["change"] = ("wire.values=change",)
 DEFENDED = (*WIRES["delta"], "defence.norm_bound=3", "defence.alignment=0.3")
 """What a deployment asks of each update beside."""
 _MODEL = "model.safetensors"
@@ -70,7 +74,7 @@ def write_round(
         file = folder / f"{number}.delta"
         found = inspect_update(file, layout, known, received["delta"], defended)
         assert found.change is not None
-        found.change.spool(folder / f"{number}.change")
+        found.change.spool(folder / f"{number}.direction")
 
 
 def layout_in(folder: Path, tensors: Arrays) -> Layout:
@@ -83,7 +87,7 @@ def arrivals_of(folder: Path, clients: int, kind: str) -> list[Arrival]:
 
     def arrival(number: int) -> Arrival:
         place = folder / f"{number % CLIENTS}"
-        direction = place.with_suffix(".change")
+        direction = place.with_suffix(".direction")
         return Arrival(
             f"client-{number:04}",
             _report(number),
@@ -102,6 +106,8 @@ def load_model(folder: Path) -> dict[str, np.ndarray]:
 
 def downlink(tensors: Arrays, settings: Settings) -> tuple[Arrays, Arrays]:
     """What went down before the round, as the server and every client hold it, and what it owes."""
+    if tells_changes(settings):
+        return dict(tensors), {}
     return quantise_downlink(tensors, {}, settings.wire.values)
 
 

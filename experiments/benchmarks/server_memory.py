@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from experiments.benchmarks.memory import in_fresh_process, peak_mb, resident_mb
 from experiments.benchmarks.round_files import (
     DEFENDED,
@@ -15,8 +17,8 @@ from experiments.benchmarks.round_files import (
 )
 from experiments.benchmarks.rows import Row, make_row, value_at_most
 from fedklpr_flwr.config.compose import compose_settings
-from fedklpr_flwr.protocol.update_codec import quantise_downlink
-from fedklpr_flwr.server.merge_round import run_merge_round
+from fedklpr_flwr.runs.checkpoint import ServerState
+from fedklpr_flwr.server.merge_round import hand_down, merge_base, run_merge_round
 
 SERVER_MODELS, GROWTH = 3, 1.1
 
@@ -27,9 +29,10 @@ def memory_rows(folder: str, clients: Sequence[int]) -> list[Row]:
     `server_models_N` is its resident memory while it merges N clients, less what it has before it
     holds any model, in models, less one. `server_models_N_defended`, N the last of `clients`, is
     of a merge that compares all directions first. `server_models_N_bfloat16`, N the first of
-    `clients`, is of a lossy wire: the merge and the quantise_downlink after it, with what went down
-    and what that owed held beside the model; `server_models_N_bfloat16_merge` is of that merge
-    alone. Receiving, inspecting and writing to disk have no part in these.
+    `clients`, is of a lossy wire: the merge and the `hand_down` after it, with what went down and
+    what that owed held beside the model; `server_models_N_bfloat16_merge` is of that merge alone.
+    `server_models_N_change` is likewise of changes, where numba is. Receiving, inspecting and
+    writing to disk have no part in these.
 
     Args:
         folder: what `write_round` has filled.
@@ -46,10 +49,12 @@ def memory_rows(folder: str, clients: Sequence[int]) -> list[Row]:
     defended = in_fresh_process(server_models, folder, clients[-1], DEFENDED)
     name = f"server_models_{clients[-1]}_defended"
     rows.append(make_row(name, defended, "models", 1, SERVER_MODELS, value_at_most))
-    lossy, lossy_merge = in_fresh_process(lossy_server_models, folder, clients[0])
-    name = f"server_models_{clients[0]}_bfloat16"
-    rows.append(make_row(name, lossy, "models", 1))
-    rows.append(make_row(f"{name}_merge", lossy_merge, "models", 1))
+    for kind, must in (("bfloat16", None), ("change", SERVER_MODELS)):
+        if kind in WIRES:
+            held, merging = in_fresh_process(lossy_server_models, folder, clients[0], kind)
+            name = f"server_models_{clients[0]}_{kind}"
+            rows.append(make_row(name, held, "models", 1, must, value_at_most))
+            rows.append(make_row(f"{name}_merge", merging, "models", 1))
     if len(clients) > 1:
         name = f"server_models_{clients[-1]}_over_{clients[-2]}"
         rows.append(make_row(name, models[-1] + 1, "models", models[-2] + 1, GROWTH))
@@ -68,30 +73,27 @@ def server_models(folder: str, clients: int, words: Sequence[str] = WIRES["delta
     return (peak - before) / model - 1
 
 
-def lossy_server_models(folder: str, clients: int) -> tuple[float, float]:
-    """The same with bfloat16, of the merge and of the quantisation after it, and of the merge.
+def lossy_server_models(folder: str, clients: int, kind: str) -> tuple[float, float]:
+    """The same with a lossy wire, of the merge and of what comes after it, and of the merge.
 
-    What is held is what the server's state holds: as `RoundCollector.merge` does, the model before
-    is let go between the two, and what went down and what it owed only after them.
+    What is held is what the server's state holds: what went down, and what that owes the model.
     """
-    settings = compose_settings("drawn", WIRES["bfloat16"])
+    settings = compose_settings("drawn", WIRES[kind])
     before, place = resident_mb(), Path(folder)
     sent, residual = downlink(load_model(place), settings)
-    state = {"tensors": load_model(place), "sent": sent, "residual": residual}
+    state = ServerState("bench", 1, load_model(place), dict(sent), dict(residual))
     del sent, residual
-    arrivals = arrivals_of(place, clients, "bfloat16")
-    layout = layout_in(place, state["tensors"])
+    arrivals = arrivals_of(place, clients, kind)
+    layout = layout_in(place, state.tensors)
+    model = sum(array.nbytes for array in state.tensors.values()) / 1e6
+    merged: dict[str, np.ndarray] = {}
 
     def merge() -> None:
-        state["tensors"], _ = run_merge_round(
-            state["tensors"], state["sent"], arrivals, layout, settings
-        )
+        base = merge_base(state, settings)
+        merged.update(run_merge_round(base, state.sent, arrivals, layout, settings)[0])
 
     def send() -> None:
-        state["sent"], state["residual"] = quantise_downlink(
-            state["tensors"], state["residual"], settings.wire.values
-        )
+        hand_down(state, merged, {}, layout, settings)
 
-    model = sum(array.nbytes for array in state["tensors"].values()) / 1e6
     merging, sending = ((peak_mb(work) - before) / model - 1 for work in (merge, send))
     return max(merging, sending), merging

@@ -12,7 +12,7 @@ MODEL = {
     "conv": GENERATOR.standard_normal((64, 64, 3, 3), np.float32),
     "bias": GENERATOR.standard_normal(64, np.float32),
 }
-BYTES = ("change_share", "change_over_order_0", "change_over_zstd3")
+BYTES = ("change_over_dense_coarse", "change_over_order_0", "change_over_zstd3")
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +25,13 @@ def test_the_rows_have_their_names_and_anchors():
     rows = {row["name"]: row for row in change_rows(MODEL, repeats=1)}
     assert rows.keys() == {
         *BYTES,
+        "change_over_dense_fine",
         *("change_encode_mb_s", "change_decode_mb_s"),
         *("other_change_uniform", "other_change_stc_1"),
     }
-    assert rows["change_share"]["anchor"] == sum(array.nbytes for array in MODEL.values())
+    assert rows["change_over_dense_coarse"]["anchor"] == sum(
+        array.nbytes for array in MODEL.values()
+    )
     assert all(row["value"] > 0 and row["anchor"] > 0 for row in rows.values())
 
 
