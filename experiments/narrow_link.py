@@ -1,16 +1,19 @@
-"""One round of a ResNet-50 over a narrow line: dense FedAvg against FedKLPR at half of the weights.
+"""A round of a ResNet-50 over narrow lines: dense FedAvg, FedKLPR at half of the weights, changes.
 
     python experiments/narrow_link.py --mbit 100 --json link.json
+    python experiments/narrow_link.py --mbit 10 --boxes 3 --only changes
 
-A real SuperLink and one real SuperNode, on loopback, with a proxy between them that lets so many
-bits a second pass each way. Training is one batch and the pictures are few, so that the line shows;
+A real SuperLink and real SuperNodes, on loopback, each behind a proxy that lets so many bits a
+second pass each way. Training is one batch and the pictures are few, so that the line shows;
 `wire.delta` is off, since after one batch a difference is far smaller than after a real training.
-A transfer's seconds are those between its first and its last byte on the line.
+A transfer's seconds are those between its first and its last byte on the line; with several boxes
+all figures are those of the one that needed longest.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from experiments.one_box import CLIENT, ONE_BOX, measure_all, show
 from experiments.slow_link import Burst, SlowLink
 from fedklpr_flwr.runs.rows import Row, read_rows
 
+BOXES = (CLIENT, "yard", "hall")
 _COMMON = (
     *ONE_BOX,
     "model=resnet50",
@@ -39,6 +43,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "FedAvg, dense, float32": ("method=fedavg",),
     "FedKLPR, 50 % pruned, float32": _HALF,
     "FedKLPR, 50 % pruned, bfloat16": (*_HALF, "wire.values=bfloat16"),
+    "FedKLPR+, changes": ("method=fedklprplus", "wire.step.last=1"),  # as in any but a last round
 }
 
 
@@ -69,30 +74,41 @@ class Crossing:
     dense_seconds: float
 
 
-def cross(case: str, mbit: float, folder: Path) -> Crossing:
-    """Run one round of a case, and read the line and the run folder.
+def cross(case: str, mbit: float, boxes: Sequence[str], folder: Path) -> Crossing:
+    """Run one round of a case, and read the lines and the run folder.
 
     Args:
         case: a name of CASES.
-        mbit: the line's rate each way, in 10^6 bits a second.
+        mbit: each line's rate each way, in 10^6 bits a second.
+        boxes: of BOXES.
         folder: an absolute, empty folder.
     """
     rate = mbit * 1e6 / 8
     pictures, out = folder / "pictures", folder / "out"
     write_few_pictures(pictures)
-    with deployed(folder) as made, SlowLink(made.port, up=rate, down=rate) as link:
-        made.node(CLIENT, "folder", port=link.port, root=str(pictures))
-        run = made.run(out, [*_COMMON, *CASES[case]])
+    clients = ",".join(f"{{name: {box}, reader: folder, folder: null}}" for box in boxes)
+    there = (f"data.clients=[{clients}]", f"federation.min_clients={len(boxes)}")
+    with deployed(folder) as made, ExitStack() as stack:
+        links = {box: stack.enter_context(SlowLink(made.port, up=rate, down=rate)) for box in boxes}
+        for box, link in links.items():
+            made.node(box, "folder", port=link.port, root=str(pictures))
+        run = made.run(out, [*_COMMON, *there, *CASES[case]])
         made.wait(lambda: run.finished, 900, f"{case} is not finished")
-        up, down = link.bursts_up, link.bursts_down
+        bursts = {box: (link.bursts_up, link.bursts_down) for box, link in links.items()}
     rows = read_rows(out / "run.jsonl")
-    return _crossing(case, rate, rows, up, down)
+    found = [_crossing(case, rate, rows, box, *bursts[box]) for box in boxes]
+    return max(found, key=lambda crossing: crossing.up_seconds + crossing.down_seconds)
 
 
 def _crossing(
-    case: str, rate: float, rows: Sequence[Row], up: Sequence[Burst], down: Sequence[Burst]
+    case: str,
+    rate: float,
+    rows: Sequence[Row],
+    box: str,
+    up: Sequence[Burst],
+    down: Sequence[Burst],
 ) -> Crossing:
-    (client,) = [row for row in rows if row.round == 1 and row.client == CLIENT]
+    (client,) = [row for row in rows if row.round == 1 and row.client == box]
     (whole,) = [row for row in rows if row.round == 1 and row.client is None]
     sent = max(up, key=lambda burst: burst.size)
     later = [burst for burst in down if burst.start > sent.start]
@@ -129,9 +145,14 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mbit", type=float, default=100.0, help="the line's rate (default 100)")
+    parser.add_argument(
+        "--boxes", type=int, choices=range(1, len(BOXES) + 1), default=1, help="each with a line"
+    )
+    parser.add_argument("--only", default="", help="cases that have this in their names")
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
-    found = measure_all(CASES, lambda case, folder: cross(case, asked.mbit, folder))
+    boxes, cases = BOXES[: asked.boxes], [case for case in CASES if asked.only in case]
+    found = measure_all(cases, lambda case, folder: cross(case, asked.mbit, boxes, folder))
     show(found, markdown(found), asked.json)
     return 0
 

@@ -77,6 +77,16 @@ def test_three_boxes_with_tls_and_keys_end_with_the_simulations_model(street, ca
         assert abs(box["box"]["clock_ahead"]) < 60
 
 
+def test_three_boxes_that_tell_changes_end_with_the_simulations_model(street, cache, tmp_path):
+    folder = street.base / "changes"
+    words = ("experiment=smoke", "training.device=cpu", "wire.values=change")
+    deploy_and_simulate(street, words, folder, tmp_path, cache)
+    rows = [row for row in read_rows(folder / "run.jsonl") if row.client is None]
+    assert [row.status for row in rows] == ["3 merged"] * 3
+    assert rows[0].bytes_down == 0  # all make the initial model themselves
+    assert all(row.bytes_up + row.bytes_down < 0.12 * row.bytes_dense for row in rows[1:])
+
+
 def test_three_boxes_sum_in_secret_and_end_with_the_simulations_model(street, cache, tmp_path):
     folder = street.base / "secret"
     words = ("experiment=smoke", "training.device=cpu", "method=fedavg", ONE_ROUND)

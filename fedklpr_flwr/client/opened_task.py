@@ -1,5 +1,6 @@
 """What a client starts a task from: its network, its memory, and the model as received."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,8 +116,9 @@ def _memory(
 
 
 def _record(folder: MemoryFolder, task: Task) -> ClientMemory | None:
-    """The record of the round the server builds on, whatever its mask."""
+    """The record of the round the server builds on, whatever its mask; a damaged one is lost."""
     try:
         return folder.read(task.base_round)
-    except MemoryStateError:
+    except MemoryStateError as error:
+        warnings.warn(f"{error}, or let it: model and mask come from the server", stacklevel=2)
         return None

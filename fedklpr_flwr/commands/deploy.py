@@ -43,6 +43,12 @@ from fedklpr_flwr.wording import counted, printable
 cli = typer.Typer(help="Make what a federation of real boxes needs.", no_args_is_help=True)
 
 Deployment = Annotated[Path, typer.Argument(help="a folder that deploy init wrote")]
+Containers = Annotated[
+    bool, typer.Option("--containers", help="a Containerfile and compose.yaml for each, too")
+]
+TorchLock = Annotated[
+    Path | None, typer.Option(help="with --containers: CPU torch and its hashes, once made")
+]
 
 
 @cli.command("init")
@@ -59,12 +65,8 @@ def init(
     local: Annotated[
         bool, typer.Option("--local", help="three drawn sites on this machine, to try it")
     ] = False,
-    containers: Annotated[
-        bool, typer.Option("--containers", help="a Containerfile and compose.yaml for each, too")
-    ] = False,
-    torch_lock: Annotated[
-        Path | None, typer.Option(help="with --containers: CPU torch and its hashes, once made")
-    ] = None,
+    containers: Containers = False,
+    torch_lock: TorchLock = None,
 ) -> None:
     """Write keys, certificates, start scripts and services of a federation.
 
@@ -74,13 +76,11 @@ def init(
         raise SettingsError("expected a SITES.yaml, or --local without one")
     if local and containers:
         raise SettingsError("--local is for processes of this machine; containers need SITES.yaml")
-    if torch_lock is not None and not containers:
-        raise SettingsError("--torch-lock is for --containers: add it")
     source = local_sites(out or Path(NAME)).encode() if sites is None else read_source(sites)
     found = sites_from(source, sites or Path(SITES_FILE))
     folder = out or Path(found.federation)
     replaced = _sites_of(folder) if is_deployment(folder) else None
-    lock = read_torch_lock(torch_lock) if torch_lock else None
+    lock = _lock(containers, torch_lock)
     beside = container_files(found, lock) if containers else {}
     make_folder(found, source, folder, replace=force, beside=beside)
     if replaced is not None:
@@ -96,11 +96,18 @@ def init(
         print(told_of(found, folder, lock))
 
 
+def _lock(containers: bool, torch_lock: Path | None) -> bytes | None:
+    if torch_lock is not None and not containers:
+        raise SettingsError("--torch-lock is for --containers: add it")
+    return read_torch_lock(torch_lock) if torch_lock else None
+
+
 @cli.command("renew")
-def renew(folder: Deployment) -> None:
+def renew(folder: Deployment, containers: Containers = False, torch_lock: TorchLock = None) -> None:
     """Make a deployment's folder anew from its SITES.yaml, keeping its authority and keys.
 
-    For a certificate that expires, another host, one site more or less. Boxes that were there
+    For a certificate that expires, another host, one site more or less, or containers from now on;
+    those that are there are made anew in any case. Boxes that were there
     before need nothing new, unless what they start with changed, which is said.
 
     Example: fedklpr deploy renew street-cameras
@@ -110,7 +117,8 @@ def renew(folder: Deployment) -> None:
     found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
     source = (folder / SITES_FILE).read_bytes()
     before, until = _site_files(folder), certificate_end(folder / "office" / "server.crt")
-    beside = renewed_containers(found, folder)
+    lock = _lock(containers, torch_lock)
+    beside = container_files(found, lock) if containers else renewed_containers(found, folder)
     make_folder(found, source, folder, kept=secrets, replace=True, beside=beside)
     names = {site.name for site in found.sites}
     print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")
@@ -129,6 +137,8 @@ def renew(folder: Deployment) -> None:
             f"gone: {', '.join(gone)}: shut out once their keys are gone from office/keys/ on the "
             "SuperLink's machine (rsync --delete) and it is started anew"
         )
+    if containers:
+        print(told_of(found, folder, lock))
 
 
 @cli.command("check")

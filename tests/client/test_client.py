@@ -98,6 +98,19 @@ def test_a_whole_model_brings_the_mask_to_a_client_that_lost_it(
     assert said["pruned"] > pruning_ratio(masks)
 
 
+def test_a_damaged_record_counts_as_lost_and_the_whole_model_is_asked_for(client, model, tmp_path):
+    client.evaluate(task(model, 0), model[0])
+    client.train(task(model), b"")
+    (record,) = tmp_path.rglob("round-0001*")
+    content = bytearray(record.read_bytes())
+    content[-2] ^= 1
+    record.write_bytes(content)
+    merged = replace(task(model, 2), base_round=1)
+    with pytest.warns(UserWarning, match="round-0001.*damaged.*come from the server"):
+        said = client.evaluate(merged, model[0])
+    assert said == {"status": NEEDS_SYNC}
+
+
 def test_a_payload_too_long_is_refused_by_its_length_and_not_kept(client, model, tmp_path):
     long = memoryview(bytes(10 * len(model[0])))
     with pytest.raises(WireError, match=f"at most .* bytes, got {len(long)}"):

@@ -236,6 +236,20 @@ def test_a_lock_of_torch_comes_into_every_container_and_stays_when_renewed(tmp_p
     assert not (out / "sites/hall").exists()
 
 
+def test_a_deployment_that_lives_gets_containers_and_keeps_its_keys(tmp_path):
+    (tmp_path / "SITES.yaml").write_text(TWO)
+    (tmp_path / "torch.lock").write_text(TORCH_LOCK)
+    out = tmp_path / "out"
+    deploy("init", tmp_path / "SITES.yaml", "--out", out)
+    keys = {path: path.read_bytes() for path in out.rglob("supernode.key")}
+    said = deploy("renew", out, "--containers", "--torch-lock", tmp_path / "torch.lock")
+    assert keys == {path: path.read_bytes() for path in out.rglob("supernode.key")} != {}
+    assert "changed: gate.3, hall: carry their folders" in said
+    assert "containers: docker compose" in said
+    for place in ("office", "sites/gate.3", "sites/hall"):
+        assert (out / place / "containers/torch.lock").read_text() == TORCH_LOCK
+
+
 def test_a_site_with_a_gpu_has_no_container_and_is_named(tmp_path):
     (tmp_path / "SITES.yaml").write_text(TWO.replace("port: 9095", "gpu: true"))
     words = ("init", tmp_path / "SITES.yaml", "--out", tmp_path / "out", "--containers")
