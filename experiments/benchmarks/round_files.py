@@ -34,7 +34,7 @@ if find_spec("numba"):
     WIRES["change"] = ("wire.values=change",)
 DEFENDED = (*WIRES["delta"], "defence.norm_bound=3", "defence.alignment=0.3")
 """What a deployment asks of each update beside."""
-_MODEL = "model.safetensors"
+MODEL = "model.safetensors"
 
 Update = tuple[Arrays, Arrays]
 """A client's tensors, zero where pruned, and its masks."""
@@ -62,7 +62,7 @@ def write_round(
     layout, defended = layout_of(tensors, names), compose_settings("drawn", DEFENDED)
     settings = {kind: compose_settings("drawn", overrides) for kind, overrides in WIRES.items()}
     received = {kind: downlink(tensors, chosen)[0] for kind, chosen in settings.items()}
-    save_file(dict(tensors), folder / _MODEL)
+    save_file(dict(tensors), folder / MODEL)
     (folder / "prunable").write_text("\n".join(names), encoding="utf-8")
     for number, (arrays, bits) in enumerate(updates):
         values, masks, known = (_as_torch(a) for a in (arrays, bits, masks_before(bits)))
@@ -101,7 +101,7 @@ def arrivals_of(folder: Path, clients: int, kind: str) -> list[Arrival]:
 
 def load_model(folder: Path) -> dict[str, np.ndarray]:
     """The model of a folder that `write_round` has filled, in the order of names."""
-    return dict(sorted(load_file(folder / _MODEL).items()))
+    return dict(sorted(load_file(folder / MODEL).items()))
 
 
 def downlink(tensors: Arrays, settings: Settings) -> tuple[Arrays, Arrays]:

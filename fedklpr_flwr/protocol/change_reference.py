@@ -160,20 +160,20 @@ def change_downlink(
     return writer.seal(), {**reference, **sent}
 
 
-def with_debt(
-    merged: dict[str, np.ndarray], before: MutableMapping[str, np.ndarray], sent: Arrays
-) -> dict[str, np.ndarray]:
+def with_debt(merged: dict[str, np.ndarray], before: Arrays, sent: Arrays) -> dict[str, np.ndarray]:
     """W: a round's merge, and what earlier rounds have not told yet.
 
     Args:
-        merged: the merge, which began from what was sent.
-        before: W of the round before; it is emptied, tensor by tensor.
+        merged: the merge, which began from what was sent; changed where it lies, and given back.
+        before: W of the round before.
         sent: the reference of that round.
     """
     for name in merged:
-        debt = before.pop(name) - sent[name]
         if not _is_measured(name):
-            merged[name] = np.asarray(merged[name] + debt)
+            debt = before[name] - sent[name]
+            # In place, as all lie in one room; a tensor that does not travel is the sent one.
+            place = None if merged[name] is sent[name] else merged[name]
+            merged[name] = np.asarray(np.add(merged[name], debt, out=place))
     return merged
 
 

@@ -34,6 +34,7 @@ from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.kept_changes import KeptChanges
 from fedklpr_flwr.runs.lock import SERVER, hold
 from fedklpr_flwr.runs.state_checks import MOST_STATE, VERSION, check_record, journal_moves
+from fedklpr_flwr.runs.stored_arrays import StoredArrays
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.array_check import array_check
@@ -96,7 +97,8 @@ class ServerState:
     Attributes:
         run: the run's key, kept across resumes; clients' memories lie under it.
         round: the last merged round; 0 = the initial model.
-        tensors: float32 arrays by name: the merged model.
+        tensors: float32 arrays by name: the merged model. With wire.values=change they stay in the
+            run folder once they are committed.
         sent: the same as it goes down; another only where the wire is lossy.
         residual: what went down owes the merged model; empty where the wire is lossless.
         clients: by client name.
@@ -112,7 +114,7 @@ class ServerState:
 
     run: str
     round: int
-    tensors: dict[str, np.ndarray]
+    tensors: Mapping[str, np.ndarray]
     sent: dict[str, np.ndarray]
     residual: dict[str, np.ndarray] = field(default_factory=dict)
     clients: dict[str, ClientState] = field(default_factory=dict)
@@ -203,7 +205,8 @@ class RunFolder:
             new_masks: clients whose `next_mask_file` was written.
         """
         model, book = self.path / run_files.MODEL, self.path / run_files.STATE
-        write_atomically(_next(model), save(state.tensors, metadata={"round": str(state.round)}))
+        merged = save(dict(state.tensors), metadata={"round": str(state.round)})
+        write_atomically(_next(model), merged)
         write_atomically(_next(book), _book(state))
         down = self.path / run_files.DOWNLINK
         if _owes(state):
@@ -213,6 +216,7 @@ class RunFolder:
         moves = [str(target.relative_to(self.path)) for target in targets]
         write_atomically(self.path / run_files.JOURNAL, json.dumps(moves).encode())
         self._finish_commit()
+        self._leave_on_disk(state)
 
     def note(self, state: ServerState) -> None:
         """Keep what changed about the clients since the commit of the same round."""
@@ -220,7 +224,14 @@ class RunFolder:
 
     def load_state(self) -> ServerState:
         """The last committed state; see `read_state`."""
-        return read_state(self.path)
+        state = read_state(self.path)
+        self._leave_on_disk(state)
+        return state
+
+    def _leave_on_disk(self, state: ServerState) -> None:
+        """Let go of the merged model where merges begin from what went down."""
+        if state.change:
+            state.tensors = StoredArrays(self.path / run_files.MODEL)
 
     def drop_payloads(self) -> None:
         """Forget the open round's replies."""

@@ -152,7 +152,7 @@ def hand_down(
         layout: those that travel in this round.
         settings: the run's settings.
     """
-    for model in (merged, state.tensors, state.sent, state.residual):
+    for model in (merged, state.sent, state.residual):
         cut_by_consensus(model, masks)
     sent, state.sent = dict(state.sent), {}
     if not tells_changes(settings):
@@ -160,9 +160,11 @@ def hand_down(
         state.tensors = merged
         state.sent, state.residual = quantise_downlink(merged, state.residual, settings.wire.values)
         return
-    before, state.tensors = dict(state.tensors), {}
-    state.tensors = with_debt(merged, before, sent)
+    before, state.tensors = state.tensors, {}
+    with_debt(merged, before, sent)
     del before
+    cut_by_consensus(merged, masks)  # what is not held any more is not owed either
+    state.tensors = merged
     kept = {name: float(mask.float().mean()) for name, mask in masks.items()}
     state.change, state.sent = change_downlink(
         state.tensors, sent, layout, settings, state.round, kept

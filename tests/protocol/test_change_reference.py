@@ -119,6 +119,17 @@ def test_a_clients_part_brings_what_its_mask_keeps(tiny_settings):
     assert len(part) < len(change)
 
 
+def test_a_debt_changes_the_merge_where_it_lies_and_never_what_was_sent():
+    travels, stays = np.ones(3, np.float32), np.zeros(3, np.float32)
+    sent = {"conv": np.zeros(3, np.float32), "home": stays}
+    before = {name: np.full(3, 2, np.float32) for name in sent}
+    found = with_debt({"conv": travels, "home": stays}, before, sent)
+    assert found["conv"] is travels
+    assert travels.tolist() == [3, 3, 3]
+    assert found["home"].tolist() == [2, 2, 2]
+    assert stays.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("name", ["norm.running_var", "norm.running_mean"])
 def test_what_each_training_measures_anew_has_no_debt_at_the_server(name):
     merged = np.full(6, 0.4, np.float32)
