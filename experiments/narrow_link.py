@@ -38,12 +38,14 @@ _HALF = (
     "pruning.after=null",
     "method.pruning=always",
 )
+_CHANGES = ("method=fedklprplus", "wire.step.last=1")  # as in any round but the last
 
 CASES: dict[str, tuple[str, ...]] = {
     "FedAvg, dense, float32": ("method=fedavg",),
     "FedKLPR, 50 % pruned, float32": _HALF,
     "FedKLPR, 50 % pruned, bfloat16": (*_HALF, "wire.values=bfloat16"),
-    "FedKLPR+, changes": ("method=fedklprplus", "wire.step.last=1"),  # as in any but a last round
+    "FedKLPR+, changes": _CHANGES,
+    "FedKLPR+, 50 % pruned by one mask, changes": (*_HALF, *_CHANGES, "pruning.masks=consensus"),
 }
 
 
