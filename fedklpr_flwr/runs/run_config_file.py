@@ -49,7 +49,7 @@ def read_begun_with(folder: Path, asked: str = "") -> BegunWith:
         return BegunWith(
             str(told["experiment"]), str(told["overrides"]), told.get("real_sites") is True
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         said = asked or f"resume={folder}"
         raise RunError(f"{said} is not a run folder: there is no {path.name}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

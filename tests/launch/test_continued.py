@@ -78,6 +78,12 @@ def test_a_folder_without_a_run_is_refused(continued, tmp_path):
     assert not (tmp_path / "after").exists()
 
 
+def test_a_file_is_no_run_folder(continued, tmp_path):
+    (tmp_path / "notes.txt").write_text("a file of another kind")
+    with pytest.raises(RunError, match=r"--continue \S+notes.txt is not a run folder"):
+        continued(run=tmp_path / "notes.txt")
+
+
 @pytest.mark.parametrize(("done", "status"), [(1, "failed"), (2, "failed"), (1, "finished")])
 def test_a_run_that_is_not_finished_is_refused(done, status, continued, tmp_path):
     run = finish(tmp_path / "stopped", done=done, status=status)
