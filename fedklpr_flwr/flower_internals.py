@@ -4,12 +4,14 @@ tests/test_flower_internals.py holds what each must do; pyproject.toml bounds Fl
 that passed it. Public are flwr.app, clientapp, client, serverapp and common.logger.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 from flwr.app import Message
+from flwr.app.message import array as flower_array
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.secure_aggregation.crypto.shamir import combine_shares, create_shares
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import (
@@ -42,6 +44,12 @@ __all__ = [
 
 UNGUARDED = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 """Switches of Flower's that open an interface on a port of its own, past any middleware."""
+
+PIECE = 512 * 1024
+"""Bytes of a message that travel as one and are confirmed: a line that breaks, or is so slow that a
+call is given up, costs that much again. Flower's own are of 5 MiB (docs/field.md has both)."""
+if "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE" not in os.environ:
+    flower_array.FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE = PIECE
 
 
 def travelling_parts(message: Message) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from flwr.superlink.grid import HttpGrid
 from packaging.requirements import Requirement
 
 from fedklpr_flwr.flower_internals import (
+    PIECE,
     UNGUARDED,
     ErrorCode,
     Run,
@@ -42,6 +43,17 @@ ROOT = Path(__file__).resolve().parent.parent
 def message():
     speak_as_server()
     return Message(RecordDict({"w": ArrayRecord([np.zeros(5000, np.uint8)])}), 7, "train")
+
+
+def test_a_long_message_travels_in_pieces_that_a_slow_line_carries_in_seconds():
+    speak_as_server()
+    numbers = np.random.default_rng(0).integers(0, 256, 2 * PIECE + 5000, np.uint8)
+    long = Message(RecordDict({"w": ArrayRecord([numbers])}), 7, "train")
+    sizes = sorted(len(part) for part in travelling_parts(long))
+    assert sum(size > PIECE // 2 for size in sizes) == 2
+    assert sizes[-1] < 1.01 * PIECE
+    (array,) = long.content["w"].values()
+    assert np.array_equal(array.numpy(), numbers)
 
 
 def test_the_flower_that_is_here_is_one_that_was_tried():

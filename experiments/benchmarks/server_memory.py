@@ -91,7 +91,7 @@ def lossy_server_models(folder: str, clients: int, kind: str) -> tuple[float, fl
     sent, residual = downlink(load_model(place), settings)
     state = ServerState("bench", 1, load_model(place), dict(sent), dict(residual))
     if tells_changes(settings):
-        state.tensors = StoredArrays(place / MODEL)  # as a commit leaves them
+        state.tensors = StoredArrays(place / MODEL, state.tensors)  # as a commit leaves them
     del sent, residual
     arrivals = arrivals_of(place, clients, kind)
     layout = layout_in(place, state.tensors)

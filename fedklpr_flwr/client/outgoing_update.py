@@ -70,6 +70,8 @@ def owed_share(
     cut = learnt = 0.0
     for name, rest in owed.items():
         change = update.tensors[name].numpy() - received[name]
+        if name in update.masks:  # what is pruned was not learnt, and is told by the mask
+            change = change[update.masks[name].numpy()]
         cut += float(rest.square().sum(dtype=torch.float64))
         learnt += float(np.square(change, dtype=np.float64).sum())
     return (cut / learnt) ** 0.5 if learnt else None

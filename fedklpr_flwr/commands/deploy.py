@@ -22,8 +22,9 @@ from fedklpr_flwr.deploy.check import (
 from fedklpr_flwr.deploy.clean_memories import old_memories, remove_memory
 from fedklpr_flwr.deploy.containers.compose_file import (
     container_files,
+    has_containers,
+    kept_torch_lock,
     read_torch_lock,
-    renewed_containers,
     told_of,
 )
 from fedklpr_flwr.deploy.folder import (
@@ -117,8 +118,8 @@ def renew(folder: Deployment, containers: Containers = False, torch_lock: TorchL
     found, secrets = read_sites(folder / SITES_FILE), read_secrets(folder)
     source = (folder / SITES_FILE).read_bytes()
     before, until = _site_files(folder), certificate_end(folder / "office" / "server.crt")
-    lock = _lock(containers, torch_lock)
-    beside = container_files(found, lock) if containers else renewed_containers(found, folder)
+    lock = _lock(containers, torch_lock) or kept_torch_lock(folder)
+    beside = container_files(found, lock) if containers or has_containers(folder) else {}
     make_folder(found, source, folder, kept=secrets, replace=True, beside=beside)
     names = {site.name for site in found.sites}
     print(f"renewed {folder}: carry office/ to the SuperLink's machine and start it anew")

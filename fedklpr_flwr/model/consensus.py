@@ -34,7 +34,7 @@ def consensus_masks(
 
 
 def cut_by_consensus(arrays: dict[str, np.ndarray], masks: Mapping[str, torch.Tensor]) -> None:
-    """Set what nobody holds any more to zero, in place; names without a mask are left alone."""
+    """Set what nobody holds any more to zero where it lies; names without a mask are left alone."""
     for name, mask in masks.items():
         if name in arrays:
-            arrays[name] = np.where(mask.numpy(), arrays[name], np.float32(0))
+            arrays[name][~mask.numpy()] = 0

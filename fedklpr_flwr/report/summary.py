@@ -34,7 +34,7 @@ class Totals(NamedTuple):
     @property
     def by_part(self) -> str:
         """What the payload was spent on, in words; empty for a run of before that was counted."""
-        if not self.masks + self.vectors:
+        if not (self.masks + self.vectors and self.payload):
             return ""
         parts = {
             "masks": self.masks,
@@ -43,7 +43,8 @@ class Totals(NamedTuple):
             "the rest": self.front,
         }
         told = (f"{part} {size / self.payload:.1%}" for part, size in parts.items() if size)
-        return f"of that {', '.join(told)}; {32 * self.payload / self.paper:.2f} bits a number"
+        numbers = f"; {32 * self.payload / self.paper:.2f} bits a number" if self.paper else ""
+        return f"of that {', '.join(told)}{numbers}"
 
     @property
     def saved(self) -> float:

@@ -205,13 +205,12 @@ class RunFolder:
             new_masks: clients whose `next_mask_file` was written.
         """
         model, book = self.path / run_files.MODEL, self.path / run_files.STATE
-        merged = save(dict(state.tensors), metadata={"round": str(state.round)})
-        write_atomically(_next(model), merged)
+        _write(_next(model), dict(state.tensors), {"round": str(state.round)})
         write_atomically(_next(book), _book(state))
         down = self.path / run_files.DOWNLINK
         if _owes(state):
             joined = _joined(state)
-            write_atomically(_next(down), save(joined, metadata={"check": array_check(joined)}))
+            _write(_next(down), joined, {"check": array_check(joined)})
         targets = [model, down, book, *(self.mask_file(client) for client in new_masks)]
         moves = [str(target.relative_to(self.path)) for target in targets]
         write_atomically(self.path / run_files.JOURNAL, json.dumps(moves).encode())
@@ -231,7 +230,7 @@ class RunFolder:
     def _leave_on_disk(self, state: ServerState) -> None:
         """Let go of the merged model where merges begin from what went down."""
         if state.change:
-            state.tensors = StoredArrays(self.path / run_files.MODEL)
+            state.tensors = StoredArrays(self.path / run_files.MODEL, state.tensors)
 
     def drop_payloads(self) -> None:
         """Forget the open round's replies."""
@@ -285,6 +284,11 @@ def _moves(journal: Path) -> list[str]:
             f"{journal} is damaged: {error}. Which round the folder holds cannot be told: "
             f"{_START_ANEW}"
         ) from error
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Write arrays; the bytes of one file are gone before those of the next are made."""
+    write_atomically(path, save(arrays, metadata=metadata))
 
 
 def _next(target: Path) -> Path:

@@ -46,7 +46,7 @@ class Row:
         bytes_masks: of `bytes_up` and `bytes_down`, what told masks; the sum.
         bytes_vectors: likewise, what told batch norm and biases.
         bytes_front: likewise, what told neither masks nor values, a few bytes a tensor; the rest is
-            values of weights, and 31 bytes an update that say of which run and round it is.
+            values of weights, and 30 bytes an update that say of which run and round it is.
         step_up: with `wire.values=change`, how coarsely an update told weights in this round, in
             root mean squares of their change; step_down: likewise the server; else null.
         owed: root mean square of what the update cut off, which the next one tells, over that of

@@ -1,5 +1,6 @@
 """Arrays that stay on disk, each read when it is asked for."""
 
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,29 +15,37 @@ class StoredArrays(Mapping[str, np.ndarray]):
 
     Args:
         path: the file, which stays as it is while they are asked for.
+        arrays: what was written there; remembered by type, shape and CRC-32.
 
     Raises:
-        RunError: it cannot be read any more.
+        RunError: an array that is asked for cannot be read any more, or is another.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         self._path = path
-        with safe_open(str(path), framework="np") as file:
-            self._names = tuple(file.keys())
+        self._marks = {name: _mark(array) for name, array in arrays.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._names:
-            raise KeyError(name)
+        mark = self._marks[name]
         try:
             # Opened for each: as long as a file is mapped, what was read of it stays in memory.
             with safe_open(str(self._path), framework="np") as file:
                 array: np.ndarray = file.get_tensor(name)
         except (OSError, SafetensorError) as error:
             raise RunError(f"{self._path} cannot be read: {error}") from error
+        if _mark(array) != mark:
+            raise RunError(
+                f"{self._path}: {name} is not what was written there; restore the folder from a "
+                "copy, or start anew in another"
+            )
         return array
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._marks)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._marks)
+
+
+def _mark(array: np.ndarray) -> tuple[str, tuple[int, ...], int]:
+    return array.dtype.str, array.shape, zlib.crc32(np.ascontiguousarray(array).tobytes())

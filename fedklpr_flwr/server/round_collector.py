@@ -347,7 +347,8 @@ class RoundCollector:
             if trained and is_private(self._settings):
                 withhold(row)
             row.degenerate = label_fault(row, bottom_up=self._settings.labels.source == "bottom_up")
-            row.step_up, row.step_down = weight_steps(self._settings, self.number)
+            if self.number > 0:
+                row.step_up, row.step_down = weight_steps(self._settings, self.number)
             row.bytes_dense = self._dense * ((row.bytes_message_down > 0) + trained)
         return [*rows, round_row(rows, peak_megabytes(), self._seconds)]
 

@@ -248,6 +248,8 @@ def test_a_deployment_that_lives_gets_containers_and_keeps_its_keys(tmp_path):
     assert "containers: docker compose" in said
     for place in ("office", "sites/gate.3", "sites/hall"):
         assert (out / place / "containers/torch.lock").read_text() == TORCH_LOCK
+    said = deploy("renew", out, "--containers")
+    assert "changed" not in said, "the lock of torch is gone"
 
 
 def test_a_site_with_a_gpu_has_no_container_and_is_named(tmp_path):

@@ -109,6 +109,12 @@ def test_the_closing_lines_say_what_the_bytes_were_spent_on():
     ) in closing_lines([one])
 
 
+@pytest.mark.parametrize("missing", ["bytes_paper", "bytes_up"])
+def test_bytes_of_nothing_are_no_fault(missing):
+    parts = {"bytes_masks": 20, "bytes_paper": 4000, "bytes_up": 600} | {missing: 0}
+    assert any(line.startswith("sent ") for line in closing_lines([row(1, "a", **parts)]))
+
+
 def test_the_closing_lines_say_how_coarsely_changes_were_told():
     one = row(3, None, step_up=1.4, step_down=0.7, owed=0.421)
     (line,) = [said for said in closing_lines([one]) if "steps of" in said]

@@ -17,8 +17,8 @@ def path(tmp_path):
 
 
 def test_all_arrays_are_there_as_they_were_written(path):
-    stored = StoredArrays(path)
-    assert {*stored} == {*ARRAYS}
+    stored = StoredArrays(path, ARRAYS)
+    assert [*stored] == [*ARRAYS]
     assert len(stored) == 2
     for name, array in ARRAYS.items():
         assert np.array_equal(stored[name], array)
@@ -27,12 +27,27 @@ def test_all_arrays_are_there_as_they_were_written(path):
 
 def test_a_name_that_is_not_there_is_a_key_error(path):
     with pytest.raises(KeyError, match="bias"):
-        StoredArrays(path)["bias"]
+        StoredArrays(path, ARRAYS)["bias"]
 
 
 @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b"no tensors")])
 def test_a_file_that_went_is_an_error_of_the_run(path, damage):
-    stored = StoredArrays(path)
+    stored = StoredArrays(path, ARRAYS)
     damage(path)
     with pytest.raises(RunError, match=r"model.safetensors cannot be read"):
+        stored["weight"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ARRAYS["weight"] + np.float32(1),
+        ARRAYS["weight"].astype(np.float64),
+        ARRAYS["weight"].reshape(3, 2),
+    ],
+)
+def test_other_numbers_than_were_written_are_an_error_of_the_run(path, other):
+    stored = StoredArrays(path, ARRAYS)
+    save_file({**ARRAYS, "weight": other}, path)
+    with pytest.raises(RunError, match=r"model.safetensors: weight is not what was written"):
         stored["weight"]

@@ -73,21 +73,19 @@ def container_files(sites: Sites, torch_lock: bytes | None) -> dict[str, bytes]:
     return found
 
 
-def renewed_containers(sites: Sites, folder: Path) -> dict[str, bytes]:
-    """The containers' files anew, where a deployment has them.
+def has_containers(folder: Path) -> bool:
+    """Whether a deployment has containers."""
+    return (folder / "office" / FOLDER).is_dir()
 
-    Args:
-        sites: the federation as it is now.
-        folder: the deployment's, as it was; its torch.lock is kept.
+
+def kept_torch_lock(folder: Path) -> bytes | None:
+    """The torch.lock of a deployment that has containers, to be kept when they are made anew.
 
     Raises:
-        SettingsError: see `container_files`; RunError likewise.
+        SettingsError: see `read_torch_lock`.
     """
-    own = folder / "office" / FOLDER
-    if not own.is_dir():
-        return {}
-    lock = own / TORCH_LOCK
-    return container_files(sites, read_torch_lock(lock) if lock.exists() else None)
+    lock = folder / "office" / FOLDER / TORCH_LOCK
+    return read_torch_lock(lock) if lock.exists() else None
 
 
 def read_torch_lock(path: Path) -> bytes:
