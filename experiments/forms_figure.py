@@ -56,7 +56,7 @@ def rounds_of(study: Path, methods: Sequence[str]) -> list[list[Row]]:
         methods: their names.
 
     Raises:
-        RunError: there is none.
+        RunError: there is none, or they have not equally many rounds.
     """
     files = [file for method in methods for file in sorted(study.glob(f"{method}-seed*.jsonl.gz"))]
     if not files:
@@ -66,6 +66,8 @@ def rounds_of(study: Path, methods: Sequence[str]) -> list[list[Row]]:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             rows = [row_from(json.loads(line)) for line in lines]
         runs.append([row for row in rows if row.client is None])
+    if len({len(rounds) for rounds in runs}) != 1:
+        raise RunError(f"{study}: the runs of {', '.join(methods)} have not equally many rounds")
     return runs
 
 

@@ -154,6 +154,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where the figures are written")
     asked = parser.parse_args()
     boxes, cases = BOXES[: asked.boxes], [case for case in CASES if asked.only in case]
+    if not cases:
+        parser.error(f"--only {asked.only}: no case has it in its name: {', '.join(CASES)}")
     found = measure_all(cases, lambda case, folder: cross(case, asked.mbit, boxes, folder))
     show(found, markdown(found), asked.json)
     return 0

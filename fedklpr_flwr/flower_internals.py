@@ -48,8 +48,9 @@ UNGUARDED = ("FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
 PIECE = 512 * 1024
 """Bytes of a message that travel as one and are confirmed: a line that breaks, or is so slow that a
 call is given up, costs that much again. Flower's own are of 5 MiB (docs/field.md has both)."""
-if "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE" not in os.environ:
-    flower_array.FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE = PIECE
+_PIECE_OF = "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE"
+if _PIECE_OF not in os.environ:
+    setattr(flower_array, _PIECE_OF, PIECE)
 
 
 def travelling_parts(message: Message) -> Iterator[bytes]:

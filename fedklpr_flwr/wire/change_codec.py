@@ -106,12 +106,12 @@ class ChangeWriter:
                 f"tensors: expected the layout's {len(self._layout)}, got {len(self._coded)}"
             )
         pieces = []
-        for record, coded in zip(self._table, self._coded, strict=True):
-            sections = coded.result()
-            record["codings"] = [coding for coding, _ in sections]
-            record["lengths"] = [len(piece) for _, piece in sections]
-            pieces += [piece for _, piece in sections]
-        self._coder.shutdown()
+        with self._coder:
+            for record, coded in zip(self._table, self._coded, strict=True):
+                sections = coded.result()
+                record["codings"] = [coding for coding, _ in sections]
+                record["lengths"] = [len(piece) for _, piece in sections]
+                pieces += [piece for _, piece in sections]
         known = NO_HASH
         if uses_known_masks(self._table):
             known = known_masks_hash(self._known_masks or {}, self._layout)
