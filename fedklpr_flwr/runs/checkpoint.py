@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file, save_file
 
 from fedklpr_flwr.errors import RunError
 from fedklpr_flwr.runs.kept_changes import KeptChanges
@@ -38,7 +38,7 @@ from fedklpr_flwr.runs.stored_arrays import StoredArrays
 from fedklpr_flwr.server.robust.direction_trust import Agreement
 from fedklpr_flwr.system import run_files
 from fedklpr_flwr.system.array_check import array_check
-from fedklpr_flwr.system.atomic_file import remove_leftovers, write_atomically
+from fedklpr_flwr.system.atomic_file import remove_leftovers, replacing, write_atomically
 from fedklpr_flwr.system.plain_text import parse_json, read_small, read_text
 
 _START_ANEW = "restore the folder from a copy, or start anew in another"
@@ -287,8 +287,12 @@ def _moves(journal: Path) -> list[str]:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write arrays; the bytes of one file are gone before those of the next are made."""
-    write_atomically(path, save(arrays, metadata=metadata))
+    """Write arrays, from where they lie and once more, not twice more as `save` has them."""
+    with replacing(path) as temporary:
+        try:
+            save_file(arrays, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _next(target: Path) -> Path:
