@@ -44,8 +44,10 @@ FORMS = (
     Form(("lotteryfl_late",), "LotteryFL, 65 % pruned, float32", "#E69F00"),
     Form(("fedklpr",), "FedKLPR, 65 % pruned, float32", "#0072B2"),
     Form(("fedklprplus",), "FedKLPR+, changes", "#D55E00", ":"),
-    Form(("fedklprplus_consensus_network",), "FedKLPR+, half of it, changes", "#009E73", ":"),
+    Form(("fedklprplus_consensus_network",), "FedKLPR+, half pruned by one mask, changes", "#009E73", ":"),
 )
+
+_MEGABYTES = (2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def rounds_of(study: Path, methods: Sequence[str]) -> list[list[Row]]:
@@ -90,7 +92,7 @@ def draw_forms(study: Path, path: Path) -> None:
     Raises:
         RunError: a form has no run, matplotlib is not installed, or the file cannot be written.
     """
-    figure = new_figure(8.5, 4.6)
+    figure = new_figure(10.5, 4.4)
     axes = figure.subplots()
     for form in FORMS:
         megabytes, rank1 = mean_line(rounds_of(study, form.methods))
@@ -106,9 +108,11 @@ def draw_forms(study: Path, path: Path) -> None:
             label=f"{form.label}: {megabytes[-1]:.0f} MB, {rank1[-1]:.3f}",
         )
     axes.set_xscale("log")
+    axes.set_xticks(_MEGABYTES, labels=[str(count) for count in _MEGABYTES])
+    axes.tick_params(axis="x", which="minor", bottom=False)
     axes.set_xlabel("sent so far by all eight clients, up and down [MB, logarithmic]")
     axes.set_ylabel("Rank-1, mean over clients and seeds")
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     plain_axes(axes)
     try:
         # The same rows give the same bytes, wherever they are drawn.

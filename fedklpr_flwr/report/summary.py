@@ -42,7 +42,8 @@ class Totals(NamedTuple):
             "weights": self.payload - self.masks - self.vectors - self.front,
             "the rest": self.front,
         }
-        told = (f"{part} {size / self.payload:.1%}" for part, size in parts.items() if size)
+        shares = {part: f"{size / self.payload:.1%}" for part, size in parts.items()}
+        told = (f"{part} {share}" for part, share in shares.items() if share != "0.0%")
         numbers = f"; {32 * self.payload / self.paper:.2f} bits a number" if self.paper else ""
         return f"of that {', '.join(told)}{numbers}"
 
