@@ -39,7 +39,6 @@ class Form(NamedTuple):
 FORMS = (
     Form(("fedcapr", "fedcapr_again"), "FedCAPR, float32", "#666666"),
     Form(("fedcapr_bfloat16",), "FedCAPR, bfloat16", "#666666", "--"),
-    Form(("fedcapr_int8",), "FedCAPR, int8", "#666666", "-."),
     Form(("fedcapr_change", "fedcapr_measured"), "FedCAPR, changes", "#666666", ":"),
     Form(("lotteryfl_late",), "LotteryFL, 65 % pruned, float32", "#E69F00"),
     Form(("fedklpr",), "FedKLPR, 65 % pruned, float32", "#0072B2"),
