@@ -43,7 +43,12 @@ FORMS = (
     Form(("lotteryfl_late",), "LotteryFL, 65 % pruned, float32", "#E69F00"),
     Form(("fedklpr",), "FedKLPR, 65 % pruned, float32", "#0072B2"),
     Form(("fedklprplus",), "FedKLPR+, changes", "#D55E00", ":"),
-    Form(("fedklprplus_consensus_network",), "FedKLPR+, half pruned by one mask, changes", "#009E73", ":"),
+    Form(
+        ("fedklprplus_consensus_network",),
+        "FedKLPR+, half pruned by one mask, changes",
+        "#009E73",
+        ":",
+    ),
 )
 
 _MEGABYTES = (2, 5, 10, 20, 50, 100, 200, 500)
@@ -113,9 +118,11 @@ def draw_forms(study: Path, path: Path) -> None:
     axes.set_ylabel("Rank-1, mean over clients and seeds")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
     plain_axes(axes)
+    from matplotlib import rc_context
+
     try:
-        # The same rows give the same bytes, wherever they are drawn.
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        with rc_context({"svg.hashsalt": "forms"}):  # the same rows give the same bytes
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
 
