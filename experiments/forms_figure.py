@@ -38,17 +38,13 @@ class Form(NamedTuple):
 
 FORMS = (
     Form(("fedcapr", "fedcapr_again"), "FedCAPR, float32", "#666666"),
-    Form(("fedcapr_bfloat16",), "FedCAPR, bfloat16", "#666666", "--"),
+    Form(("fedcapr_bfloat16",), "FedCAPR, bfloat16 (one seed)", "#666666", "--"),
     Form(("fedcapr_change", "fedcapr_measured"), "FedCAPR, changes", "#666666", ":"),
     Form(("lotteryfl_late",), "LotteryFL, 65 % pruned, float32", "#E69F00"),
     Form(("fedklpr",), "FedKLPR, 65 % pruned, float32", "#0072B2"),
     Form(("fedklprplus",), "FedKLPR+, changes", "#D55E00", ":"),
-    Form(
-        ("fedklprplus_consensus_network",),
-        "FedKLPR+, half pruned by one mask, changes",
-        "#009E73",
-        ":",
-    ),
+    Form(("fedklprplus_coarse",), "FedKLPR+, coarser changes (two seeds)", "#D55E00", "--"),
+    Form(("fedklprplus_consensus_network",), "FedKLPR+, half pruned, changes", "#009E73", ":"),
 )
 
 _MEGABYTES = (2, 5, 10, 20, 50, 100, 200, 500)
