@@ -47,6 +47,15 @@ def test_both_ways_cost_a_fifth_of_float32_at_most_and_round_0_nothing(whole, un
         assert row.pruned == usual.pruned
 
 
+def test_rows_say_how_coarsely_changes_were_told_and_what_is_left_to_tell(whole):
+    assert whole.row(0, "birch").step_up is None
+    for number in (1, 2):
+        row = whole.row(number, "birch")
+        assert row.step_up > 0 < row.step_down
+        assert 0 < row.owed < 1
+        assert 0 < row.bytes_front < row.bytes_up + row.bytes_down
+
+
 def test_what_was_not_told_yet_is_in_the_servers_model(whole):
     state = whole.state()
     owed = [np.abs(state.tensors[name] - sent).max() for name, sent in state.sent.items()]

@@ -108,8 +108,8 @@ def renew(folder: Deployment, containers: Containers = False, torch_lock: TorchL
     """Make a deployment's folder anew from its SITES.yaml, keeping its authority and keys.
 
     For a certificate that expires, another host, one site more or less, or containers from now on;
-    those that are there are made anew in any case. Boxes that were there
-    before need nothing new, unless what they start with changed, which is said.
+    those that are there are made anew in any case. Boxes that were there before need nothing new,
+    unless what they start with changed, which is said.
 
     Example: fedklpr deploy renew street-cameras
     """

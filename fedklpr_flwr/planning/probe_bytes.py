@@ -9,7 +9,7 @@ from torch import Tensor
 from fedklpr_flwr.algorithm.masks import Masks
 from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
 from fedklpr_flwr.config.settings import Settings
-from fedklpr_flwr.protocol.change_reference import step_share, tells_changes
+from fedklpr_flwr.protocol.change_reference import step_share, tells_changes, weight_step
 from fedklpr_flwr.protocol.update_codec import uses_delta
 from fedklpr_flwr.wire.change_codec import ChangeWriter
 from fedklpr_flwr.wire.codec import encode
@@ -85,10 +85,9 @@ class PayloadSizes:
     ) -> int:
         """Mean bytes a round of a change as dense as any: Gaussian, of one scale a tensor."""
         rounds = range(1, self.settings.federation.rounds + 1)
-        matrix = next(spec for spec in self.layout if len(spec.shape) > 1)
         phases: dict[float, list[int]] = {}
         for number in rounds:
-            step = step_share(matrix, way, self.settings, number)
+            step = weight_step(way, self.settings, number)
             phases.setdefault(step, []).append(number)
         sizes = [
             len(numbers) * self._changed_in(numbers[0], masks, known, way)

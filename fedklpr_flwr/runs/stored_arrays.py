@@ -1,6 +1,5 @@
 """Arrays that stay on disk, each read when it is asked for."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from fedklpr_flwr.errors import RunError
+from fedklpr_flwr.system.array_check import array_check
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -47,5 +47,5 @@ class StoredArrays(Mapping[str, np.ndarray]):
         return len(self._marks)
 
 
-def _mark(array: np.ndarray) -> tuple[str, tuple[int, ...], int]:
-    return array.dtype.str, array.shape, zlib.crc32(np.ascontiguousarray(array).tobytes())
+def _mark(array: np.ndarray) -> tuple[str, tuple[int, ...], str]:
+    return array.dtype.str, array.shape, array_check({"": array})

@@ -152,19 +152,15 @@ def hand_down(
         layout: those that travel in this round.
         settings: the run's settings.
     """
+    if tells_changes(settings):
+        merged = with_debt(merged, state.tensors, state.sent)
     for model in (merged, state.sent, state.residual):
         cut_by_consensus(model, masks)
-    sent, state.sent = dict(state.sent), {}
+    sent, state.sent, state.tensors = dict(state.sent), {}, merged
     if not tells_changes(settings):
         del sent  # it has been used: with a lossy form it is a model of its own
-        state.tensors = merged
         state.sent, state.residual = quantise_downlink(merged, state.residual, settings.wire.values)
         return
-    before, state.tensors = state.tensors, {}
-    with_debt(merged, before, sent)
-    del before
-    cut_by_consensus(merged, masks)  # what is not held any more is not owed either
-    state.tensors = merged
     kept = {name: float(mask.float().mean()) for name, mask in masks.items()}
     state.change, state.sent = change_downlink(
         state.tensors, sent, layout, settings, state.round, kept
