@@ -27,6 +27,7 @@ from fedklpr_flwr.reid.pseudo_labels import (
     pair_recall,
     spanning_clusters,
 )
+from fedklpr_flwr.reid.stripes import WithStripes, centred
 from fedklpr_flwr.reid.track_clusters import Tracks, count_units
 
 
@@ -55,7 +56,7 @@ class Labelling:
 
     Attributes:
         site: the client's pictures.
-        features: unit rows (N, D) of the training pictures, see compared_features.
+        compared: unit rows (N, D') of the training pictures, see Look.
         copies: how often each picture counts.
         settings: the run's settings.
         round_number: the round the labels are for, 1..R.
@@ -63,7 +64,7 @@ class Labelling:
     """
 
     site: Site
-    features: torch.Tensor
+    compared: torch.Tensor
     copies: int
     settings: Settings
     round_number: int = 1
@@ -72,7 +73,7 @@ class Labelling:
 
 def label_site(
     site: Site,
-    features: torch.Tensor,
+    compared: torch.Tensor,
     copies: int,
     settings: Settings,
     *,
@@ -80,55 +81,97 @@ def label_site(
     kept: torch.Tensor | None = None,
 ) -> PseudoLabels:
     """Labels of the training pictures by `labels.source`; see Labelling."""
-    compared = compared_features(features, site.train, settings)
     asked = Labelling(site, compared, copies, settings, round_number, kept)
     return LABEL_SOURCES[settings.labels.source](asked)
 
 
-def compared_features(features: torch.Tensor, train: Pictures, settings: Settings) -> torch.Tensor:
+@dataclass(frozen=True)
+class Look:
+    """How a client's training pictures look to the network at one moment.
+
+    Attributes:
+        features: (N, D) float32, unit rows, on the network's device.
+        compared: (N, D') float32, unit rows, there too: what labels are found by.
+    """
+
+    features: torch.Tensor
+    compared: torch.Tensor
+
+
+def look_at(network: ReidNetwork, site: Site, settings: Settings) -> Look:
+    """Draw the training pictures' features, and what they are compared by when labels are found."""
+    chosen, size = settings.labels, network.feature_dim
+    drawn = _drawn(network, site.train, settings)
+    compared = drawn
+    if chosen.camera_batchnorm:
+        compared = drawn_by_camera(
+            network, site, lambda there, pictures: _drawn(there, pictures, settings)
+        )
+    looks = compared_looks(compared[:, :size], compared[:, size:], site.train, settings)
+    return Look(drawn[:, :size].clone() if chosen.stripes else drawn, looks)
+
+
+def _drawn(network: ReidNetwork, pictures: Pictures, settings: Settings) -> torch.Tensor:
+    """The pictures' features (N, D), with their stripes (N, D + S*C) where they are compared by."""
+    return features_of(WithStripes(network) if settings.labels.stripes else network, pictures)
+
+
+def compared_looks(
+    features: torch.Tensor, stripes: torch.Tensor, train: Pictures, settings: Settings
+) -> torch.Tensor:
     """What pictures are compared by when labels are found: the cameras' own look taken out.
 
-    With `labels.colour` = w the squared distance is (1 - w) of the features' and w of that of the
-    colours in stripes. Of colours each camera's mean is taken out, never its spread: most bins
-    are empty in most pictures, and would weigh as much as any.
+    The squared distance is `labels.stripes` of the stripes', `labels.colour` of that of colours,
+    the rest of the features'. Of colours each camera's mean is taken out, never its spread: most
+    bins are empty in most pictures, and would weigh as much as any.
 
     Args:
-        features: (N,D) float32 of the training pictures, rows of unit length.
+        features: (N, D) float32 of the training pictures, rows of unit length.
+        stripes: (N, S*C) float32 of a WithStripes, alike; not looked at without `labels.stripes`.
         train: the training pictures.
         settings: the run's settings.
 
     Returns:
-        (N,D) float32, or (N,D+992) with colours, on the features' device; rows of unit length.
+        (N, D') float32 on the features' device, rows of unit length; D' is D, with stripes S*C
+        more, with colours 992 more.
     """
-    chosen = settings.labels
-    alike = normalise_by_camera(features, train.cameras, chosen.camera)
-    if not chosen.colour:
+    chosen, cameras = settings.labels, train.cameras
+    alike = normalise_by_camera(features, cameras, chosen.camera)
+    parts = [(1 - chosen.stripes - chosen.colour, alike)]
+    if chosen.stripes:
+        seen = normalise_by_camera(centred(stripes), cameras, chosen.camera)
+        parts.append((chosen.stripes, seen))
+    if chosen.colour:
+        kind = "none" if chosen.camera == "none" else "mean"
+        colours = normalise_by_camera(colour_stripes(train.pixels), cameras, kind)
+        parts.append((chosen.colour, colours.to(alike.device)))
+    if len(parts) == 1:
         return alike
-    kind = "none" if chosen.camera == "none" else "mean"
-    colours = normalise_by_camera(colour_stripes(train.pixels), train.cameras, kind)
-    parts = ((1 - chosen.colour) ** 0.5 * alike, chosen.colour**0.5 * colours.to(alike.device))
-    return torch.cat(parts, dim=1)
+    return torch.cat([share**0.5 * part for share, part in parts], dim=1)
 
 
-def features_by_camera(network: ReidNetwork, site: Site) -> torch.Tensor:
+def drawn_by_camera(
+    network: ReidNetwork, site: Site, draw: Callable[[ReidNetwork, Pictures], torch.Tensor]
+) -> torch.Tensor:
     """Draw the training pictures' features, each camera's with batch-norm statistics of its own.
 
     Args:
         network: left as it is.
         site: a camera with fewer than FEWEST pictures is looked at as evaluation does, and so is
             everything where one camera took all.
+        draw: features (N, D) of pictures.
 
     Returns:
-        (N, D) float32, unit rows, on the network's device.
+        (N, D) float32 as drawn, on the network's device.
     """
-    train, features = site.train, features_of(network, site.train)
+    train, features = site.train, draw(network, site.train)
     cameras = torch.unique(train.cameras).tolist()
     for camera in cameras if len(cameras) > 1 else []:
         own = torch.nonzero(train.cameras == camera).flatten()
         if len(own) >= FEWEST:
             there, pictures = deepcopy(network), train.subset(own)
             reestimate_on(there, replace(site, train=pictures))
-            features[own.to(features.device)] = features_of(there, pictures)
+            features[own.to(features.device)] = draw(there, pictures)
     return features
 
 
@@ -175,7 +218,7 @@ def _clusters(asked: Labelling) -> PseudoLabels:
 def _of_tracks(asked: Labelling, tracks: Tracks) -> PseudoLabels:
     chosen = asked.settings.labels
     return cluster_tracks(
-        asked.features,
+        asked.compared,
         asked.site.train.cameras,
         tracks,
         k1=chosen.k1,
@@ -190,7 +233,7 @@ def _of_tracks(asked: Labelling, tracks: Tracks) -> PseudoLabels:
 def _of_pictures(asked: Labelling) -> PseudoLabels:
     chosen = asked.settings.labels
     return cluster_people(
-        asked.features,
+        asked.compared,
         k1=chosen.k1,
         k2=chosen.k2,
         eps=chosen.eps,
@@ -251,7 +294,7 @@ def _bottom_up(asked: Labelling) -> PseudoLabels:
     )
     due = clusters_after(count, step, asked.round_number - 1)
     merges = max(0, len(torch.unique(labels)) - due)
-    merged = merge_clusters(asked.features, labels, merges, size_weight=chosen.size_weight)
+    merged = merge_clusters(asked.compared, labels, merges, size_weight=chosen.size_weight)
     return PseudoLabels(merged, len(torch.unique(merged)), 0)
 
 

@@ -11,7 +11,6 @@ from typing import Protocol, cast
 
 import torch
 
-from fedklpr_flwr.client.label_source import compared_features
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.errors import FedKlprError
@@ -44,6 +43,7 @@ class EpochStart:
         settings: the settings of this round.
         generator: of random numbers the loss may need.
         earlier: the round's objective before this one, or None.
+        compared: (N, D') unit rows that the labels were found by, there too; None = the features.
     """
 
     network: ReidNetwork
@@ -53,6 +53,7 @@ class EpochStart:
     settings: Settings
     generator: torch.Generator
     earlier: "LocalObjective | None" = None
+    compared: torch.Tensor | None = None
 
     @property
     def clusters(self) -> int:
@@ -157,7 +158,7 @@ def camera_proxies(start: EpochStart) -> MemoryObjective:
     partners = None
     if chosen.negatives == "auto" or chosen.online_weight:
         # Across cameras as the labels are found, so with the cameras' own look taken out.
-        alike = compared_features(start.features, start.train, start.settings)
+        alike = start.features if start.compared is None else start.compared
         partners = mutual_partners(proxy_centroids(alike, there, len(cluster)), start.there(camera))
     memory = CameraProxyMemory(
         proxy_centroids(start.features, there, len(cluster)),

@@ -12,10 +12,11 @@ from fedklpr_flwr.client.accuracy import measure_accuracy
 from fedklpr_flwr.client.drift_penalty import Received, receive
 from fedklpr_flwr.client.epoch import EpochStats, batch_gradients, share_correct, train_epoch
 from fedklpr_flwr.client.label_source import (
-    features_by_camera,
+    Look,
     keeps_labels,
     label_figures,
     label_site,
+    look_at,
     picture_copies,
 )
 from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart, LocalObjective
@@ -23,7 +24,6 @@ from fedklpr_flwr.client.optimizer import adam
 from fedklpr_flwr.client.round_plan import Plan
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.model.personal_model import reestimate_on
-from fedklpr_flwr.model.scoring import features_of
 from fedklpr_flwr.model.site import Pictures, Site
 from fedklpr_flwr.reid.network import ReidNetwork, float_state
 from fedklpr_flwr.reid.pseudo_labels import PseudoLabels
@@ -113,12 +113,12 @@ class LocalTraining:
         settings, plan = self._settings, self._plan
         weight = drift_weight(settings, plan.round_number)
         with self._clock.phase("label"):
-            features: torch.Tensor | None = features_of(self._network, self._site.train)
+            look = look_at(self._network, self._site, settings)
         with self._clock.phase("measure"):
             received = receive(
                 self._network,
                 settings.kl.teacher_batchnorm,
-                features if weight and settings.kl.reference == "cached" else None,
+                look.features if weight and settings.kl.reference == "cached" else None,
                 settings.method.drift_penalty if weight else "none",
             )
         optimizer = adam(self._network, settings.training, plan.rate(1))
@@ -126,8 +126,10 @@ class LocalTraining:
         for epoch in range(1, plan.epochs + 1):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(epoch)
-            self._epoch(epoch, features, received, optimizer, weight)
-            features = None  # they are of the received model
+            if epoch > 1:
+                with self._clock.phase("label"):
+                    look = look_at(self._network, self._site, settings)
+            self._epoch(epoch, look, received, optimizer, weight)
             last = self._is_last(epoch)
             accuracy = self._accuracy(last)
             with self._clock.phase("prune"):
@@ -159,7 +161,7 @@ class LocalTraining:
     def _epoch(
         self,
         epoch: int,
-        features: torch.Tensor | None,
+        look: Look,
         received: Received,
         optimizer: torch.optim.Optimizer,
         weight: float,
@@ -167,20 +169,19 @@ class LocalTraining:
         settings, train, plan = self._settings, self._site.train, self._plan
         names = (settings.seed, self._site.name, plan.stream, epoch)
         with self._clock.phase("label"):
-            if features is None:
-                features = features_of(self._network, train)
-            self._labels = self._label(features, plan.round_number)
+            self._labels = self._label(look, plan.round_number)
         if not self._labels.clusters:
             return
         with self._clock.phase("train"):
             start = EpochStart(
                 self._network,
                 train,
-                features,
+                look.features,
                 self._labels.labels,
                 settings,
                 named_generator(*names, "loss"),
                 self._objective,
+                look.compared,
             )
             self._objective = OBJECTIVES[settings.method.local_loss](start)
             if self._pruning.regrows:
@@ -223,12 +224,10 @@ class LocalTraining:
         if self._plan.epochs == 1:
             self._pruning.after_epoch(0.5, None, self.accuracy_through)
 
-    def _label(self, features: torch.Tensor, round_number: int) -> PseudoLabels:
-        if self._settings.labels.camera_batchnorm:
-            features = features_by_camera(self._network, self._site)
+    def _label(self, look: Look, round_number: int) -> PseudoLabels:
         found = label_site(
             self._site,
-            features,
+            look.compared,
             self._copies,
             self._settings,
             round_number=round_number,
@@ -243,8 +242,8 @@ class LocalTraining:
         if not keeps_labels(self._settings) or not len(self._site.train):
             return None
         with self._clock.phase("label"):
-            features = features_of(self._network, self._site.train)
-            return self._label(features, self._plan.round_number + 1).labels
+            look = look_at(self._network, self._site, self._settings)
+            return self._label(look, self._plan.round_number + 1).labels
 
     def _is_last(self, epoch: int) -> bool:
         if self._stats is None:

@@ -121,6 +121,11 @@ def _neighbours(settings: Settings) -> None:
             f"labels.k2={settings.labels.k2}: expected at most labels.k1={settings.labels.k1}, "
             "whose neighbours it averages over"
         )
+    if settings.labels.stripes + settings.labels.colour > 1:
+        raise SettingsError(
+            f"labels.stripes={settings.labels.stripes} and labels.colour={settings.labels.colour} "
+            "are shares of one distance: expected at most 1 together"
+        )
     if early := [epoch for epoch in settings.training.final_drops if epoch < 1]:
         raise SettingsError(
             f"training.final_drops has {early[0]}: expected epochs of the final training, from 1 on"

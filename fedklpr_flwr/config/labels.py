@@ -21,7 +21,7 @@ class Labels:
     k2_within: int = between(1, default=2)
     k2_across: int = between(0, default=4)
     colour: float = between(0.0, 1.0, default=0.0)
-    colour_last: float | None = between(0.0, 1.0, default=None)
+    stripes: float = between(0.0, 1.0, default=0.0)
     share: float | None = between(1e-3, 1.0, default=None)
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False

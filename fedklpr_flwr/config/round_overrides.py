@@ -37,14 +37,7 @@ def settings_in_round(settings: Settings, round_number: int) -> Settings:
     after = stages.loss_after
     if after is not None and round_number >= first_round(after, rounds):
         method = replace(method, local_loss=stages.local_loss)
-    labels = settings.labels
-    if labels.colour_last is not None and round_number > 0:
-        done = (round_number - 1) / max(1, rounds - 1)
-        share = (1 - done) * labels.colour + done * labels.colour_last
-        labels = replace(labels, colour=share, colour_last=None)
-    if method is settings.method and labels is settings.labels:
-        return settings
-    return replace(settings, method=method, labels=labels)
+    return settings if method is settings.method else replace(settings, method=method)
 
 
 def first_prune(settings: Settings) -> int:

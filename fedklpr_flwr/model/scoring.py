@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
+from torch import nn
 
 from fedklpr_flwr.data.loaders import image_loader
 from fedklpr_flwr.model.site import Pictures, Site
@@ -44,6 +45,6 @@ def mean_scores(parts: Sequence[RankingScores | None]) -> RankingScores | None:
     return RankingScores(**{**means, "queries": sum(scores["queries"] for scores in found)})
 
 
-def features_of(network: ReidNetwork, pictures: Pictures) -> torch.Tensor:
+def features_of(network: nn.Module, pictures: Pictures) -> torch.Tensor:
     """Unit features (N, D) of pictures as evaluation sees them."""
     return extract_features(network, image_loader(pictures.pixels, _EVALUATION_BATCH))

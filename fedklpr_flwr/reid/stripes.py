@@ -1,6 +1,7 @@
 """Patch-level learning: the picture in horizontal stripes, a memory of clusters for each stripe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,8 @@ def features_and_map(network: ReidNetwork, images: Tensor) -> tuple[Tensor, Tens
         (B,D) unit features as `network(images)` gives, and the map (B,C,h,w) before pooling, both
         float32.
     """
-    maps: list[Tensor] = []
-    stage = _last_stage(network)
-    handle = stage.register_forward_hook(lambda module, given, made: maps.append(made))
-    try:
+    with _map_after(_last_stage(network)) as maps:
         features: Tensor = network(images)
-    finally:
-        handle.remove()
     return features, maps[0].float()
 
 
@@ -67,6 +63,50 @@ def extract_stripes(network: ReidNetwork, batches: Iterable[Tensor], stripes: in
         for module, mode in modes.items():
             module.training = mode
     return torch.cat(parts)
+
+
+def centred(stripes: Tensor) -> Tensor:
+    """Centre and scale each dimension over all pictures, then each row to unit length.
+
+    Behind a ReLU all stripes lie in one corner of the space, as if all people were alike.
+
+    Args:
+        stripes: (N,D) float32.
+
+    Returns:
+        (N,D) float32.
+    """
+    if not len(stripes):
+        return stripes
+    variance, mean = torch.var_mean(stripes, dim=0, correction=0)
+    deviation = variance.sqrt().clamp_min(torch.finfo(stripes.dtype).tiny)
+    return functional.normalize((stripes - mean) / deviation, dim=1)
+
+
+class WithStripes(nn.Module):
+    """A network that hands out, behind each feature, the stripes of its last stage but one.
+
+    A network trained on one set of pictures, or on none of these, has learnt in its last stage what
+    those people looked like; what it sees before that, and at what height, holds for others too.
+
+    Attributes:
+        network: whose pictures it sees; the modes of the one are those of the other.
+        stripes: S.
+
+    Source: features of a middle layer are the more general ones (Yosinski et al., "How transferable
+        are features in deep neural networks?", 2014); stripes are PCB's (Sun et al., 2018).
+    """
+
+    def __init__(self, network: ReidNetwork, stripes: int = 8) -> None:
+        super().__init__()
+        self.network, self.stripes = network, stripes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B,3,H,W) float32 to (B,D+S*C) float32: a feature, then its stripes, each unit."""
+        with _map_after(_middle_stage(self.network)) as maps:
+            features: Tensor = self.network(images)
+        stripes = stripe_means(maps[0].float(), self.stripes).flatten(1)
+        return torch.cat([features, functional.normalize(stripes, dim=1)], dim=1)
 
 
 class PatchMemory:
@@ -126,7 +166,25 @@ class PatchMemory:
         return functional.normalize((stripes - self._mean) / self._deviation, dim=2)
 
 
+@contextmanager
+def _map_after(stage: nn.Module) -> Iterator[list[Tensor]]:
+    """The maps that a stage puts out meanwhile, one for each pass."""
+    maps: list[Tensor] = []
+    handle = stage.register_forward_hook(lambda module, given, made: maps.append(made))
+    try:
+        yield maps
+    finally:
+        handle.remove()
+
+
 def _last_stage(network: ReidNetwork) -> nn.Module:
     """The module whose output is pooled: layer4 of a ResNet, features of a MobileNetV2."""
     stages = dict(network.backbone.named_children())
     return stages["layer4"] if "layer4" in stages else stages["features"]
+
+
+def _middle_stage(network: ReidNetwork) -> nn.Module:
+    """The module before the last strided stage: layer3, or a MobileNetV2's last of 96 channels."""
+    backbone = network.backbone
+    name = "layer3" if "layer3" in dict(backbone.named_children()) else "features.13"
+    return backbone.get_submodule(name)

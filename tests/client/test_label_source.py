@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from fedklpr_flwr.client.label_source import (
-    compared_features,
-    features_by_camera,
+    compared_looks,
+    drawn_by_camera,
     label_figures,
     label_site,
+    look_at,
     neighbours_by_camera,
     picture_copies,
 )
@@ -122,7 +123,7 @@ def test_neighbours_by_camera_are_no_more_than_a_person_has_pictures(tiny_settin
 def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
     network = build_network("small", weights=None, generator_seed=0)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    found = features_by_camera(network, tiny_site)
+    found = drawn_by_camera(network, tiny_site, features_of)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     plain = features_of(network, tiny_site.train)
     for camera in set(tiny_site.train.cameras.tolist()):
@@ -134,7 +135,8 @@ def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
         torch.testing.assert_close(found[own], features_of(there, alone.train))
     assert not torch.equal(found, plain)
     train = replace(tiny_site.train, cameras=tiny_site.train.cameras * 0)
-    assert torch.equal(features_by_camera(network, replace(tiny_site, train=train)), plain)
+    one = replace(tiny_site, train=train)
+    assert torch.equal(drawn_by_camera(network, one, features_of), plain)
 
 
 def test_pictures_of_a_track_get_one_label_unless_tracks_are_ignored(tiny_settings):
@@ -171,6 +173,11 @@ def dressed(colours, cameras=None):
     return Site("x", train, nothing, nothing)
 
 
+def compared(features, site, settings):
+    """What pictures are compared by, without stripes."""
+    return compared_looks(features, features[:, :0], site.train, settings)
+
+
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 
 
@@ -178,22 +185,23 @@ def test_people_whom_the_network_cannot_tell_apart_are_told_by_their_clothes(tin
     site, alike = dressed([RED, RED, RED, BLUE, BLUE, BLUE], [0] * 6), torch.ones(6, 4) / 2
     chosen = ("labels.source=clusters", "labels.k1=4", "labels.k2=1", "labels.min_samples=2")
     assert label_site(site, alike, 1, tiny_settings(*chosen)).clusters == 1
-    found = label_site(site, alike, 1, tiny_settings(*chosen, "labels.colour=0.4"))
+    settings = tiny_settings(*chosen, "labels.colour=0.4")
+    found = label_site(site, compared(alike, site, settings), 1, settings)
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_colours_have_their_share_of_the_squared_distance(tiny_settings):
     site, features = dressed([RED, BLUE, RED, RED]), torch.eye(4)[[0, 0, 1, 2]]
-    compared = compared_features(features, site.train, tiny_settings("labels.colour=0.3"))
-    torch.testing.assert_close(compared.norm(dim=1), torch.ones(4))
+    looks = compared(features, site, tiny_settings("labels.colour=0.3"))
+    torch.testing.assert_close(looks.norm(dim=1), torch.ones(4))
     clothes = colour_stripes(site.train.pixels)
     expected = 0.7 * torch.cdist(features, features) ** 2 + 0.3 * torch.cdist(clothes, clothes) ** 2
-    torch.testing.assert_close(torch.cdist(compared, compared) ** 2, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cdist(looks, looks) ** 2, expected, atol=1e-5, rtol=0)
 
 
 def test_without_colours_nothing_but_the_features_is_compared(tiny_settings):
     features = torch.eye(4)
-    assert compared_features(features, dressed([RED] * 4).train, tiny_settings()) is features
+    assert compared(features, dressed([RED] * 4), tiny_settings()) is features
 
 
 def test_what_a_camera_shows_behind_everybody_is_taken_out(tiny_settings):
@@ -204,9 +212,53 @@ def test_what_a_camera_shows_behind_everybody_is_taken_out(tiny_settings):
 
     def across(camera, other):
         settings = tiny_settings("labels.colour=1", f"labels.camera={camera}")
-        compared = compared_features(torch.eye(40), site.train, settings)
-        return float(compared[0] @ compared[other])
+        looks = compared(torch.eye(40), site, settings)
+        return float(looks[0] @ looks[other])
 
     assert across("none", 20) == pytest.approx(0.5, abs=0.01)
     assert across("zscore", 20) == pytest.approx(1, abs=0.01)
     assert across("zscore", 21) == pytest.approx(-1, abs=0.01)
+
+
+@pytest.mark.parametrize("camera", ["none", "zscore"])
+def test_stripes_have_their_share_of_the_squared_distance(tiny_settings, tiny_site, camera):
+    network, train = build_network("small", weights=None, generator_seed=0), tiny_site.train
+    word = f"labels.camera={camera}"
+    plain = look_at(network, tiny_site, tiny_settings(word))
+    half = look_at(network, tiny_site, tiny_settings(word, "labels.stripes=0.5"))
+    whole = look_at(network, tiny_site, tiny_settings(word, "labels.stripes=1"))
+    torch.testing.assert_close(half.features, features_of(network, train))
+    torch.testing.assert_close(half.compared.norm(dim=1), torch.ones(len(train)))
+    squared = [torch.cdist(one.compared, one.compared) ** 2 for one in (plain, half, whole)]
+    torch.testing.assert_close(squared[1], (squared[0] + squared[2]) / 2, atol=1e-4, rtol=0)
+    assert float((squared[0] - squared[2]).abs().max()) > 0.1
+
+
+def test_people_dressed_alike_but_for_where_the_colours_are_differ_in_their_stripes(tiny_settings):
+    """Red above blue, and blue above red; to the network's last stage all pictures are one."""
+    site = dressed([RED] * 3 + [BLUE] * 3, [0] * 6)
+    pixels = site.train.pixels.repeat(1, 1, 2, 2).clone()
+    pixels[:3, :, 16:] = torch.tensor(BLUE, dtype=torch.uint8)[:, None, None]
+    pixels[3:, :, 16:] = torch.tensor(RED, dtype=torch.uint8)[:, None, None]
+    site = replace(site, train=replace(site.train, pixels=pixels))
+    network = build_network("small", weights=None, generator_seed=0)
+    with torch.no_grad():
+        network.neck.weight.zero_()
+        network.neck.bias[0] = 1
+    chosen = ("labels.source=clusters", "labels.k1=4", "labels.k2=1", "labels.min_samples=2")
+    found = []
+    for share in (0, 0.5):
+        settings = tiny_settings(*chosen, f"labels.stripes={share}")
+        look = look_at(network, site, settings)
+        found.append(label_site(site, look.compared, 1, settings))
+    assert found[0].clusters == 1
+    assert found[1].labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_stripes_are_of_each_cameras_own_batch_norm_where_features_are(tiny_settings, tiny_site):
+    network = build_network("small", weights=None, generator_seed=0)
+    words = ("labels.camera_batchnorm=true", "labels.stripes=1")
+    found = look_at(network, tiny_site, tiny_settings(*words))
+    usual = look_at(network, tiny_site, tiny_settings(words[1]))
+    torch.testing.assert_close(found.features, usual.features)
+    assert not torch.allclose(found.compared, usual.compared)

@@ -10,7 +10,7 @@ from fedklpr_flwr.algorithm.divergence import cosine_distance, default_temperatu
 from fedklpr_flwr.algorithm.masks import apply_mask, full_mask, pruning_ratio
 from fedklpr_flwr.algorithm.recovery import RecoveryState
 from fedklpr_flwr.algorithm.smallest_weights import prune_smallest
-from fedklpr_flwr.client import training as local_training
+from fedklpr_flwr.client import label_source
 from fedklpr_flwr.client.divergence_probe import divergence_batch
 from fedklpr_flwr.client.local_round import run_local_round
 from fedklpr_flwr.client.state_store import ClientMemory, fresh_memory
@@ -88,7 +88,7 @@ def test_a_cached_reference_costs_no_pass_of_its_own(tiny_settings, tiny_site, m
         passes.append(len(pictures))
         return features_of(network, pictures)
 
-    monkeypatch.setattr(local_training, "features_of", counted)
+    monkeypatch.setattr(label_source, "features_of", counted)
     settings = tiny_settings("training.epochs=2", "kl.reference=cached", "kl.from_round=1")
     cached, _ = run(settings, tiny_site)
     assert passes == [20, 20], "one an epoch, for its clusters"

@@ -27,6 +27,7 @@ REFUSED = {
     ("method=centralised", "data.clients=[]"): ["data.clients=[]", "at least one"],
     ("federation.min_clients=4",): ["federation.min_clients=4", "at most 3"],
     ("labels.k1=5", "labels.k2=6"): ["labels.k2=6", "at most labels.k1=5"],
+    ("labels.stripes=0.7", "labels.colour=0.5"): ["labels.stripes=0.7", "labels.colour=0.5"],
     ("training.final_drops=[-1]",): ["final_drops has -1", "from 1 on"],
     ("klaw.per_step=true", "klaw.direction=agreement"): ["klaw.per_step=true", "agreement"],
     ("klaw.bound=0.5",): ["klaw.bound=0.5"],

@@ -72,11 +72,3 @@ def test_pruning_begins_after_a_share_of_the_rounds(rounds, after, first):
 def test_a_later_first_round_counts_for_more_than_the_share_of_the_rounds():
     words = ("federation.rounds=20", "pruning.after=0.33", "pruning.first_round=9")
     assert first_prune(compose_settings("drawn", words)) == 9
-
-
-def test_the_share_of_colours_goes_by_equal_steps_from_the_first_round_to_the_last(tiny_settings):
-    settings = tiny_settings("federation.rounds=5", "labels.colour=0.4", "labels.colour_last=0")
-    shares = [settings_in_round(settings, number).labels.colour for number in range(6)]
-    assert shares == pytest.approx([0.4, 0.4, 0.3, 0.2, 0.1, 0.0])
-    once = settings_in_round(settings, 3)
-    assert settings_in_round(once, 5) == once

@@ -7,6 +7,8 @@ from torch.nn import functional
 from fedklpr_flwr.reid.network import build_network
 from fedklpr_flwr.reid.stripes import (
     PatchMemory,
+    WithStripes,
+    centred,
     extract_stripes,
     features_and_map,
     stripe_means,
@@ -111,3 +113,33 @@ def test_a_dimension_that_never_varies_does_no_harm():
     table = torch.ones(4, 1, 3)
     memory = PatchMemory(table, torch.tensor([0, 0, 1, 1]), 2, temperature=0.1, momentum=0.1)
     assert memory.loss(table, torch.tensor([0, 0, 1, 1])).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels"), [("small", 128), ("resnet18", 256), ("mobilenet_v2", 96)]
+)
+def test_features_come_with_the_stripes_of_the_last_stage_but_one(backbone, channels):
+    network = build_network(backbone, weights=None, generator_seed=0).eval()
+    images = torch.randn(3, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        both = WithStripes(network, 4)(images)
+        size = network.feature_dim
+        assert both.shape == (3, size + 4 * channels)
+        assert torch.equal(both[:, :size], network(images))
+        torch.testing.assert_close(both[:, size:].norm(dim=1), torch.ones(3))
+        upper = images.clone()
+        upper[:, :, 48:] = 0  # what stands below is another stripe's
+        other = WithStripes(network, 4)(upper)
+    changed = (other - both)[:, size:].view(3, 4, channels).norm(dim=2)
+    assert bool((changed[:, 3] > changed[:, 0]).all())
+
+
+def test_centred_stripes_have_no_corner_of_the_space_in_common():
+    stripes = 5 + torch.rand(40, 16, generator=torch.Generator().manual_seed(1))
+    stripes[:, 3] = 2.0
+    spread, unit = centred(stripes), functional.normalize(stripes, dim=1)
+    assert float((unit @ unit.T).min()) > 0.9
+    assert abs(float((spread @ spread.T).mean())) < 0.05
+    torch.testing.assert_close(spread.norm(dim=1), torch.ones(40))
+    assert bool((spread[:, 3] == 0).all())
+    assert centred(stripes[:0]).shape == (0, 16)
