@@ -56,7 +56,7 @@ class Labelling:
 
     Attributes:
         site: the client's pictures.
-        compared: unit rows (N, D') of the training pictures, see Look.
+        compared: unit rows (N, D') of the training pictures, see Appearance.
         copies: how often each picture counts.
         settings: the run's settings.
         round_number: the round the labels are for, 1..R.
@@ -86,8 +86,8 @@ def label_site(
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a client's training pictures look to the network at one moment.
+class Appearance:
+    """How a client's training pictures appear to the network at one moment.
 
     Attributes:
         features: (N, D) float32, unit rows, on the network's device.
@@ -98,7 +98,7 @@ class Look:
     compared: torch.Tensor
 
 
-def look_at(network: ReidNetwork, site: Site, settings: Settings) -> Look:
+def appearance_of(network: ReidNetwork, site: Site, settings: Settings) -> Appearance:
     """Draw the training pictures' features, and what they are compared by when labels are found."""
     chosen, size = settings.labels, network.feature_dim
     drawn = _drawn(network, site.train, settings)
@@ -107,8 +107,8 @@ def look_at(network: ReidNetwork, site: Site, settings: Settings) -> Look:
         compared = drawn_by_camera(
             network, site, lambda there, pictures: _drawn(there, pictures, settings)
         )
-    looks = compared_looks(compared[:, :size], compared[:, size:], site.train, settings)
-    return Look(drawn[:, :size].clone() if chosen.stripes else drawn, looks)
+    looks = compared_features(compared[:, :size], compared[:, size:], site.train, settings)
+    return Appearance(drawn[:, :size].clone() if chosen.stripes else drawn, looks)
 
 
 def _drawn(network: ReidNetwork, pictures: Pictures, settings: Settings) -> torch.Tensor:
@@ -116,7 +116,7 @@ def _drawn(network: ReidNetwork, pictures: Pictures, settings: Settings) -> torc
     return features_of(WithStripes(network) if settings.labels.stripes else network, pictures)
 
 
-def compared_looks(
+def compared_features(
     features: torch.Tensor, stripes: torch.Tensor, train: Pictures, settings: Settings
 ) -> torch.Tensor:
     """What pictures are compared by when labels are found: the cameras' own look taken out.
@@ -187,7 +187,7 @@ def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[
     Returns:
         `camera_span`, which needs no person's name; `cluster_precision`, `cluster_recall` and
         `camera_split` of the pictures with a known person; None where there is none, or no pair to
-        look at.
+        looked at.
     """
     known = site.train.persons >= 0
     span = {"camera_span": camera_span(labels, site.train.cameras)}

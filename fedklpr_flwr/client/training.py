@@ -12,11 +12,11 @@ from fedklpr_flwr.client.accuracy import measure_accuracy
 from fedklpr_flwr.client.drift_penalty import Received, receive
 from fedklpr_flwr.client.epoch import EpochStats, batch_gradients, share_correct, train_epoch
 from fedklpr_flwr.client.label_source import (
-    Look,
+    Appearance,
+    appearance_of,
     keeps_labels,
     label_figures,
     label_site,
-    look_at,
     picture_copies,
 )
 from fedklpr_flwr.client.local_loss import OBJECTIVES, EpochStart, LocalObjective
@@ -113,12 +113,12 @@ class LocalTraining:
         settings, plan = self._settings, self._plan
         weight = drift_weight(settings, plan.round_number)
         with self._clock.phase("label"):
-            look = look_at(self._network, self._site, settings)
+            seen = appearance_of(self._network, self._site, settings)
         with self._clock.phase("measure"):
             received = receive(
                 self._network,
                 settings.kl.teacher_batchnorm,
-                look.features if weight and settings.kl.reference == "cached" else None,
+                seen.features if weight and settings.kl.reference == "cached" else None,
                 settings.method.drift_penalty if weight else "none",
             )
         optimizer = adam(self._network, settings.training, plan.rate(1))
@@ -128,8 +128,8 @@ class LocalTraining:
                 group["lr"] = plan.rate(epoch)
             if epoch > 1:
                 with self._clock.phase("label"):
-                    look = look_at(self._network, self._site, settings)
-            self._epoch(epoch, look, received, optimizer, weight)
+                    seen = appearance_of(self._network, self._site, settings)
+            self._epoch(epoch, seen, received, optimizer, weight)
             last = self._is_last(epoch)
             accuracy = self._accuracy(last)
             with self._clock.phase("prune"):
@@ -161,7 +161,7 @@ class LocalTraining:
     def _epoch(
         self,
         epoch: int,
-        look: Look,
+        seen: Appearance,
         received: Received,
         optimizer: torch.optim.Optimizer,
         weight: float,
@@ -169,19 +169,19 @@ class LocalTraining:
         settings, train, plan = self._settings, self._site.train, self._plan
         names = (settings.seed, self._site.name, plan.stream, epoch)
         with self._clock.phase("label"):
-            self._labels = self._label(look, plan.round_number)
+            self._labels = self._label(seen, plan.round_number)
         if not self._labels.clusters:
             return
         with self._clock.phase("train"):
             start = EpochStart(
                 self._network,
                 train,
-                look.features,
+                seen.features,
                 self._labels.labels,
                 settings,
                 named_generator(*names, "loss"),
                 self._objective,
-                look.compared,
+                seen.compared,
             )
             self._objective = OBJECTIVES[settings.method.local_loss](start)
             if self._pruning.regrows:
@@ -224,10 +224,10 @@ class LocalTraining:
         if self._plan.epochs == 1:
             self._pruning.after_epoch(0.5, None, self.accuracy_through)
 
-    def _label(self, look: Look, round_number: int) -> PseudoLabels:
+    def _label(self, seen: Appearance, round_number: int) -> PseudoLabels:
         found = label_site(
             self._site,
-            look.compared,
+            seen.compared,
             self._copies,
             self._settings,
             round_number=round_number,
@@ -242,8 +242,8 @@ class LocalTraining:
         if not keeps_labels(self._settings) or not len(self._site.train):
             return None
         with self._clock.phase("label"):
-            look = look_at(self._network, self._site, self._settings)
-            return self._label(look, self._plan.round_number + 1).labels
+            seen = appearance_of(self._network, self._site, self._settings)
+            return self._label(seen, self._plan.round_number + 1).labels
 
     def _is_last(self, epoch: int) -> bool:
         if self._stats is None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fedklpr_flwr.client.label_source import (
-    compared_looks,
+    appearance_of,
+    compared_features,
     drawn_by_camera,
     label_figures,
     label_site,
-    look_at,
     neighbours_by_camera,
     picture_copies,
 )
@@ -175,7 +175,7 @@ def dressed(colours, cameras=None):
 
 def compared(features, site, settings):
     """What pictures are compared by, without stripes."""
-    return compared_looks(features, features[:, :0], site.train, settings)
+    return compared_features(features, features[:, :0], site.train, settings)
 
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
@@ -224,9 +224,9 @@ def test_what_a_camera_shows_behind_everybody_is_taken_out(tiny_settings):
 def test_stripes_have_their_share_of_the_squared_distance(tiny_settings, tiny_site, camera):
     network, train = build_network("small", weights=None, generator_seed=0), tiny_site.train
     word = f"labels.camera={camera}"
-    plain = look_at(network, tiny_site, tiny_settings(word))
-    half = look_at(network, tiny_site, tiny_settings(word, "labels.stripes=0.5"))
-    whole = look_at(network, tiny_site, tiny_settings(word, "labels.stripes=1"))
+    plain = appearance_of(network, tiny_site, tiny_settings(word))
+    half = appearance_of(network, tiny_site, tiny_settings(word, "labels.stripes=0.5"))
+    whole = appearance_of(network, tiny_site, tiny_settings(word, "labels.stripes=1"))
     torch.testing.assert_close(half.features, features_of(network, train))
     torch.testing.assert_close(half.compared.norm(dim=1), torch.ones(len(train)))
     squared = [torch.cdist(one.compared, one.compared) ** 2 for one in (plain, half, whole)]
@@ -249,8 +249,8 @@ def test_people_dressed_alike_but_for_where_the_colours_are_differ_in_their_stri
     found = []
     for share in (0, 0.5):
         settings = tiny_settings(*chosen, f"labels.stripes={share}")
-        look = look_at(network, site, settings)
-        found.append(label_site(site, look.compared, 1, settings))
+        seen = appearance_of(network, site, settings)
+        found.append(label_site(site, seen.compared, 1, settings))
     assert found[0].clusters == 1
     assert found[1].labels.tolist() == [0, 0, 0, 1, 1, 1]
 
@@ -258,7 +258,7 @@ def test_people_dressed_alike_but_for_where_the_colours_are_differ_in_their_stri
 def test_stripes_are_of_each_cameras_own_batch_norm_where_features_are(tiny_settings, tiny_site):
     network = build_network("small", weights=None, generator_seed=0)
     words = ("labels.camera_batchnorm=true", "labels.stripes=1")
-    found = look_at(network, tiny_site, tiny_settings(*words))
-    usual = look_at(network, tiny_site, tiny_settings(words[1]))
+    found = appearance_of(network, tiny_site, tiny_settings(*words))
+    usual = appearance_of(network, tiny_site, tiny_settings(words[1]))
     torch.testing.assert_close(found.features, usual.features)
     assert not torch.allclose(found.compared, usual.compared)
