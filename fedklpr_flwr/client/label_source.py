@@ -187,7 +187,7 @@ def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[
     Returns:
         `camera_span`, which needs no person's name; `cluster_precision`, `cluster_recall` and
         `camera_split` of the pictures with a known person; None where there is none, or no pair to
-        looked at.
+        look at.
     """
     known = site.train.persons >= 0
     span = {"camera_span": camera_span(labels, site.train.cameras)}
