@@ -44,6 +44,9 @@ class RecoveryRule:
         test: how the cross-round stage is judged. `threshold`: as above. `paired`, `sequential`: on
             the same pictures seen by the model before the last prune and by the model now, see
             recovery_evidence.py; `drop` is then the fall that does not matter.
+        patience: rounds running that a test on pairs holds at most. The model before the prune
+            stays what all are compared with meanwhile: where that one was lucky, chance alone
+            would hold for long. None = no limit.
     """
 
     level: float = 0.5
@@ -51,6 +54,7 @@ class RecoveryRule:
     reference: str = "before_last_prune"
     rollback: bool = False
     test: str = "threshold"
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses a rule that no accuracy could meet or break."""
@@ -272,14 +276,18 @@ def _on_evidence(
         f"of {pairs.compared} pictures {pairs.worse} became wrong and {pairs.better} right, "
         f"{rule.test} statistic {verdict.statistic:.2f}"
     )
-    rolls_back = verdict.fallen and rule.rollback and _just_pruned(state, round_number)
+    held = state.evidence.held
+    fallen, after = verdict.fallen, replace(verdict.after, held=(held + 1) * int(verdict.fallen))
+    if fallen and rule.patience is not None and held >= rule.patience:
+        reason += f", for longer than {rule.patience} rounds: it goes on"
+        fallen, after = False, Evidence()
     return PruningDecision(
-        "held_drop" if verdict.fallen else "pruned",
+        "held_drop" if fallen else "pruned",
         reason,
-        roll_back=rolls_back,
+        roll_back=fallen and rule.rollback and _just_pruned(state, round_number),
         pairs=pairs,
         statistic=verdict.statistic,
-        evidence=verdict.after,
+        evidence=after,
     )
 
 

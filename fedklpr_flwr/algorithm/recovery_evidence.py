@@ -16,8 +16,8 @@ TESTS = ("threshold", "paired", "sequential")
 FALLEN = 1.645
 """z from which on a fall is believed: one-sided, 5 %."""
 
-HEALED = 0.84
-"""z below which a client that holds goes on, one-sided 20 %: not at the first good draw."""
+HEALED = 1.28
+"""z below which a client that holds goes on, one-sided 10 %: not at the first good draw."""
 
 _FEW = 25
 """Fewer discordant pairs than this are judged by the exact binomial."""
@@ -67,10 +67,12 @@ class Evidence:
     Attributes:
         holding: its last verdict was a fall that has not healed.
         carried: the pairs of earlier rounds that the sequential test still counts.
+        held: how many rounds running it has been a fall.
     """
 
     holding: bool = False
     carried: Pairs = Pairs()
+    held: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Gives it as plain values that JSON can hold."""
@@ -81,7 +83,8 @@ class Evidence:
         """Reads what `to_dict` gave."""
         counts = values["carried"]
         pairs = Pairs(*(int(counts[name]) for name in ("worse", "better", "compared")))
-        return cls(bool(values["holding"]), pairs)
+        # What was written before rounds were counted held for one at least.
+        return cls(bool(values["holding"]), pairs, int(values.get("held", values["holding"])))
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def paired_verdict(before: Evidence, pairs: Pairs, allowed: float) -> Verdict:
     """Judges one round's pairs alone, with hysteresis.
 
     A fall is believed from z = 1.645 on, and only if it is larger than allowed: on thousands of
-    pictures a fall too small to matter is significant as well. Who holds goes on below z = 0.84.
+    pictures a fall too small to matter is significant as well. Who holds goes on below z = 1.28.
 
     Args:
         before: the last verdict.

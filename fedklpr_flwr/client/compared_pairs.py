@@ -18,27 +18,31 @@ def compared_pairs(
     network: ReidNetwork,
     site: Site,
     reference: torch.Tensor | None,
-    labels: torch.Tensor | None,
+    *labels: torch.Tensor | None,
 ) -> Pairs | None:
     """The same pictures judged by the model before the last prune and by the one now.
+
+    Labels favour the model that they were found with or that was trained for them. So they are
+    judged by those of before the prune as well as by the newest, and the mean of both counts.
 
     Args:
         network: the model now.
         site: the client's pictures.
         reference: `remembered_features` of the model before; None where nothing was pruned yet.
-        labels: int64 (N,), by which both are judged; None where there are none yet.
+        labels: int64 (N,) each, by which both are judged; None where there are none.
 
     Returns:
-        None also where the pictures are others than those remembered.
+        The mean over the labels, without fractions. None where nobody can say: without labels, or
+        where the pictures are others than those remembered.
     """
-    if reference is None or labels is None:
+    if reference is None or len(reference) != len(site.train):
         return None
-    if not len(reference) == len(labels) == len(site.train):
+    known = [one for one in labels if one is not None and len(one) == len(reference)]
+    if not known:
         return None
-    was = right_by_centroid(reference, labels)
-    now = right_by_centroid(remembered_features(network, site), labels)
-    return Pairs(
-        worse=int((was & ~now).sum()),
-        better=int((now & ~was).sum()),
-        compared=int(comparable(labels).sum()),
-    )
+    now, total = remembered_features(network, site), Pairs()
+    for one in known:
+        was_right, is_right = right_by_centroid(reference, one), right_by_centroid(now, one)
+        worse, better = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
+        total += Pairs(worse, better, int(comparable(one).sum()))
+    return Pairs(*(count // len(known) for count in (total.worse, total.better, total.compared)))

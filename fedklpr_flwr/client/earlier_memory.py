@@ -88,7 +88,7 @@ def take_over(
     )
     if pictures_since(earlier.folder, site) != (0, 0):
         earlier.without_gone(left, site)
-        memory = replace(memory, reference_features=None, judged_labels=None)
+        memory = memory.without_pairs()
     folder.carry_on(earlier, memory)
     return memory
 

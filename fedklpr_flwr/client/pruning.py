@@ -101,6 +101,7 @@ class ClientPruning:
         self.marked: Masks = {}
         self.labels = memory.judged_labels
         self._reference = memory.reference_features
+        self._reference_labels = memory.reference_labels
 
     @property
     def ratio(self) -> float:
@@ -117,6 +118,7 @@ class ClientPruning:
             masks_before_last_prune=None if earlier is None else all_on_host(earlier),
             before_prune=all_on_host(self.before_prune),
             reference_features=self._reference,
+            reference_labels=self._reference_labels,
             judged_labels=self.labels if self._compares else None,
         )
 
@@ -227,7 +229,8 @@ class ClientPruning:
     def _compare(self) -> Pairs | None:
         if self._settings.crr.pooled:
             return self._pooled
-        return compared_pairs(self._network, self._site, self._reference, self.labels)
+        labels = self._reference_labels, self.labels
+        return compared_pairs(self._network, self._site, self._reference, *labels)
 
     def _remember(self, state: Mapping[str, torch.Tensor]) -> None:
         """Keep what a later round goes back to, or compares with: the network before a prune."""
@@ -235,6 +238,7 @@ class ClientPruning:
             self.before_prune = {name: state[name].clone() for name in self.masks}
         if self._compares:
             self._reference = remembered_features(self._network, self._site)
+            self._reference_labels = self.labels
 
     def _revive(self, state: Mapping[str, torch.Tensor], masks: Masks) -> None:
         """Give revived weights the received values they had when they were pruned."""
@@ -252,7 +256,9 @@ def pruning_settings(settings: Settings) -> PruningSettings:
         target=chosen.target,
         first_round=first_prune(settings),
         when=chosen.when,
-        recovery=RecoveryRule(crr.level, crr.drop, crr.reference, crr.rollback, crr.test),
+        recovery=RecoveryRule(
+            crr.level, crr.drop, crr.reference, crr.rollback, crr.test, crr.patience
+        ),
         above=chosen.above,
         guard=chosen.guard,
         scope=chosen.scope,

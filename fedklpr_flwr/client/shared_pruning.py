@@ -47,8 +47,8 @@ def told_pairs(
     if not settings.crr.pooled:
         return {}
     home, _ = hold_out(site, settings.crr.accuracy, settings.seed)
-    known = memory.reference_features, memory.judged_labels
-    pairs = compared_pairs(network, home, *known) or Pairs()
+    labels = memory.reference_labels, memory.judged_labels
+    pairs = compared_pairs(network, home, memory.reference_features, *labels) or Pairs()
     return {
         "pairs_worse": pairs.worse,
         "pairs_better": pairs.better,

@@ -61,8 +61,9 @@ class ClientMemory:
             anew in every epoch.
         reference_features: float16 (N, D), the training pictures by the model before the last
             prune; None before any prune and with crr.test=threshold.
+        reference_labels: int64 (N,), the labels of that time; None where there were none.
         judged_labels: int64 (N,), the last epoch's labels, by which the next comparison with those
-            features is made; None with crr.test=threshold.
+            features is made, as by those before; None with crr.test=threshold.
     """
 
     round: int
@@ -75,7 +76,12 @@ class ClientMemory:
     own: Mapping[str, torch.Tensor] = field(default_factory=dict)
     labels: torch.Tensor | None = None
     reference_features: torch.Tensor | None = None
+    reference_labels: torch.Tensor | None = None
     judged_labels: torch.Tensor | None = None
+
+    def without_pairs(self) -> "ClientMemory":
+        """The same without what two models are compared by, picture by picture."""
+        return replace(self, reference_features=None, reference_labels=None, judged_labels=None)
 
     @property
     def mask_hash(self) -> str:
@@ -157,8 +163,8 @@ class MemoryFolder:
                 path.unlink(missing_ok=True)
                 continue
             if held is not None and held.reference_features is not None:
-                self._write(_featureless(held))
-        return _featureless(memory)
+                self._write(held.without_pairs())
+        return memory.without_pairs()
 
     def store_received(self, payload: bytes | memoryview) -> str:
         """Keep the payload just received (and no other); returns the name it is found by."""
@@ -265,10 +271,6 @@ class MemoryFolder:
         return self.folder / f"received-{name}.payload"
 
 
-def _featureless(memory: ClientMemory) -> ClientMemory:
-    return replace(memory, reference_features=None, judged_labels=None)
-
-
 def _read_arrays(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """A safetensors file's metadata and arrays."""
     try:
@@ -293,7 +295,13 @@ def _to_arrays(memory: ClientMemory) -> tuple[dict[str, np.ndarray], dict[str, A
         "personal": memory.personal,
         "residual": memory.residual,
         "own": memory.own,
-        "labels": _present({"kept": memory.labels, "judged": memory.judged_labels}),
+        "labels": _present(
+            {
+                "kept": memory.labels,
+                "judged": memory.judged_labels,
+                "reference": memory.reference_labels,
+            }
+        ),
         "reference": _present({"features": memory.reference_features}),
     }
     for kind, tensors in kept.items():
@@ -324,6 +332,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) ->
         own=_section(arrays, "own/"),
         labels=_section(arrays, "labels/").get("kept"),
         reference_features=_section(arrays, "reference/").get("features"),
+        reference_labels=_section(arrays, "labels/").get("reference"),
         judged_labels=_section(arrays, "labels/").get("judged"),
     )
 

@@ -102,6 +102,7 @@ class Crr:
     rollback: bool
     test: str = one_of("threshold", "paired", "sequential", default="threshold")
     pooled: bool = False
+    patience: int | None = between(0, default=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """Claims about algorithm.recovery_evidence: a fall is seen, and chance is not taken for one."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from fedklpr_flwr.algorithm.recovery import RecoveryRule, RecoveryState, decide_pruning
 from fedklpr_flwr.algorithm.recovery_evidence import (
     VERDICTS,
     Evidence,
@@ -35,6 +37,46 @@ def test_without_a_change_it_holds_in_fewer_than_eight_of_a_hundred_rounds(test,
         verdict = VERDICTS[test](evidence, drawn_pairs(generator, pictures, 0.0), ALLOWED)
         evidence, held = verdict.after, held + verdict.fallen
     assert held / rounds < 0.08
+
+
+def decided(rule, state, pairs):
+    """What is decided in a round in which nothing but the pairs decides."""
+    return decide_pruning(
+        state, rule, accuracy=1.0, ratio=0.1, target=0.9, round_number=5, first_round=2,
+        compare=lambda: pairs,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("discordance", [0.1, 0.38])
+@pytest.mark.parametrize("pictures", [384, 1000, 3000])
+@pytest.mark.parametrize("test", VERDICTS)
+def test_no_lucky_model_before_a_prune_holds_for_long(test, pictures, discordance):
+    """A model stays the reference until the next prune; pictures that go either way, by chance."""
+    generator, rule = np.random.default_rng(7), RecoveryRule(0, ALLOWED, test=test, patience=2)
+    held = rounds = 0
+    for _ in range(300):
+        open_ = generator.random(pictures) < 2 * discordance
+        evidence, prunes = Evidence(), 0
+        was = open_ & (generator.random(pictures) < 0.5)
+        while prunes < 4:
+            now = open_ & (generator.random(pictures) < 0.5)
+            pairs = Pairs(int((was & ~now).sum()), int((now & ~was).sum()), pictures)
+            decision = decided(rule, RecoveryState(evidence=evidence), pairs)
+            evidence, rounds = decision.evidence, rounds + 1
+            held += not decision.prunes
+            if decision.prunes:
+                was, prunes = now, prunes + 1
+    assert held / rounds < 0.08
+
+
+@pytest.mark.parametrize(("patience", "actions"), [(2, "hhphhp"), (0, "pppppp"), (None, "hhhhhh")])
+def test_it_holds_as_long_as_there_is_patience(patience, actions):
+    rule, state = RecoveryRule(0, ALLOWED, test="paired", patience=patience), RecoveryState()
+    told = ""
+    for _ in range(6):
+        decision = decided(rule, state, Pairs(300, 100, 3000))
+        state, told = replace(state, evidence=decision.evidence), told + "hp"[decision.prunes]
+    assert told == actions
 
 
 @pytest.mark.parametrize("test", VERDICTS)
@@ -72,10 +114,10 @@ def test_the_likelihood_ratio_is_that_of_every_pair_in_turn():
 def test_who_holds_goes_on_only_once_it_has_healed():
     fallen = paired_verdict(Evidence(), Pairs(70, 40, 1000), ALLOWED)
     assert fallen.fallen
-    half = Pairs(55, 45, 1000)  # z = 1: no reason to hold, none to go on either
+    half = Pairs(57, 43, 1000)  # z = 1.4: no reason to hold, none to go on either
     assert paired_verdict(fallen.after, half, ALLOWED).fallen
     assert not paired_verdict(Evidence(), half, ALLOWED).fallen
-    assert not paired_verdict(fallen.after, Pairs(52, 48, 1000), ALLOWED).fallen
+    assert not paired_verdict(fallen.after, Pairs(55, 45, 1000), ALLOWED).fallen
 
 
 def test_a_fall_too_small_to_matter_does_not_hold_however_sure_it_is():
@@ -109,5 +151,7 @@ def test_no_pictures_prove_nothing():
 
 
 def test_evidence_survives_json():
-    evidence = Evidence(True, Pairs(3, 2, 90))
+    evidence = Evidence(True, Pairs(3, 2, 90), 2)
     assert Evidence.from_dict(evidence.to_dict()) == evidence
+    older = {"holding": True, "carried": evidence.to_dict()["carried"]}
+    assert Evidence.from_dict(older) == Evidence(True, Pairs(3, 2, 90), 1)

@@ -308,8 +308,11 @@ def test_the_first_prune_has_nothing_to_compare_with_and_leaves_what_the_next_co
     assert (first.update.report.crr, first.update.report.pairs_compared) == ("pruned", 0)
     assert torch.equal(first.memory.reference_features, before)
     assert len(first.memory.judged_labels) == 20
+    assert first.memory.reference_labels is None, "nobody had labels before"
     second, _ = run(settings, tiny_site, first.memory, number=3, network=network)
     assert second.update.report.pairs_compared > 0
+    assert (second.update.report.crr, second.memory.recovery.evidence.held) == ("pruned", 0)
+    assert torch.equal(second.memory.reference_labels, first.memory.judged_labels)
 
 
 def test_other_pictures_than_those_remembered_are_not_compared(tiny_settings, tiny_site):

@@ -50,6 +50,7 @@ def test_what_recovery_compares_with_comes_back_to_the_bit(folder):
         2,
         recovery=RecoveryState(evidence=evidence),
         reference_features=torch.tensor([[0.5, 1e-3], [1.0, -0.25]]).half(),
+        reference_labels=torch.tensor([5, 2]),
         judged_labels=torch.tensor([4, -1]),
         labels=torch.tensor([7, 8]),
     )
@@ -58,6 +59,7 @@ def test_what_recovery_compares_with_comes_back_to_the_bit(folder):
     assert back.recovery.evidence == evidence
     assert back.reference_features.dtype == torch.float16
     assert torch.equal(back.reference_features, kept.reference_features)
+    assert torch.equal(back.reference_labels, kept.reference_labels)
     assert torch.equal(back.judged_labels, kept.judged_labels)
     assert torch.equal(back.labels, kept.labels)
 
