@@ -208,11 +208,20 @@ def keeps_labels(settings: Settings) -> bool:
 
 def _clusters(asked: Labelling) -> PseudoLabels:
     chosen, cameras = asked.settings.labels, asked.site.train.cameras
-    tracks = asked.site.train.tracks if chosen.tracks == "together" else None
+    tracks = _tracks(asked.site.train, chosen.tracks)
     found = _of_tracks(asked, tracks) if tracks is not None else _of_pictures(asked)
     if chosen.spanning_from is None:
         return found
     return spanning_clusters(found, cameras, chosen.spanning_from)
+
+
+def _tracks(train: Pictures, kind: str) -> Tracks | None:
+    """The tracks that count, `labels.tracks`."""
+    if kind != "persons":
+        return train.tracks if kind == "together" else None
+    cameras = 1 + int(train.cameras.max()) if len(train) else 1
+    followed = train.persons * cameras + train.cameras
+    return Tracks(torch.where(train.persons >= 0, followed, -1), torch.full_like(train.persons, -1))
 
 
 def _of_tracks(asked: Labelling, tracks: Tracks) -> PseudoLabels:

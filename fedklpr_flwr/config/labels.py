@@ -25,4 +25,4 @@ class Labels:
     share: float | None = between(1e-3, 1.0, default=None)
     spanning_from: float | None = between(0.0, 1.0, default=None)
     camera_batchnorm: bool = False
-    tracks: str = one_of("together", "ignored", default="together")
+    tracks: str = one_of("together", "ignored", "persons", default="together")

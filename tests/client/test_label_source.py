@@ -262,3 +262,17 @@ def test_stripes_are_of_each_cameras_own_batch_norm_where_features_are(tiny_sett
     usual = appearance_of(network, tiny_site, tiny_settings(words[1]))
     torch.testing.assert_close(found.features, usual.features)
     assert not torch.allclose(found.compared, usual.compared)
+
+
+def test_as_if_a_tracker_had_followed_each_person_through_each_camera(tiny_settings):
+    """Two persons, each by two cameras, two pictures each; a stranger twice. Nothing is alike."""
+    persons = torch.tensor([3, 3, 3, 3, 5, 5, 5, 5, -1, -1])
+    site = site_of(10, 0)
+    cameras = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
+    site = replace(site, train=replace(site.train, persons=persons, cameras=cameras))
+    words = ("labels.k1=1", "labels.k2=1", "labels.eps=0.1", "labels.min_samples=2")
+    found = label_site(site, torch.eye(10), 1, tiny_settings(*words, "labels.tracks=persons"))
+    assert torch.equal(found.labels[0:8:2], found.labels[1:8:2])
+    assert (bool((found.labels[:8] >= 0).all()), found.labels[8:].tolist()) == (True, [-1, -1])
+    apart = label_site(site, torch.eye(10), 1, tiny_settings(*words))
+    assert apart.clusters == 0
