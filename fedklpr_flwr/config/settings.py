@@ -222,6 +222,7 @@ class Federation:
     evaluate_seconds: float = between(1.0, default=1800.0)
     evaluate: str = one_of("all", "next", default="all")
     at_once: int | None = between(1, default=None)
+    server_rate: float = between(0.0, default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

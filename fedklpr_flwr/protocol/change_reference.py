@@ -98,19 +98,19 @@ def encode_change(
     owed: dict[str, torch.Tensor] = {}
     for spec in layout:
         name, wanted = spec.name, tensors[spec.name]
-        debt = None if _is_measured(name) else _usable(residual.get(name), wanted.shape)
+        debt = None if is_measured(name) else _usable(residual.get(name), wanted.shape)
         if debt is not None:
             wanted = np.asarray(wanted + debt)
         share = step_share(spec, settings.wire.step.up, settings, round_number)
         rest = np.asarray(wanted - writer.add(spec, wanted, received[name], share))
         if name in masks:
             rest = np.where(masks[name], rest, np.float32(0))
-        if settings.wire.step.feedback and not _is_measured(name) and rest.any():
+        if settings.wire.step.feedback and not is_measured(name) and rest.any():
             owed[name] = torch.from_numpy(np.ascontiguousarray(rest))
     return writer.seal(), owed
 
 
-def _is_measured(name: str) -> bool:
+def is_measured(name: str) -> bool:
     """Whether a tensor is a statistic of batch norm, which each training measures anew.
 
     What was not told of it is in the next measurement, so a debt would be paid twice.
@@ -169,7 +169,7 @@ def with_debt(merged: dict[str, np.ndarray], before: Arrays, sent: Arrays) -> di
         sent: the reference of that round.
     """
     for name in merged:
-        if not _is_measured(name):
+        if not is_measured(name):
             debt = before[name] - sent[name]
             # In place, as all lie in one room; a tensor that does not travel is the sent one.
             place = None if merged[name] is sent[name] else merged[name]

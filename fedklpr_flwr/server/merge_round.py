@@ -25,6 +25,7 @@ from fedklpr_flwr.model.mask_file import Masks
 from fedklpr_flwr.protocol.change_reference import (
     catches_up,
     change_downlink,
+    is_measured,
     tells_changes,
     with_debt,
 )
@@ -116,6 +117,28 @@ def run_merge_round(
         threads=threads,
     )
     return {**previous, **merged}, notes
+
+
+def step_along(merged: dict[str, np.ndarray], sent: Arrays, layout: Layout, rate: float) -> None:
+    """Go from the model that was sent along the merged change: theta <- sent + rate (theta - sent).
+
+    Clients whose sites differ move in directions that differ, and their mean is shorter than each
+    of them. What was measured and not learnt, batch-norm statistics, stays the mean.
+
+    Args:
+        merged: all tensors after the merge; those of the layout are changed.
+        sent: float32 arrays by name, the model that the clients began from.
+        layout: the tensors that travel in this round.
+        rate: the server's learning rate, >= 0; 1 changes nothing.
+
+    Source: Reddi et al., "Adaptive Federated Optimization", 2021 (FedOpt with SGD at the server).
+    """
+    if rate == 1:
+        return
+    for spec in layout:
+        if not is_measured(spec.name):
+            model, start = merged[spec.name], sent[spec.name]
+            merged[spec.name] = start + np.float32(rate) * (model - start)
 
 
 def merge_base(state: ServerState, settings: Settings) -> Arrays:

@@ -38,6 +38,7 @@ from fedklpr_flwr.server.merge_round import (
     merge_base,
     run_merge_round,
     shared_masks,
+    step_along,
     told_to_all,
 )
 from fedklpr_flwr.server.reply_deadline import LATE, why_failed
@@ -275,6 +276,7 @@ class RoundCollector:
         base = merge_base(state, self._settings)
         make = merge or run_merge_round
         merged, notes = make(base, state.sent, arrivals, self._layout, self._settings, before)
+        step_along(merged, state.sent, self._layout, self._settings.federation.server_rate)
         del base  # a model, which nobody needs any more
         for arrival in arrivals:
             client, row = arrival.client, self.row(arrival.client)

@@ -270,7 +270,7 @@ def test_as_if_a_tracker_had_followed_each_person_through_each_camera(tiny_setti
     cameras = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
     site, views = site_of(10, 0), torch.eye(2)[torch.arange(10) % 2]
     site = replace(site, train=replace(site.train, persons=persons, cameras=cameras))
-    words = ("labels.k1=4", "labels.k2=1", "labels.min_samples=2")
+    words = ("labels.source=clusters", "labels.k1=4", "labels.k2=1", "labels.min_samples=2")
     plain = label_site(site, views, 1, tiny_settings(*words)).labels
     assert not bool((plain[0:8:2] == plain[1:8:2]).any())
     found = label_site(site, views, 1, tiny_settings(*words, "labels.tracks=persons")).labels
