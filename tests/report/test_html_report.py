@@ -409,6 +409,19 @@ def test_an_idle_client_is_named_with_a_mark_of_its_own(tmp_path):
     assert (birch["clusters"][:1], birch["idle rounds"]) == ("7", "0 of 2")
 
 
+def test_how_far_clusters_span_cameras_stands_beside_the_true_split(tmp_path):
+    told = {"clusters": 7, "camera_span": 0.25, "camera_split": 0.5}
+    told |= {"cluster_precision": 0.75, "cluster_recall": 0.125}
+
+    def found(row):
+        return replace(row, **told) if row.client == "ash" else row
+
+    page = page_of(rewrite(write_run(tmp_path / "run", rank1=THREE), found))
+    ash = page.table("idle rounds")[0]
+    shown = [ash[name] for name in ("spanning cameras", "pairs split", "precision", "recall")]
+    assert shown == ["0.250", "0.500", "0.750", "0.125"]
+
+
 def test_all_clients_idle_are_no_empty_section(tmp_path):
     page = page_of(
         rewrite(write_run(tmp_path / "run", rank1=THREE), lambda row: replace(row, idle=True))

@@ -46,13 +46,14 @@ def clusters_section(run: RunReport, seen: Seen) -> Markup:
     lines = [_clusters(name, rows, seen.persons(name)) for name, rows in merged.items()]
     headings = (
         *("client", "over the rounds", "clusters", "persons", "outliers"),
-        *("spanning cameras", "precision", "recall", "drift", "idle rounds"),
+        *("spanning cameras", "pairs split", "precision", "recall", "drift", "idle rounds"),
     )
     said = (
         "Pseudo-labels of the last merged round. Dotted: the true persons, where the pictures can "
         "be read from here. Spanning cameras: the share of clustered pictures whose cluster more "
         "than one camera sees, known without labels; near 0, cameras are learnt and not people. "
-        "Precision and recall are of pairs of pictures, where labels are known. "
+        "Where persons are known: pairs split, the share of a person's pairs across cameras that "
+        "lie in two clusters; precision and recall, of all pairs of pictures. "
         "An idle client found no cluster: it trained nothing and weighed nothing."
     )
     if idle:
@@ -70,6 +71,7 @@ def _clusters(name: str, rows: Sequence[Row], persons: int | None) -> list[Child
         ABSENT if persons is None else persons,
         last.outliers,
         fraction(last.camera_span),
+        fraction(last.camera_split),
         fraction(last.cluster_precision),
         fraction(last.cluster_recall),
         fraction(last.cosine_distance),
