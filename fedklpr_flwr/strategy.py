@@ -28,7 +28,7 @@ from fedklpr_flwr.server.downlink import STILL_LACKS_IT, Downlink
 from fedklpr_flwr.server.node_registry import NodeRegistry
 from fedklpr_flwr.server.quarantine import Quarantine
 from fedklpr_flwr.server.reply_deadline import exchange
-from fedklpr_flwr.server.robust.norm_bound import unbounded_note
+from fedklpr_flwr.server.robust.norm_bound import pooled_pairs, unbounded_note
 from fedklpr_flwr.server.round_collector import RoundCollector, Use
 from fedklpr_flwr.server.secure_round import SecureRound, secure_round
 from fedklpr_flwr.wording import counted
@@ -150,9 +150,7 @@ class FedKlprStrategy(Strategy):
                 self._take(reply, tally.take_scores)
         self._say_held(self._quarantine.note_evaluation(tally.asked["evaluate"], tally.scored))
         self._check_scored()
-        counts = zip((0, 0, 0), *tally.pairs, strict=True)
-        worse, better, compared = (sum(of_clients) for of_clients in counts)
-        self.state.pairs = (worse, better, compared)
+        self.state.pairs = pooled_pairs(tally.pairs)
         summary = self._write_rows()
         if summary.rank1 is None or summary.map is None:
             return None

@@ -74,3 +74,22 @@ def test_without_pooling_an_evaluation_tells_no_counts(federate):
 def test_the_sequential_test_pools_as_well(federate, test):
     run = federate(*POOLED, f"crr.test={test}", names=PAIR)
     assert run.row(4, None).status == "2 merged"
+
+
+def test_one_client_that_says_a_billion_does_not_decide_for_all(federate):
+    tasks = {}
+
+    def boasts(message, context, app):
+        reply = app(message, context)
+        if message.metadata.message_type == "train":
+            tasks[message.content["task"]["round"]] = message.content["task"]["pairs_compared"]
+        elif int(reply.content["report"]["pairs_compared"]):
+            for what in ("better", "compared"):
+                reply.content["report"][f"pairs_{what}"] = 10**9
+            reply.content["report"]["pairs_worse"] = 0
+        return reply
+
+    run = federate(*POOLED, app=interfering(boasts, client="birch", phase=None))
+    said = sorted(run.row(2, client).pairs_compared for client in NAMES)
+    assert said[2] == 10**9
+    assert tasks[3] == said[0] + said[1] + 3 * said[1]

@@ -145,8 +145,10 @@ def log_likelihood_ratio(pairs: Pairs, fall: float) -> float:
 def paired_verdict(before: Evidence, pairs: Pairs, allowed: float) -> Verdict:
     """Judges one round's pairs alone, with hysteresis.
 
-    A fall is believed from z = 1.645 on, and only if it is larger than allowed: on thousands of
-    pictures a fall too small to matter is significant as well. Who holds goes on below z = 1.28.
+        fallen:  (b - c) / n > allowed  and  z > 1.645, or z >= 1.28 of who holds
+
+    On thousands of pictures a fall too small to matter is significant as well: it holds nobody,
+    whoever held before included.
 
     Args:
         before: the last verdict.
@@ -154,16 +156,21 @@ def paired_verdict(before: Evidence, pairs: Pairs, allowed: float) -> Verdict:
         allowed: the fall that does not matter, as a share, >= 0.
     """
     z = mcnemar_z(pairs)
-    fallen = z >= HEALED if before.holding else z > FALLEN and pairs.fall > allowed
+    is_sure = z >= HEALED if before.holding else z > FALLEN
+    fallen = is_sure and pairs.fall > allowed
     return Verdict(fallen, z, replace(before, holding=fallen))
 
 
 def sequential_verdict(before: Evidence, pairs: Pairs, allowed: float) -> Verdict:
     """Judges the pairs of all rounds since the last verdict, as few as it takes.
 
-    Above ln((1 - beta) / alpha) the model has fallen, below ln(beta / (1 - alpha)) it has not; the
-    fall looked for is twice what is allowed. Between the two nothing is proved: who pruned goes on,
-    who holds holds, and the pairs count on in the next round. So a site too small for a verdict
+        fallen:      L >= ln((1 - beta) / alpha)  and  (b - c) / n > allowed
+        not fallen:  L >= ln((1 - beta) / alpha)  otherwise, or  L <= ln(beta / (1 - alpha))
+
+    L is the log likelihood ratio of a fall of delta, twice what is allowed. It asks how one-sided
+    the discordant pairs are, which the few of two models that hardly differ may well be: so the
+    fall must itself be above delta / 2. Between the two bounds nothing is proved: who pruned goes
+    on, who holds holds, and the pairs count on in the next round. So a site too small for a verdict
     a round gets one all the same.
 
     Args:
@@ -173,10 +180,10 @@ def sequential_verdict(before: Evidence, pairs: Pairs, allowed: float) -> Verdic
     """
     together = before.carried + pairs
     ratio = log_likelihood_ratio(together, 2 * allowed)
-    if ratio >= math.log((1 - _BETA) / _ALPHA):
-        return Verdict(True, ratio, Evidence(holding=True))
-    if ratio <= math.log(_BETA / (1 - _ALPHA)):
-        return Verdict(False, ratio, Evidence(holding=False))
+    is_sure = ratio >= math.log((1 - _BETA) / _ALPHA)
+    if is_sure or ratio <= math.log(_BETA / (1 - _ALPHA)):
+        fallen = is_sure and together.fall > allowed
+        return Verdict(fallen, ratio, Evidence(holding=fallen))
     return Verdict(before.holding, ratio, Evidence(before.holding, together))
 
 

@@ -118,7 +118,8 @@ def within_share(weights: ArrayLike, shares: ArrayLike, bound: float) -> Weights
         w_k <- clip(c w_k, s_k / bound, bound s_k),  with the one c for which they sum to 1
 
     A client's divergence is its own word, and a small one is as easily had as a large one: so
-    neither who diverges nor who hardly learns can take over, and nobody is silenced.
+    neither who diverges nor who hardly learns can take over, and nobody is silenced. What the
+    shares are made of is a client's word as well, which the caller bounds.
 
     Args:
         weights: (K,) weights, >= 0.

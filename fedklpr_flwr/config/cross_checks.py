@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 from fedklpr_flwr.config.client_name import CLIENT_NAME_RULE, is_client_name
+from fedklpr_flwr.config.recovery_checks import check_recovery
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import SettingsError
 
@@ -17,19 +18,6 @@ def check_pairs(settings: Settings) -> None:
     """
     for check in _CHECKS:
         check(settings)
-
-
-def _accuracy(settings: Settings) -> None:
-    if settings.crr.accuracy == "heldout" and settings.labels.source != "identities":
-        raise SettingsError(
-            "crr.accuracy=heldout needs known persons: set labels.source=identities, "
-            "or crr.accuracy=training"
-        )
-    if settings.crr.accuracy == "rank1_test" and settings.deployment:
-        raise SettingsError(
-            "crr.accuracy=rank1_test decides by the test set, which deployment=true has not to "
-            "spare: choose training, cross_camera, or heldout with labels.source=identities"
-        )
 
 
 def _guard(settings: Settings) -> None:
@@ -270,6 +258,12 @@ def _changes(settings: Settings) -> None:
             "wire.values=change with crr.rollback=true: a rollback revives weights whose changes "
             "never came down; set crr.rollback=false, or wire.values=float32 or bfloat16"
         )
+    if settings.pruning.regrow > 0:
+        raise SettingsError(
+            f"wire.values=change with pruning.regrow={settings.pruning.regrow:g}: what comes back "
+            "has no reference at its client, to which only changes of kept weights came; set "
+            "pruning.regrow=0, or wire.values=float32 or bfloat16"
+        )
     if find_spec("numba") is None:
         raise SettingsError(
             "wire.values=change needs the package numba: install the extra `fast` (pip install "
@@ -328,24 +322,6 @@ def _consensus(settings: Settings) -> None:
         )
 
 
-def _pooled(settings: Settings) -> None:
-    if not settings.crr.pooled:
-        return
-    for told, why in (
-        (settings.crr.test == "threshold" and "crr.test=threshold", "an accuracy is no count"),
-        (
-            settings.pruning.when != "before_training" and f"pruning.when={settings.pruning.when}",
-            "the clients' pairs are counted after a merge, before the next training",
-        ),
-        (settings.privacy.kind == "local_dp" and "privacy=local_dp", "the counts are withheld"),
-    ):
-        if told:
-            raise SettingsError(
-                f"crr.pooled=true with {told}: {why}; set crr.pooled=false, or crr.test=paired "
-                "(or sequential), pruning.when=before_training and privacy=none"
-            )
-
-
 def _trains_before_prune(settings: Settings) -> bool:
     when = settings.pruning.when
     if when == "before_last_epoch":
@@ -366,7 +342,7 @@ def _names(settings: Settings) -> None:
 
 
 _CHECKS: tuple[Callable[[Settings], None], ...] = (
-    _accuracy,
+    check_recovery,
     _guard,
     _rewind,
     _parts_at_home,
@@ -382,6 +358,5 @@ _CHECKS: tuple[Callable[[Settings], None], ...] = (
     _changes,
     _schedule,
     _consensus,
-    _pooled,
     _names,
 )

@@ -16,7 +16,7 @@ from fedklpr_flwr.launch.continued import continued_notes, continued_words, cont
 from fedklpr_flwr.launch.end_processes import FLOWER_HOME, end_processes_of, end_server
 from fedklpr_flwr.launch.preflight import check_places, notes_of_trust
 from fedklpr_flwr.runs.lock import COMMAND, SERVER, hold
-from fedklpr_flwr.runs.resume_checks import check_resumed
+from fedklpr_flwr.runs.resume_checks import check_resumed, resumed_notes
 from fedklpr_flwr.runs.run_config_file import BegunWith, read_begun_with, write_begun_with
 from fedklpr_flwr.runs.trusted_runs import check_may_go_on, mark_begun, refuse_links
 from fedklpr_flwr.system import run_files
@@ -83,7 +83,7 @@ def prepare(arguments: Sequence[str], *, simulated: bool = True, trust: bool = F
         end_server(folder)
         end_processes_of(folder / FLOWER_HOME)  # left by a command that was killed
         hold(folder, SERVER, patience=_ENDING_SECONDS).close()
-        _check_fits(settings, folder)
+        notes += _check_fits(settings, folder)
         _remove_flower_home(folder)
         run_config = {"experiment": experiment, "overrides": shlex.join(overrides)}
         begun = BegunWith(experiment, run_config["overrides"], real_sites=not simulated)
@@ -111,15 +111,17 @@ def _remove_flower_home(folder: Path) -> None:
         ) from error
 
 
-def _check_fits(settings: Settings, folder: Path) -> None:
-    """A new run needs a folder without one, a resumed run what it began with."""
+def _check_fits(settings: Settings, folder: Path) -> list[str]:
+    """A new run needs a folder without one, a resumed run what it began with; notes of the last."""
     if settings.resume is not None:
         check_resumed(settings, folder)
-    elif (folder / run_files.STATE).exists():
+        return resumed_notes(settings, folder)
+    if (folder / run_files.STATE).exists():
         raise RunError(
             f"run.dir={folder} already holds a run: go on with {resume_word(folder)}, "
             "or choose another folder"
         )
+    return []
 
 
 def _resumed(

@@ -6,7 +6,7 @@ from typing import Any
 
 from fedklpr_flwr.algorithm.pruning_rate import density_after
 from fedklpr_flwr.config.compose import read_settings, settings_to_dict
-from fedklpr_flwr.config.round_overrides import pruning_schedule, settings_in_round
+from fedklpr_flwr.config.round_overrides import first_prune, pruning_schedule, settings_in_round
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.errors import RunError, SettingsError
 from fedklpr_flwr.runs.state_checks import MOST_STATE
@@ -66,6 +66,31 @@ def check_resumed(settings: Settings, folder: Path) -> None:
         )
     _check_stages(settings, earlier, done, folder)
     _check_shared_mask(settings, earlier, done, folder)
+    _check_regrowth(settings, earlier, done, folder)
+
+
+def resumed_notes(settings: Settings, folder: Path) -> list[str]:
+    """Say in what a resumed run differs from one that had its number of rounds from the start.
+
+    Clients with masks of their own prune on from what they have, whenever that began.
+
+    Args:
+        settings: the settings to go on with, which check_resumed has let through.
+        folder: a run folder; there is nothing to say of one in which no model was committed yet.
+    """
+    state = folder / run_files.STATE
+    if not state.exists() or settings.method.pruning == "none":
+        return []
+    earlier = settings_of_run(folder)
+    began, begins = first_prune(earlier), first_prune(settings)
+    if began == begins or min(began, begins) > _rounds_done(state):
+        return []
+    return [
+        f"pruning.after={settings.pruning.after:g}: with federation.rounds="
+        f"{earlier.federation.rounds} pruning began in round {began}, with "
+        f"{settings.federation.rounds} from the start it would have in round {begins}; the run "
+        "goes on, and is not equal to one that long"
+    ]
 
 
 def differences(earlier: Settings, now: Settings) -> list[tuple[str, Any, Any]]:
@@ -113,6 +138,19 @@ def _check_shared_mask(now: Settings, earlier: Settings, done: int, folder: Path
             "rounds (pruning.after), and the mask of all clients (pruning.masks=consensus) would "
             f"be another after round {done} of {folder}; keep "
             f"federation.rounds={earlier.federation.rounds}, or start a new run with "
+            f"model.weights={folder}"
+        )
+
+
+def _check_regrowth(now: Settings, earlier: Settings, done: int, folder: Path) -> None:
+    """Less and less changes places towards the last round: with more rounds much would again."""
+    rounds = now.federation.rounds, earlier.federation.rounds
+    first = min(first_prune(now), first_prune(earlier))
+    if now.pruning.regrow > 0 and rounds[0] != rounds[1] and first <= done:
+        raise SettingsError(
+            f"federation.rounds={rounds[0]}: the share that regrows (pruning.regrow="
+            f"{now.pruning.regrow:g}) falls to nothing towards round {rounds[1]}, and round {done} "
+            f"of {folder} had its own; keep federation.rounds={rounds[1]}, or start a new run with "
             f"model.weights={folder}"
         )
 

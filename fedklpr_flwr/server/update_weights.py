@@ -39,6 +39,9 @@ from fedklpr_flwr.server.robust.norm_bound import (
 from fedklpr_flwr.server.robust.update_sketch import Change, alignment_share, compares_directions
 from fedklpr_flwr.wire.layout import Layout
 
+_BY_KLAW = ("klpwa", "klaw")
+"""The choices that `klaw.bound` bounds: the weight itself, PRAW and trust included."""
+
 _SEEN_ALONE = 3.0
 """Times the median that a figure counts for at most where nothing else of a client is seen."""
 
@@ -190,8 +193,18 @@ def weigh(
 ) -> MergeNotes:
     """The weights of a round's clients by `method.aggregation_weights`; idle clients weigh 0.
 
-    `factors` are some clients' by name; `stands_out` are those that are shortened; `agreements` are
-    those of clients whose changes were compared.
+    With `klaw.bound` = B no weight is beyond 1/B and B times the client's share by pictures trained
+    on, times its trust where that is asked; `klpwa.cap` comes after it. How many pictures is what
+    each says, and counts for no more than held_back lets it.
+
+    Args:
+        clients: their names.
+        reports: what each says of its training.
+        layout: the tensors that travel.
+        settings: the run's settings.
+        factors: trust in some clients, by name, in [0, 1]; 0 = left out.
+        stands_out: those that are shortened.
+        agreements: of clients whose changes were compared.
     """
     active = np.array([not report.idle for report in reports])
     prunable = sum(spec.size for spec in layout if spec.prunable)
@@ -209,9 +222,14 @@ def weigh(
     )
     asked = Asked(reports, active, klaw, praw, settings, held_back)
     weight = AGGREGATION_WEIGHTS[settings.method.aggregation_weights](asked)
+    trusted = np.array([(factors or {}).get(client, 1.0) for client in clients])
     if factors:
-        weight = weight * np.array([factors.get(client, 1.0) for client in clients])
+        weight = weight * trusted
         weight = weight / max(float(weight.sum()), np.finfo(np.float64).tiny)
+    if settings.klaw.bound is not None and settings.method.aggregation_weights in _BY_KLAW:
+        data = held_back([report.trained for report in reports]) * trusted
+        shares = data_size_weights(data, active=active & (trusted > 0))
+        weight = within_share(weight, shares, settings.klaw.bound)
     if settings.klpwa.cap is not None:
         weight = cap_weights(weight, max(settings.klpwa.cap, 1 / max(len(reports), 1)))
 
@@ -235,7 +253,7 @@ def _klaw(
     agreements: Mapping[str, Agreement],
     active: np.ndarray,
 ) -> Weights:
-    """KLAW's weights as `klaw` says: by direction, then by data, then within bounds."""
+    """KLAW's weights as `klaw` says: by direction, then by data."""
     chosen = settings.klaw
     if chosen.direction == "agreement":
         cosines = [agreements[c].cosine if c in agreements else np.nan for c in clients]
@@ -243,9 +261,7 @@ def _klaw(
     else:
         said = [r.divergence / (max(r.steps, 1) if chosen.per_step else 1) for r in reports]
         klaw = divergence_weights(held_back(said), chosen.direction, active=active)
+    if not chosen.data_power:
+        return klaw
     trained = held_back([report.trained for report in reports])
-    if chosen.data_power:
-        klaw = scaled_by_data(klaw, trained, chosen.data_power)
-    if chosen.bound is not None:
-        klaw = within_share(klaw, data_size_weights(trained, active=active), chosen.bound)
-    return klaw
+    return scaled_by_data(klaw, trained, chosen.data_power)

@@ -124,6 +124,17 @@ def test_a_fall_too_small_to_matter_does_not_hold_however_sure_it_is():
     sure = Pairs(600, 500, 50_000)
     assert mcnemar_z(sure) > 3
     assert not paired_verdict(Evidence(), sure, ALLOWED).fallen
+    assert not paired_verdict(Evidence(holding=True), sure, ALLOWED).fallen
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_few_pairs_of_many_pictures_are_no_fall_however_one_sided_they_are(held):
+    """Five of 30,000 is .017 points where one point is allowed."""
+    few = Pairs(5, 0, 30_000)
+    assert log_likelihood_ratio(few, 2 * ALLOWED) > math.log(0.90 / 0.05)
+    verdict = sequential_verdict(Evidence(holding=held), few, ALLOWED)
+    assert (verdict.fallen, verdict.after) == (False, Evidence())
+    assert sequential_verdict(Evidence(), Pairs(5, 0, 300), ALLOWED).fallen
 
 
 def test_what_one_round_cannot_prove_several_can():

@@ -41,6 +41,10 @@ REFUSED = {
     ],
     ("pruning.regrow=0.05", "pruning.when=after_training"): ["regrow=0.05", "after_training"],
     ("pruning.regrow=0.05", "crr.rollback=true"): ["regrow=0.05", "crr.rollback=true"],
+    ("pruning.regrow=0.05", "wire.values=change"): [
+        "wire.values=change with pruning.regrow=0.05",
+        "float32 or bfloat16",
+    ],
     ("pruning.masks=consensus",): ["masks=consensus", "method.pruning=recovery", "always"],
     ("pruning.masks=consensus", "method.pruning=always", "wire.values=int8"): ["wire.values=int8"],
     ("pruning.masks=consensus", "method.pruning=always", "pruning.regrow=0.05"): ["regrow=0.05"],
@@ -52,6 +56,14 @@ REFUSED = {
     ("crr.pooled=true", "crr.test=paired", "privacy=local_dp"): [
         "crr.pooled=true",
         "privacy=local_dp",
+    ],
+    ("method=fedcapr", "crr.test=paired", "crr.pooled=true"): ["crr.pooled=true", "pruning=none"],
+    ("method.pruning=always", "crr.pooled=true"): ["crr.pooled=true", "method.pruning=always"],
+    ("crr.test=sequential", "crr.drop=0"): ["crr.drop=0", "crr.test=sequential", "crr.test=paired"],
+    ("crr.test=paired", "crr.reference=best"): ["crr.reference=best with crr.test=paired"],
+    ("crr.test=sequential", "crr.reference=previous_round"): [
+        "crr.reference=previous_round with crr.test=sequential",
+        "crr.test=threshold",
     ],
     ("klpwa.cap=0",): ["klpwa.cap=0", "0.01 to 1"],
     ("defence.norm_bound=null", "deployment=true"): ["norm_bound=null", "conf/defence/deployed"],
@@ -96,6 +108,8 @@ def test_it_is_refused_in_one_sentence_that_says_what_exists(overrides, tiny_set
     [
         ("crr.accuracy=rank1_test",),
         ("crr.accuracy=heldout",),
+        ("crr.test=paired", "crr.drop=0"),
+        ("crr.test=threshold", "crr.reference=best", "crr.drop=0"),
         ("pruning.guard=true", "pruning.when=before_last_epoch"),
         ("method=lotteryfl", "deployment=true"),
         ("method=lotteryfl", "model.weights=/weights.pth"),

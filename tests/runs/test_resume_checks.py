@@ -8,7 +8,7 @@ import pytest
 
 from fedklpr_flwr.config.compose import compose_settings, write_settings
 from fedklpr_flwr.errors import RunError, SettingsError
-from fedklpr_flwr.runs.resume_checks import check_resumed
+from fedklpr_flwr.runs.resume_checks import check_resumed, resumed_notes
 
 
 @pytest.fixture
@@ -139,3 +139,57 @@ def test_more_rounds_must_not_move_a_mask_of_all_clients(masks, rounds, fits, tm
     refused = pytest.raises(SettingsError, match=r"mask of all clients .* another after round 4")
     with nullcontext() if fits else refused:
         check_resumed(settings(rounds), tmp_path)
+
+
+@pytest.fixture
+def six_rounds(tmp_path):
+    """`six_rounds(done, words...)`: a folder in which so many of six rounds are merged."""
+
+    def begin(done, *words):
+        def settings(rounds):
+            return compose_settings("smoke", (*words, f"federation.rounds={rounds}"))
+
+        write_settings(settings(6), tmp_path / "config.yaml")
+        (tmp_path / "state.json").write_text(json.dumps({"round": done}))
+        return tmp_path, settings
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("regrow", "done", "rounds", "fits"),
+    [(0.2, 4, 6, True), (0.2, 4, 9, False), (0.2, 4, 5, False), (0.2, 1, 9, True), (0, 4, 9, True)],
+)
+def test_another_number_of_rounds_must_not_move_what_regrew(regrow, done, rounds, fits, six_rounds):
+    """The share that regrows follows a cosine over all rounds, from the first prune on."""
+    words = ("method.pruning=always", "pruning.after=null", "pruning.first_round=2")
+    folder, settings = six_rounds(done, *words, f"pruning.regrow={regrow}")
+    refused = pytest.raises(SettingsError, match=r"rounds=\d: .*pruning\.regrow=0\.2.*rounds=6")
+    with nullcontext() if fits else refused:
+        check_resumed(settings(rounds), folder)
+
+
+@pytest.mark.parametrize("schedule", ["geometric", "cubic"])
+@pytest.mark.parametrize(
+    ("done", "rounds", "is_told"), [(4, 6, False), (2, 9, False), (3, 9, True), (4, 5, True)]
+)
+def test_it_is_said_where_pruning_of_own_masks_would_have_begun_in_another_round(
+    schedule, done, rounds, is_told, six_rounds
+):
+    """By 0.34 pruning begins in round 3 of six, in round 4 of nine, in round 2 of five."""
+    words = ("method.pruning=always", "pruning.after=0.34", f"pruning.schedule={schedule}")
+    folder, settings = six_rounds(done, *words)
+    check_resumed(settings(rounds), folder)
+    notes = resumed_notes(settings(rounds), folder)
+    assert len(notes) == is_told
+    if is_told:
+        assert "federation.rounds=6 pruning began in round 3" in notes[0]
+        assert f"with {rounds} from the start" in notes[0]
+
+
+def test_a_schedule_alone_does_not_depend_on_the_number_of_rounds(six_rounds):
+    words = ("pruning.after=null", "pruning.schedule=cubic")
+    folder, settings = six_rounds(4, *words)
+    assert resumed_notes(settings(9), folder) == []
+    folder, settings = six_rounds(4, "method=fedavg", "pruning.after=0.34")
+    assert resumed_notes(settings(9), folder) == []

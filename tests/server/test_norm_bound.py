@@ -10,6 +10,7 @@ from fedklpr_flwr.server.robust.norm_bound import (
     damaged,
     furthest,
     norm_bound,
+    pooled_pairs,
     shortening,
     squared_distance,
     unbounded_note,
@@ -102,3 +103,21 @@ def test_two_real_boxes_are_told_that_nothing_is_bounded(tiny_settings):
     assert "2 clients have no median" in unbounded_note(real, 2)
     assert unbounded_note(real, 3) is None
     assert unbounded_note(tiny_settings(), 2) is None
+
+
+def test_pairs_of_all_clients_are_added_up_as_they_are_where_none_stands_out():
+    assert pooled_pairs([(3, 2, 100), (0, 0, 0), (5, 1, 40), (2, 2, 200)]) == (10, 5, 340)
+    assert pooled_pairs([]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("boasts", [(10**9, 0, 10**9), (0, 10**9, 10**9)])
+def test_a_billion_pairs_count_for_three_medians_and_keep_their_ratio(boasts):
+    honest = [(30, 30, 600)] * 6
+    worse, better, compared = pooled_pairs([*honest, boasts])
+    assert compared == 6 * 600 + 3 * 600
+    assert (worse, better) == (180 + 1800 * (boasts[0] > 0), 180 + 1800 * (boasts[1] > 0))
+    assert pooled_pairs([*honest, (10**8, 2 * 10**8, 10**9)]) == (360, 540, 5400)
+
+
+def test_two_clients_pairs_have_no_median():
+    assert pooled_pairs([(0, 0, 10), (1, 2, 10**9), (0, 0, 0)]) == (1, 2, 10**9 + 10)

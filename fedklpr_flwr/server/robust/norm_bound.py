@@ -26,6 +26,10 @@ DAMAGE = 10.0
 """Times the bound that no training reaches; on the drawn sites honest lengths are 0.89 to 1.08 of
 the median."""
 
+_MOST_PAIRS = 3.0
+"""Times the median that one client's pairs count for, in a study as well: only a sum of all decides
+who prunes."""
+
 Lengths = tuple[float, float]
 """|theta_k - sent| of the weights, and of all other tensors."""
 
@@ -105,6 +109,27 @@ def bounded(
     return np.minimum(
         values, np.where(np.asarray(stands_out), 1.0, bound) * np.median(values[active])
     )
+
+
+def pooled_pairs(counts: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Add up what clients saw of the merged model; none counts for more than three medians.
+
+    Who says that it compared more keeps its ratio. Its own ratio it can still choose: a bound on
+    how many pictures speak is none on what they say.
+
+    Args:
+        counts: of each client how many pictures became wrong, right, and were compared.
+
+    Returns:
+        The sums; of fewer than three clients that compared anything those of all they say.
+    """
+    compared = np.array([of for _, _, of in counts], np.float64)
+    most = bounded(compared, compared > 0, _MOST_PAIRS, [False] * len(counts))
+    sums = [0, 0, 0]
+    for client, limit in zip(counts, most.astype(int).tolist(), strict=True):
+        for place, count in enumerate(client):
+            sums[place] += count * limit // max(client[2], 1)
+    return sums[0], sums[1], sums[2]
 
 
 def furthest(lengths: Mapping[str, Lengths]) -> tuple[str, float] | None:
