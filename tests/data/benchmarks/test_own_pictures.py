@@ -249,6 +249,15 @@ def test_tracks_are_folders_in_folders_of_cameras(plant, tmp_path):
     assert "3 tracks in folders of cameras" in dataset.notes[0]
 
 
+def test_tracks_of_a_camera_in_two_folders_are_two(plant, tmp_path):
+    names = ["train/cam1/1/a.jpg", "train/cam1/1/b.jpg", "train/Cam_01/1/a.jpg"]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    tracks = {one.path.parts[-3]: one.track for one in dataset.train}
+    assert tracks == {"Cam_01": 0, "cam1": 1}
+    assert {one.camera_id for one in dataset.train} == {0}
+    assert "tracks are told apart by how their camera is written" in dataset.notes
+
+
 def test_a_folder_in_a_track_is_no_silent_loss(plant, tmp_path):
     names = ["train/gate/7/a.jpg", "train/gate/7/b.jpg", "train/gate/7/deep/c.jpg"]
     with pytest.raises(DataError, match="deep: expected pictures in track 7, got a folder"):
@@ -280,6 +289,11 @@ def test_a_track_that_repeats_a_frame_is_named_with_its_line(plant, tmp_path, li
     root = table_with_tracks(tmp_path, plant, "gate,b,5", line)
     with pytest.raises(DataError, match=message):
         read_dataset("csv", root)
+
+
+def test_a_tables_tracks_of_two_cameras_are_two_however_the_cameras_are_called(plant, tmp_path):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", "Gate,b,6", "gate,b,7")
+    assert [one.track for one in read_dataset("csv", root).train] == [1, 0, 1]
 
 
 def test_a_table_without_tracks_has_none(plant, tmp_path):
