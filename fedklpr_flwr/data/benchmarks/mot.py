@@ -83,6 +83,9 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     if left_out:
         told = ", ".join(f"{number} {why}" for why, number in sorted(left_out.items()))
         notes.append(f"boxes not used: {told}")
+    if not rows and not tree.problems:
+        why = "; ".join([*notes[1:], *tree.doubts])
+        tree.note(tree.root, f"expected boxes that can be used, got none: {why}")
     return numbered_dataset("mot", rows, tuple(notes))
 
 

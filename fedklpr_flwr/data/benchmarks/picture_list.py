@@ -173,7 +173,7 @@ def _track_notes(rows: Sequence[PictureRow]) -> tuple[str, ...]:
     """How many tracks a table tells, in words; nothing where it tells none."""
     tracks = len({(row.part, row.camera, row.track) for row in rows if row.track})
     alone = sum(not row.track for row in rows)
-    return (f"{counted(tracks, 'track')}, {counted(alone, 'picture')} of none",) * bool(tracks)
+    return (f"{counted(tracks, 'track')}, {counted(alone, 'picture')} without",) * bool(tracks)
 
 
 def _fault(row: PictureRow) -> str:

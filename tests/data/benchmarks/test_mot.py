@@ -281,6 +281,14 @@ def test_an_empty_text_file_is_told(tmp_path):
     )
 
 
+def test_why_no_box_at_all_can_be_used_is_said(tmp_path):
+    camera(tmp_path, "gate", [""])
+    camera(tmp_path, "yard", ["1,7,11,21,31,81", "2,7,11,21,31,81", "3,7,11,21,5,40"])
+    why = r"got none: boxes not used: 2 cut by the border, 1 tiny; .*gate\.txt has no line"
+    with pytest.raises(DataError, match=why):
+        read_dataset("mot", tmp_path)
+
+
 def test_frames_lie_where_the_sequences_file_says(tmp_path):
     camera(tmp_path, "gate", ["1,7,11,21,20,40"], challenge=True)
     (tmp_path / "gate" / "img1").rename(tmp_path / "gate" / "frames%d")

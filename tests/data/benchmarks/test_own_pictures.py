@@ -316,7 +316,7 @@ def test_a_track_called_after_nobody_is_none(plant, tmp_path):
         *((-1, 1), (-1, 1), (-1, 2), (-1, -1)),
         (0, 3),
     ]
-    assert dataset.notes == ("1 track, 4 pictures of none",)
+    assert dataset.notes == ("1 track, 4 pictures without",)
     names = ["train/gate/-1/a.jpg", "train/gate/-1/b.jpg", "train/gate/4/c.jpg"]
     told = read_dataset("folder", plant(tmp_path / "folders", names)).train
     assert [one.track for one in told] == [-1, -1, 0]
