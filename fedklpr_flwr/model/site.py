@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -233,7 +233,27 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
     if settings.deployment:
         dataset = finished_pictures(dataset, data.settle_seconds)
     dataset = newest_pictures(dataset, data.newest_days)
-    return limited_pictures(dataset, data.most_per_camera_day), root
+    dataset = limited_pictures(dataset, data.most_per_camera_day)
+    return replace(dataset, notes=(*dataset.notes, *_unheard(dataset, settings))), root
+
+
+def _unheard(dataset: ReidDataset, settings: Settings) -> list[str]:
+    """What of the settings and a site's tracks do not go together, in words."""
+    if all(one.track < 0 for one in dataset.train) or settings.labels.tracks == "ignored":
+        return []
+    if settings.labels.source == "bottom_up":
+        return [
+            f"{IN_DOUBT} labels.source=bottom_up looks at no tracks, and there are some: pictures "
+            "of one track may get two labels; set labels.source=clusters, or labels.tracks=ignored "
+            "if that is meant"
+        ]
+    if settings.labels.source == "clusters" and settings.ide.jaccard == "copies":
+        return [
+            f"{IN_DOUBT} ide.jaccard=copies is for pictures, and there are tracks, which count as "
+            "often as they have pictures and copies: set ide.jaccard=distinct, or "
+            "labels.tracks=ignored"
+        ]
+    return []
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
