@@ -20,6 +20,8 @@ class PersonImage:
             pictures of a track are by one camera and show one person.
         frame: When it was taken, by its camera's count of frames; -1 = unknown.
         box: Where in the file's picture the person is; None = it shows nobody else.
+        span: The first and last frame in which the tracker saw its track, pictures that are not
+            used included; None = no more is known than its pictures' frames.
     """
 
     path: Path
@@ -28,6 +30,7 @@ class PersonImage:
     track: int = -1
     frame: int = -1
     box: Box | None = None
+    span: tuple[int, int] | None = None
 
     @property
     def picture(self) -> str:

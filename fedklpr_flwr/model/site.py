@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ class Pictures:
         """The pictures at these indices."""
         tracks = self.tracks
         if tracks is not None:
-            tracks = Tracks(tracks.of_picture[indices], tracks.frames[indices])
+            tracks = tracks.subset(indices)
         return Pictures(self.pixels[indices], self.persons[indices], self.cameras[indices], tracks)
 
 
@@ -233,7 +233,27 @@ def list_pictures(identity: Client, settings: Settings, cache: Path) -> tuple[Re
     if settings.deployment:
         dataset = finished_pictures(dataset, data.settle_seconds)
     dataset = newest_pictures(dataset, data.newest_days)
-    return limited_pictures(dataset, data.most_per_camera_day), root
+    dataset = limited_pictures(dataset, data.most_per_camera_day)
+    return replace(dataset, notes=(*dataset.notes, *_unheard(dataset, settings))), root
+
+
+def _unheard(dataset: ReidDataset, settings: Settings) -> list[str]:
+    """What of the settings and a site's tracks do not go together, in words."""
+    if all(one.track < 0 for one in dataset.train) or settings.labels.tracks == "ignored":
+        return []
+    if settings.labels.source == "bottom_up":
+        return [
+            f"{IN_DOUBT} labels.source=bottom_up looks at no tracks, and there are some: pictures "
+            "of one track may get two labels; set labels.source=clusters, or labels.tracks=ignored "
+            "if that is meant"
+        ]
+    if settings.labels.source == "clusters" and settings.ide.jaccard == "copies":
+        return [
+            f"{IN_DOUBT} ide.jaccard=copies is for pictures, and there are tracks, which count as "
+            "often as they have pictures and copies: set ide.jaccard=distinct, or "
+            "labels.tracks=ignored"
+        ]
+    return []
 
 
 def _open_one(identity: Client, settings: Settings, cache: Path) -> Site:
@@ -271,24 +291,24 @@ def _tracks_of(images: Sequence[PersonImage]) -> Tracks | None:
     """What trackers tell of pictures; None where no picture has a track."""
     if all(image.track < 0 for image in images):
         return None
-    return Tracks(
-        torch.tensor([image.track for image in images], dtype=torch.int64),
-        torch.tensor([image.frame for image in images], dtype=torch.int64),
-    )
+    spans = [image.span or (image.frame, image.frame) for image in images]
+    first, last = torch.tensor(spans, dtype=torch.int64).T
+    return Tracks(torch.tensor([image.track for image in images], dtype=torch.int64), first, last)
 
 
 def _joined_tracks(sites: Sequence[Site]) -> Tracks | None:
     """All sites' tracks, numbered anew; pictures of sites without any have none."""
     if all(site.train.tracks is None for site in sites):
         return None
-    tracks, frames, first = [], [], 0
+    tracks, since, until, first = [], [], [], 0
     for site in sites:
         nobody = torch.full((len(site.train),), -1)
         own = site.train.tracks or Tracks(nobody, nobody)
         tracks.append(torch.where(own.of_picture >= 0, own.of_picture + first, -1))
-        frames.append(own.frames)
+        since.append(own.first)
+        until.append(own.until)
         first = _next_number(tracks[-1], first)
-    return Tracks(torch.cat(tracks), torch.cat(frames))
+    return Tracks(torch.cat(tracks), torch.cat(since), torch.cat(until))
 
 
 def _next_number(numbers: torch.Tensor, otherwise: int) -> int:

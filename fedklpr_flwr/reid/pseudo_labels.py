@@ -126,7 +126,7 @@ def cluster_tracks(
     units = track_units(features, cameras, tracks)
     near = _near(units.features, units.cameras, by_camera, k1=k1, k2=k2, eps=eps)
     weights = (units.sizes * copies).numpy()
-    labels = constrained_labels(near, weights, min_samples, units.apart)
+    labels = constrained_labels(near, weights, min_samples, units.seen)
     return _contiguous(labels[units.of_picture.numpy()])
 
 

@@ -1,6 +1,8 @@
 """Clusters of tracks: pictures that a tracker followed stay together, and count together."""
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +23,23 @@ class Tracks:
 
     Attributes:
         of_picture: (N,) int64, each picture's track, -1 = none: it stands for itself.
-        frames: (N,) int64, when it was taken by its camera's clock, -1 = unknown.
+        first: (N,) int64, the frame by its camera's clock from which on it, or its track, was seen,
+            -1 = unknown.
+        last: (N,) int64, the last such frame; None = the first.
     """
 
     of_picture: Tensor
-    frames: Tensor
+    first: Tensor
+    last: Tensor | None = None
+
+    @property
+    def until(self) -> Tensor:
+        """(N,) int64, the last frame, also where `last` does not say it."""
+        return self.first if self.last is None else self.last
+
+    def subset(self, indices: Tensor) -> "Tracks":
+        """What is known of the pictures at these indices."""
+        return Tracks(self.of_picture[indices], self.first[indices], self.until[indices])
 
 
 @dataclass(frozen=True)
@@ -37,15 +51,15 @@ class TrackUnits:
         features: (U,D) float32, unit rows: the mean of a unit's pictures.
         cameras: (U,) int64.
         sizes: (U,) int64, pictures of each.
-        apart: (P,2) int64, pairs of units that are not one person: one camera sees both at the same
-            time.
+        seen: (U,3) int64, each unit's camera, first frame and last frame, -1 where the time is not
+            known. Two that one camera sees at the same time are not one person.
     """
 
     of_picture: Tensor
     features: Tensor
     cameras: Tensor
     sizes: Tensor
-    apart: Indices
+    seen: Indices
 
 
 def track_units(features: Tensor, cameras: Tensor, tracks: Tracks) -> TrackUnits:
@@ -69,15 +83,15 @@ def track_units(features: Tensor, cameras: Tensor, tracks: Tracks) -> TrackUnits
     sums = features.new_zeros(len(first), features.shape[1])
     sums.index_add_(0, unit.to(features.device), features)
     low = torch.full((len(first),), -1).scatter_reduce(
-        0, unit, tracks.frames, "amin", include_self=False
+        0, unit, tracks.first, "amin", include_self=False
     )
-    high = torch.full((len(first),), -1).scatter_reduce(0, unit, tracks.frames, "amax")
+    high = torch.full((len(first),), -1).scatter_reduce(0, unit, tracks.until, "amax")
     return TrackUnits(
         unit,
         functional.normalize(sums, dim=1),
         cameras[first],
         torch.bincount(unit, minlength=len(first)),
-        overlapping(cameras[first].numpy(), low.numpy(), high.numpy()),
+        torch.stack([cameras[first], low, high], dim=1).numpy(),
     )
 
 
@@ -87,52 +101,31 @@ def count_units(tracks: Tracks) -> int:
     return len(torch.unique(followed)) + len(tracks.of_picture) - len(followed)
 
 
-def overlapping(cameras: Indices, first: Indices, last: Indices) -> Indices:
-    """Find the pairs that one camera sees at the same time: nobody is in two places.
-
-    Args:
-        cameras: (U,) int64.
-        first: (U,) int64, the first frame of each, -1 where a frame is unknown.
-        last: (U,) int64, the last frame.
-
-    Returns:
-        (P,2) int64, i < j. A unit of unknown time overlaps with nothing.
-    """
-    pairs = [np.empty((0, 2), np.int64)]
-    for camera in np.unique(cameras):
-        own = np.flatnonzero((cameras == camera) & (first >= 0))
-        own = own[np.argsort(first[own], kind="stable")]
-        until = np.searchsorted(first[own], last[own], side="right")
-        for place, stop in enumerate(until):
-            later = own[place + 1 : stop]
-            found = np.stack([np.full(len(later), own[place]), later], axis=1)
-            pairs.append(np.sort(found, axis=1))
-    return np.concatenate(pairs)
-
-
 def constrained_labels(
-    near: "csr_matrix", weights: Indices, min_samples: int, apart: Indices
+    near: "csr_matrix", weights: Indices, min_samples: int, seen: Indices
 ) -> Indices:
-    """Run DBSCAN that never joins two units known to be apart.
+    """Run DBSCAN that never joins two units that one camera sees at the same time.
 
-    The nearest cores are joined first; a join that would bring two units together that are apart is
-    not made. A unit that is no core joins the nearest core whose cluster it is not apart from.
+    Those are apart: nobody is in two places. The nearest cores are joined first; a join that would
+    bring two units together that are apart is not made. A unit that is no core joins the nearest
+    core whose cluster it is not apart from.
 
     Args:
         near: (U,U) float32 CSR, symmetric, the distances within the radius, each row with its own.
         weights: (U,) int64, how many pictures each counts for.
         min_samples: weights within the radius, its own included, that make a core.
-        apart: (P,2) int64.
+        seen: (U,3) int64, camera, first and last frame; a unit of unknown time (first = -1) is
+            apart from nothing.
 
     Returns:
-        (U,) int64, clusters numbered by their first unit, -1 for outliers. Without pairs apart the
-        cores are clustered as by DBSCAN.
+        (U,) int64, clusters numbered by their first unit, -1 for outliers. Where nobody is apart
+        the cores are clustered as by DBSCAN.
     """
     count = near.shape[0]
     row = np.repeat(np.arange(count), np.diff(near.indptr))
     column, distance = near.indices.astype(np.int64), near.data
     core = np.bincount(row, weights[column], minlength=count) >= min_samples
-    groups = _Groups(count, apart)
+    groups = _Groups(seen)
     order = np.lexsort((column, row, distance))
     between = core[row] & core[column] & (row < column)
     for edge in order[between[order]]:
@@ -150,15 +143,18 @@ def constrained_labels(
 
 
 class _Groups:
-    """Sets of units that grow together, and what may not come into each."""
+    """Sets of units that grow together, and when each camera sees something of a set.
 
-    def __init__(self, count: int, apart: Indices) -> None:
-        self._above = list(range(count))
-        self._members = [{unit} for unit in range(count)]
-        self._banned: list[set[int]] = [set() for _ in range(count)]
-        for one, other in apart.tolist():
-            self._banned[one].add(other)
-            self._banned[other].add(one)
+    The times of a set in one camera never overlap, so that there are as many as units, where pairs
+    that are apart grow with their square (a table may have thousands of pictures of one moment).
+    """
+
+    def __init__(self, seen: Indices) -> None:
+        self._above = list(range(len(seen)))
+        self._sizes = [1] * len(seen)
+        self._times: list[dict[int, list[tuple[int, int]]]] = [
+            {camera: [(first, last)]} if first >= 0 else {} for camera, first, last in seen.tolist()
+        ]
 
     def root(self, unit: int) -> int:
         """The unit that stands for the set."""
@@ -169,16 +165,28 @@ class _Groups:
 
     def join(self, one: int, other: int) -> bool:
         """Make two sets one, unless something in them is apart; tell whether they are one now."""
-        small, large = sorted((self.root(one), self.root(other)), key=self._size)
+        small, large = sorted((self.root(one), self.root(other)), key=self._sizes.__getitem__)
         if small == large:
             return True
-        if not self._members[small].isdisjoint(self._banned[large]):
+        into = self._times[large]
+        if any(_meet(times, into.get(camera, [])) for camera, times in self._times[small].items()):
             return False
         self._above[small] = large
-        self._members[large] |= self._members[small]
-        self._banned[large] |= self._banned[small]
-        self._members[small], self._banned[small] = set(), set()
+        self._sizes[large] += self._sizes[small]
+        for camera, times in self._times[small].items():
+            own = into.setdefault(camera, [])
+            for time in times:
+                insort(own, time)
+        self._times[small] = {}
         return True
 
-    def _size(self, root: int) -> int:
-        return len(self._members[root])
+
+def _meet(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> bool:
+    """Whether two lists of times (first and last frame), each in order and apart, overlap."""
+    few, many = sorted((some, others), key=len)
+    for first, last in few:
+        # Of those that begin in time the latest ends last.
+        before = bisect_right(many, last, key=itemgetter(0))
+        if before and many[before - 1][1] >= first:
+            return True
+    return False

@@ -160,7 +160,7 @@ def test_sites_that_are_joined_keep_their_tracks_apart(tiny_site):
     assert joined is not None
     first, second = tracks.of_picture, tracks.of_picture + int(tracks.of_picture.max()) + 1
     assert joined.of_picture.tolist() == [-1] * count + first.tolist() + second.tolist()
-    assert joined.frames.tolist() == [-1] * count + 2 * list(range(count))
+    assert joined.first.tolist() == [-1] * count + 2 * list(range(count))
     assert join_sites("all", [tiny_site, tiny_site]).train.tracks is None
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tiny_federation import CAMERAS, PERSONS, PICTURES
 
 from fedklpr_flwr.config.settings import Client
@@ -68,3 +69,25 @@ def test_a_subset_keeps_pictures_persons_and_cameras_together(tiny_site):
     assert torch.equal(some.pixels[0], tiny_site.train.pixels[3])
     assert some.persons.tolist() == tiny_site.train.persons[[3, 0]].tolist()
     assert some.cameras.tolist() == tiny_site.train.cameras[[3, 0]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("labels.source=bottom_up",), "labels.source=bottom_up looks at no tracks"),
+        (("labels.source=clusters", "ide.jaccard=copies"), "ide.jaccard=copies is for pictures"),
+        (("labels.source=clusters",), ""),
+        (("labels.source=bottom_up", "labels.tracks=ignored"), ""),
+    ],
+)
+def test_settings_that_do_not_hear_tracks_say_so(tiny_settings, tmp_path, words, told):
+    for track in ("a", "b"):
+        folder = tmp_path / "set" / "train" / "gate" / track
+        folder.mkdir(parents=True)
+        Image.new("RGB", (4, 8), "red").save(folder / "1.png")
+    identity = Client(name="gate", reader="folder", folder=str(tmp_path / "set"))
+    source = open_site(identity, tiny_settings(*words), tmp_path / "cache").source
+    assert source is not None
+    doubts = [note for note in source.left_out_notes if note.startswith("in doubt:")]
+    assert len(doubts) == bool(told)
+    assert all(told in note for note in doubts)

@@ -54,6 +54,7 @@ from fedklpr_flwr.data.benchmarks.spoken_names import (
     is_camera,
     is_date,
     person_key,
+    track_called,
 )
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
@@ -122,9 +123,17 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
     seen = counted(len({one.camera_id for one in dataset.train}), "camera")
     unknown = "" if who else ", its persons are unknown"
     note = f"train read as train/{layout}: {who}{seen}{unknown}"
-    if tracks := len({(row.camera, row.track) for row in train if row.track}):
-        note += f"; {counted(tracks, 'track')} in folders of cameras"
-    return replace(dataset, notes=(note, *dataset.notes))
+    return replace(dataset, notes=(note + _of_tracks(train), *dataset.notes))
+
+
+def _of_tracks(rows: Sequence[PictureRow]) -> str:
+    """What to say of folders in cameras' folders; empty where there are none.
+
+    PERSON/SESSION/anything.jpg looks alike.
+    """
+    tracks = len({(row.camera, row.track) for row in rows if row.track})
+    told = f"{counted(tracks, 'track')} in folders of cameras (CAMERA/TRACK/anything.jpg)"
+    return f"; {told}, the pictures of each taken for one person" * bool(tracks)
 
 
 def _note_strangers(tree: PictureTree, trained: Collection[str], searched: Collection[str]) -> None:
@@ -159,8 +168,9 @@ def _of_cameras(tree: PictureTree) -> ReidDataset:
             "gallery"
         )
     seen = counted(len(cameras), "camera")
+    _note_strays(tree, tree.root, tracks=True)
     note = f"read as CAMERA/anything.jpg, all of it to train on: {seen}, its persons are unknown"
-    return numbered_dataset("folder", rows, (note,))
+    return numbered_dataset("folder", rows, (note + _of_tracks(rows),))
 
 
 def searched_rows(tree: PictureTree) -> list[PictureRow]:
@@ -301,7 +311,7 @@ def _by_camera(tree: PictureTree, part: Path) -> list[PictureRow]:
         rows += [PictureRow(path, "", camera.name, "train") for path in tree.pictures(camera)]
         for track in tree.folders(camera):
             rows += [
-                PictureRow(path, "", camera.name, "train", track.name)
+                PictureRow(path, "", camera.name, "train", track_called(track.name))
                 for path in tree.pictures(track)
             ]
     return rows

@@ -26,6 +26,7 @@ class PictureRow:
         track: The track's name within its camera and part; empty = none.
         frame: When it was taken, by its camera's count of frames; -1 = unknown.
         box: Where in the file's picture the person is; None = all of it.
+        span: The first and last frame in which its track was seen; None = not told.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class PictureRow:
     track: str = ""
     frame: int = -1
     box: Box | None = None
+    span: tuple[int, int] | None = None
 
 
 def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ...]) -> ReidDataset:
@@ -63,17 +65,18 @@ def numbered_dataset(name: str, rows: Sequence[PictureRow], notes: tuple[str, ..
     notes = (*notes, *dropped, *same_persons, *same_cameras)
     if _DISTRACTOR in nobody:
         persons[_DISTRACTOR] = 0
-    followed = sorted({(row.part, cameras[row.camera], row.track) for row in rows if row.track})
-    tracks = {track: number for number, track in enumerate(followed)}
+    tracks, told_apart = _numbered_tracks(rows, cameras)
+    notes += told_apart
     train, query, gallery = (
         tuple(
             PersonImage(
                 row.path,
                 persons.get(row.person, -1),
                 cameras[row.camera],
-                tracks.get((row.part, cameras[row.camera], row.track), -1),
+                tracks.get((row.part, row.camera, row.track), -1),
                 row.frame,
                 row.box,
+                row.span,
             )
             for row in rows
             if row.part == part
@@ -166,6 +169,25 @@ def spelled_alike(words: Iterable[str], key_of: Callable[[str], str]) -> dict[st
     for word in words:
         spellings.setdefault(key_of(word), set()).add(word)
     return {word: _in_order(alike)[0] for alike in spellings.values() for word in alike}
+
+
+def _numbered_tracks(
+    rows: Sequence[PictureRow], cameras: dict[str, int]
+) -> tuple[dict[tuple[str, str, str], int], tuple[str, ...]]:
+    """Number tracks by part, camera as it is written, and name; and say where that matters.
+
+    cam1 and Cam_01 are one camera, but two folders or files: a track 7 in each is two people.
+    """
+    followed = sorted(
+        {(row.part, cameras[row.camera], row.camera, row.track) for row in rows if row.track}
+    )
+    written = {camera for _, _, camera, _ in followed}
+    several = len(written) > len({cameras[camera] for camera in written})
+    notes = ("tracks are told apart by how their camera is written",) if several else ()
+    numbers = {
+        (part, camera, track): number for number, (part, _, camera, track) in enumerate(followed)
+    }
+    return numbers, notes
 
 
 def _numbers(

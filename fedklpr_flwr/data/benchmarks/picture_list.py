@@ -3,12 +3,15 @@ r"""A user's own pictures in a table: a .csv file with the columns path, person,
 path is relative to the file's folder and may not lead out of it, with / or \ between its parts;
 person may be empty, nan or None (unknown), -1 or junk is junk (dropped), 0000 in a gallery a
 distractor where no query is called so; camera is any name; split is train, query or gallery; 12.0
-is 12. Two more columns may tell what a tracker knows: track, any name within a camera (empty =
-none), and frame, a whole number by the camera's clock, so that tracks that are there at the same
-time are not taken for one person. Other columns are passed over.
+is 12. Two more columns may tell what a tracker knows: track, any name within a camera (empty, -1,
+unknown and the like = none), and beside it frame, a whole number by the camera's clock (empty or
+-1 = unknown), so that tracks that are there at the same time are not taken for one person. A track
+is one person's, and is there once in a frame; the lines may stand in any order, so that time that
+goes backwards from line to line is no fault. Other columns are passed over.
 UTF-8 or UTF-16; comma, semicolon, tab or | between the columns; empty lines and lines that begin
 with # are passed over. The columns may also be called as others call them: file, filename, image,
-image_name; pid, person_id, identity; camid, camera_id, cam; set, part, subset.
+image_name; pid, person_id, identity; camid, camera_id, cam; set, part, subset; track_id, tracklet;
+frame_id, frame_no, frame_number.
 The root is the file, or a folder with one .csv file in it.
 Person ids: 1, 2, ... in order of the names. Cameras: 0, 1, ... in order of the names.
 """
@@ -23,9 +26,15 @@ from fedklpr_flwr.data.benchmarks.card import DatasetCard
 from fedklpr_flwr.data.benchmarks.numbering import PictureRow, numbered_dataset
 from fedklpr_flwr.data.benchmarks.own_names import without_days
 from fedklpr_flwr.data.benchmarks.picture_tree import PictureTree
-from fedklpr_flwr.data.benchmarks.spoken_names import told_name
+from fedklpr_flwr.data.benchmarks.spoken_names import (
+    person_called,
+    person_key,
+    told_name,
+    track_called,
+)
 from fedklpr_flwr.data.person_image import ReidDataset
 from fedklpr_flwr.errors import DataError
+from fedklpr_flwr.wording import counted
 
 CARD = DatasetCard(
     title="csv",
@@ -34,7 +43,6 @@ CARD = DatasetCard(
 )
 
 _COLUMNS = ("path", "person", "camera", "split")
-_TOLD_BY_TRACKERS = ("track", "frame")
 _IMAGE_NAMES = (
     "image_name",
     "imagename",
@@ -58,12 +66,16 @@ _ALSO_CALLED = {
     "person": ("pid", "person_id", "personid", "identity", "id", "label"),
     "camera": ("camid", "cam", "camera_id", "cameraid", "cam_id"),
     "split": ("set", "part", "subset", "partition"),
+    "track": ("track_id", "trackid", "track_no", "tracklet", "tracklet_id"),
+    "frame": ("frame_id", "frameid", "frame_no", "frame_number", "frame_index"),
 }
 _DELIMITERS = (",", ";", "\t", "|")
 _NOT_CSV = (".tsv", ".tab", ".txt", ".xlsx", ".xls", ".ods", ".json", ".parquet")
 # A spreadsheet's sep=; or a comment; a column may be called # as well.
 _NOTE = re.compile(r"sep=|#(?!\s*[,;\t|])")
 _PARTS = ("train", "query", "gallery")
+_LARGEST_FRAME = 2**63 - 1  # int64
+_LONGEST_NUMBER = 40  # Python refuses to read digits by the thousand
 _TESTED = "say of each test picture whether it is searched for (query) or searched in (gallery)"
 _TRAINED = "call it train, or leave those lines out"
 _OTHER_PARTS = {
@@ -86,33 +98,82 @@ def read(tree: PictureTree, seed: int) -> ReidDataset:
         DataError: If there is no table, more than one, or one without the columns.
     """
     file = _table(tree.root)
-    inside = PictureTree(file.parent, tree.problems)
+    inside = tree.below(file.parent)
     rows: list[PictureRow] = []
-    seen: set[tuple[str, str, str, int]] = set()
+    known = _KnownTracks()
     for number, line in _lines(file):
+        track = track_called(line["track"])
+        frame = _frame(line["frame"])
         row = PictureRow(
             file.parent / line["path"],
             line["person"],
             line["camera"],
             line["split"].casefold(),
-            line["track"],
-            int(line["frame"]) if line["frame"].isdecimal() else -1,
+            track,
+            -1 if frame is None else frame,
         )
-        moment = (row.part, row.camera, row.track, row.frame)
-        if line["frame"] and row.frame < 0:
-            inside.note(row.path, f"line {number}: expected a whole frame, got {line['frame']!r}")
-        elif row.track and row.frame >= 0 and moment in seen:
-            inside.note(
-                row.path,
-                f"line {number}: expected one picture of track {row.track} in frame {row.frame} of "
-                f"camera {row.camera}, got another",
-            )
-        elif fault := _fault(row):
-            inside.note(row.path, f"line {number}: expected {fault}")
+        if frame is None:
+            fault = f"a whole frame, got {line['frame'][:40]!r}: 0 to {_LARGEST_FRAME}, or none"
+        else:
+            fault = _fault(row) or known.fault(row)
+        if fault:
+            inside.note(row.path, f"{file.name}, line {number}: expected {fault}")
         elif inside.listed_picture(row.path):
             rows.append(row)
-            seen.add(moment)
-    return numbered_dataset("csv", without_days(inside, rows), ())
+            known.add(row, number)
+    return numbered_dataset("csv", without_days(inside, rows), _track_notes(rows))
+
+
+class _KnownTracks:
+    """Whom each track showed so far, and when."""
+
+    def __init__(self) -> None:
+        self._moments: set[tuple[str, str, str, int]] = set()
+        self._persons: dict[tuple[str, str, str], tuple[str, int]] = {}
+
+    def fault(self, row: PictureRow) -> str:
+        """Say what of a row's track is not as the rows before have it; empty if all is."""
+        key = row.part, row.camera, row.track
+        if row.track and row.frame >= 0 and (*key, row.frame) in self._moments:
+            return (
+                f"one picture of track {row.track} in frame {row.frame} of camera {row.camera}, "
+                "got another"
+            )
+        person, line = self._persons.get(key, (row.person, 0))
+        if person_key(person) != person_key(row.person) and _is_somebody(row):
+            return (
+                f"one person in track {row.track} of camera {row.camera}, got {row.person} and, in "
+                f"line {line}, {person}"
+            )
+        return ""
+
+    def add(self, row: PictureRow, line: int) -> None:
+        """Remember a row that is right, and its line."""
+        key = row.part, row.camera, row.track
+        self._moments.add((*key, row.frame))
+        if _is_somebody(row):
+            self._persons.setdefault(key, (row.person, line))
+
+
+def _is_somebody(row: PictureRow) -> bool:
+    """Whether a row is of a track, and says whom it shows."""
+    return bool(row.track and row.person) and person_called(row.person) == row.person
+
+
+def _frame(cell: str) -> int | None:
+    """A frame's number, -1 where it is not known; None where it is none."""
+    if cell in ("", "-1"):
+        return -1
+    if not cell.isdecimal() or len(cell) > _LONGEST_NUMBER:
+        return None
+    return number if (number := int(cell)) <= _LARGEST_FRAME else None
+
+
+def _track_notes(rows: Sequence[PictureRow]) -> tuple[str, ...]:
+    """How many tracks a table tells, in words; nothing where it tells none."""
+    tracks = len({(row.part, row.camera, row.track) for row in rows if row.track})
+    alone = sum(not row.track for row in rows)
+    return (f"{counted(tracks, 'track')}, {counted(alone, 'picture')} without",) * bool(tracks)
 
 
 def _fault(row: PictureRow) -> str:
@@ -165,11 +226,12 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
                 f"{file}: expected a first line with the columns {', '.join(_COLUMNS)}, got "
                 f"{', '.join(found) or 'none'}; {_what_to_do(missing[0], found)}"
             )
-        names |= {column: column for column in _TOLD_BY_TRACKERS}
+        names |= _told_by_trackers(file, found)
         lines = [
             (
                 above + table.line_num,
-                {column: told_name(line.get(str(name)) or "") for column, name in names.items()},
+                dict.fromkeys(("track", "frame"), "")
+                | {column: told_name(line.get(str(name)) or "") for column, name in names.items()},
             )
             for line in table
             if any(isinstance(cell, str) and cell.strip() for cell in line.values())
@@ -180,6 +242,19 @@ def _lines(file: Path) -> list[tuple[int, dict[str, str]]]:
     for _, line in lines:
         line["path"] = line["path"].replace("\\", "/")
     return lines
+
+
+def _told_by_trackers(file: Path, found: Sequence[str]) -> dict[str, str | None]:
+    """The names of the columns track and frame; another name for a frame stands beside a track."""
+    followed = bool(_called("track", found))
+    columns = {"track": followed, "frame": followed or "frame" in found}
+    names = {column: _header(column, found) for column, there in columns.items() if there}
+    for column, name in names.items():
+        if name is None and _called(column, found):
+            raise DataError(
+                f"{file}: expected one column {column}, got several; {_what_to_do(column, found)}"
+            )
+    return names
 
 
 def _columns_told(first: str, delimiter: str) -> int:

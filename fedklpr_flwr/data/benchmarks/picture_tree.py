@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedklpr_flwr.errors import DataError
@@ -73,6 +73,7 @@ class PictureTree:
     nowhere: list[Path] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     _resolved: dict[Path, Path] = field(default_factory=dict, repr=False)
+    _noted: set[PictureProblem] = field(default_factory=set, repr=False)
 
     def pictures(self, folder: Path) -> list[Path]:
         """List the picture files of a folder, sorted by name; other files are passed over.
@@ -223,8 +224,17 @@ class PictureTree:
             why: What was expected, and what came.
         """
         problem = PictureProblem(path, why)
-        if problem not in self.problems:
+        if problem not in self._noted:
+            self._noted.add(problem)
             self.problems.append(problem)
+
+    def below(self, folder: Path) -> "PictureTree":
+        """The same set by another root, whose problems are this one's.
+
+        Args:
+            folder: The other root.
+        """
+        return replace(self, root=folder, _resolved={})
 
     def doubt(self, what: str) -> None:
         """Remember what may have been meant otherwise than it is read.
@@ -303,9 +313,7 @@ class PictureTree:
         plain = Path(os.path.normpath(path))
         leads = plain.is_relative_to(os.path.normpath(self.root))
         came = "a link to elsewhere" if leads else "a path that leads out of it"
-        problem = PictureProblem(path, f"expected a file under {self.root}, got {came}")
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self.note(path, f"expected a file under {self.root}, got {came}")
         return False
 
     def _left_out(self, path: Path) -> bool:

@@ -12,6 +12,7 @@ _CAMERA_PARTS = re.compile(r"(?:(.+)[-_ ])?(?:c|cam|camera)[-_ ]?0*(\d+|[a-z])",
 # day with its time (20260131101500).
 _MOMENT = re.compile(r"1\d{9}|1\d{12}|(\d{8})\d{6}(?:\d{3})?")
 _NUMBER = re.compile(r"(-?\d+)\.0+")
+_JUNK = "-1"
 _NOBODY = {
     **dict.fromkeys(("junk", "unknown", "unidentified", "unlabeled", "unlabelled", "nobody"), "-1"),
     **dict.fromkeys(("unk", "unassigned", "anonymous", "noid", "noise", "background"), "-1"),
@@ -106,8 +107,13 @@ def person_called(word: str) -> str:
     """What a person's name means: words for nobody are Market-1501's, -1 and 0000."""
     spoken = plain(word).translate(_MINUS)
     if _JUNK_NUMBER.fullmatch(spoken):
-        return "-1"
+        return _JUNK
     return "0000" if _ZEROS.fullmatch(spoken) else _NOBODY.get(spoken, word)
+
+
+def track_called(word: str) -> str:
+    """What a track's name means: empty, none, for a word for nobody (-1, unknown, noise)."""
+    return "" if person_called(word) == _JUNK else word
 
 
 def counted_nobody(word: str) -> str:

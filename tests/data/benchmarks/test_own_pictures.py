@@ -1,5 +1,7 @@
 """A user's own pictures: folders and tables, with and without labels."""
 
+import time
+
 import pytest
 from PIL import Image
 
@@ -249,6 +251,26 @@ def test_tracks_are_folders_in_folders_of_cameras(plant, tmp_path):
     assert "3 tracks in folders of cameras" in dataset.notes[0]
 
 
+def test_tracks_of_a_camera_in_two_folders_are_two(plant, tmp_path):
+    names = ["train/cam1/1/a.jpg", "train/cam1/1/b.jpg", "train/Cam_01/1/a.jpg"]
+    dataset = read_dataset("folder", plant(tmp_path, names))
+    tracks = {one.path.parts[-3]: one.track for one in dataset.train}
+    assert tracks == {"Cam_01": 0, "cam1": 1}
+    assert {one.camera_id for one in dataset.train} == {0}
+    assert "tracks are told apart by how their camera is written" in dataset.notes
+
+
+def test_a_folder_of_cameras_alone_says_what_it_took_for_tracks(plant, tmp_path):
+    names = ["anna/monday/a.jpg", "anna/tuesday/b.jpg", "ben/monday/c.jpg"]
+    (note,) = read_dataset("folder", plant(tmp_path, names)).notes
+    assert (
+        "2 cameras, its persons are unknown; 3 tracks in folders of cameras (CAMERA/TRACK" in note
+    )
+    plant(tmp_path, ["anna/monday/deep/d.jpg"])
+    with pytest.raises(DataError, match="deep: expected pictures in track monday, got a folder"):
+        read_dataset("folder", tmp_path)
+
+
 def test_a_folder_in_a_track_is_no_silent_loss(plant, tmp_path):
     names = ["train/gate/7/a.jpg", "train/gate/7/b.jpg", "train/gate/7/deep/c.jpg"]
     with pytest.raises(DataError, match="deep: expected pictures in track 7, got a folder"):
@@ -280,6 +302,79 @@ def test_a_track_that_repeats_a_frame_is_named_with_its_line(plant, tmp_path, li
     root = table_with_tracks(tmp_path, plant, "gate,b,5", line)
     with pytest.raises(DataError, match=message):
         read_dataset("csv", root)
+
+
+def test_a_tables_tracks_of_two_cameras_are_two_however_the_cameras_are_called(plant, tmp_path):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", "Gate,b,6", "gate,b,7")
+    assert [one.track for one in read_dataset("csv", root).train] == [1, 0, 1]
+
+
+def test_a_track_called_after_nobody_is_none(plant, tmp_path):
+    lines = ["gate,-1,1", "gate,-1,1", "gate,unknown,2", "gate,,-1", "gate,4,3"]
+    dataset = read_dataset("csv", table_with_tracks(tmp_path, plant, *lines))
+    assert [(one.track, one.frame) for one in dataset.train] == [
+        *((-1, 1), (-1, 1), (-1, 2), (-1, -1)),
+        (0, 3),
+    ]
+    assert dataset.notes == ("1 track, 4 pictures without",)
+    names = ["train/gate/-1/a.jpg", "train/gate/-1/b.jpg", "train/gate/4/c.jpg"]
+    told = read_dataset("folder", plant(tmp_path / "folders", names)).train
+    assert [one.track for one in told] == [-1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    "columns", ["Track,Frame", "track_id,frame_id", "TrackID,frame_no", "tracklet,frame_number"]
+)
+def test_columns_of_tracks_have_many_names(plant, tmp_path, columns):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", "gate,b,7")
+    text = (root / "pictures.csv").read_text().replace("track,frame", columns)
+    (root / "pictures.csv").write_text(text)
+    assert [(one.track, one.frame) for one in read_dataset("csv", root).train] == [(0, 5), (0, 7)]
+
+
+def test_two_columns_of_tracks_are_refused(plant, tmp_path):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5")
+    text = (root / "pictures.csv").read_text().replace("track,frame", "Track,track_id")
+    (root / "pictures.csv").write_text(text)
+    with pytest.raises(DataError, match="one column track, got several; rename one of Track, tr"):
+        read_dataset("csv", root)
+
+
+@pytest.mark.parametrize("frame", ["9" * 20, str(2**63), "9" * 5000, "1.5"])
+def test_a_frame_that_is_no_whole_number_of_64_bits_is_named(plant, tmp_path, frame):
+    root = table_with_tracks(tmp_path, plant, "gate,b,5", f"gate,b,{frame}")
+    with pytest.raises(DataError, match=r"pictures\.csv, line 3: expected a whole frame, got '"):
+        read_dataset("csv", root)
+    largest = table_with_tracks(tmp_path, plant, f"gate,b,{2**63 - 1}")
+    assert read_dataset("csv", largest).train[0].frame == 2**63 - 1
+
+
+def test_one_track_of_two_persons_is_named_with_both_lines(plant, tmp_path):
+    plant(tmp_path, [f"{number}.jpg" for number in range(5)])
+    persons = ["anna", "", "Anna", "unknown", "ben"]
+    rows = [f"{number}.jpg,{who},gate,train,7" for number, who in enumerate(persons)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,person,camera,split,track", *rows]))
+    with pytest.raises(
+        DataError, match=r"t\.csv, line 6: expected one person in track 7 of camera "
+    ):
+        read_dataset("csv", tmp_path)
+    dataset = read_dataset("csv", tmp_path, skip_unreadable=True)
+    assert [(one.person_id, one.track) for one in dataset.train] == [(1, 0), (-1, 0), (1, 0)]
+    assert "got ben and, in line 2, anna" in dataset.notes[-1]
+
+
+def test_many_faults_are_noted_in_time_that_grows_with_their_number(tmp_path):
+    """20,000 twice: looked for in a list each of them took minutes."""
+    tree = PictureTree(tmp_path)
+    start = time.process_time()
+    for number in [*range(20_000)] * 2:
+        tree.note(tmp_path / "a.txt", f"line {number}")
+    assert len(tree.problems) == 20_000
+    assert time.process_time() - start < 20
+    below = tree.below(tmp_path / "b")
+    below.note(tmp_path / "a.txt", "line 1")
+    below.note(tmp_path / "b" / "c.txt", "line 1")
+    assert len(tree.problems) == 20_001
 
 
 def test_a_table_without_tracks_has_none(plant, tmp_path):
