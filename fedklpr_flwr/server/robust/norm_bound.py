@@ -123,8 +123,8 @@ def pooled_pairs(counts: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]
     Returns:
         The sums; of fewer than three clients that compared anything those of all they say.
     """
-    compared = np.array([of for _, _, of in counts], np.float64)
-    most = bounded(compared, compared > 0, _MOST_PAIRS, [False] * len(counts))
+    compared = [float(of) for _, _, of in counts]
+    most = bounded(compared, np.array(compared) > 0, _MOST_PAIRS, [False] * len(counts))
     sums = [0, 0, 0]
     for client, limit in zip(counts, most.astype(int).tolist(), strict=True):
         for place, count in enumerate(client):
