@@ -54,7 +54,7 @@ class RecoveryRule:
     reference: str = "before_last_prune"
     rollback: bool = False
     test: str = "threshold"
-    patience: int | None = None
+    patience: int | None = 2
 
     def __post_init__(self) -> None:
         """Refuses a rule that no accuracy could meet or break."""
