@@ -103,9 +103,9 @@ def _cameras(tree: PictureTree) -> list[_Camera]:
             )
         found[file.stem] = file, tree.root / file.stem
     _check_names({name: file for name, (file, _) in found.items()})
-    for path in [*tree.folders(tree.root), *_videos(tree.root)]:
-        if path.name not in found and path.stem not in found:
-            tree.pass_over(path)
+    others = [folder for folder in tree.folders(tree.root) if folder.name not in found]
+    for path in [*others, *(video for video in _videos(tree.root) if video.stem not in found)]:
+        tree.pass_over(path)
     cameras = []
     for name, (file, folder) in sorted(found.items()):
         frames = _numbered(tree, folder) if folder.is_dir() else {}

@@ -98,7 +98,8 @@ def read_lines(file: Path, *, classes: bool) -> TrackerLines:
     columns = _places(names) if names else _IN_ORDER
     if missing := [name for name in _NEEDED if name not in columns]:
         fault = f"expected names of the columns {COLUMNS}, got {', '.join(names)}"
-        return TrackerLines((), ((1, f"{fault}: without {', '.join(missing)}, or twice"),), names)
+        fault = f"{fault}: {', '.join(missing)} missing, or there twice"
+        return TrackerLines((), ((lines[0][0], fault),), names)
     parsed = [_parsed(*line, columns, classes=classes) for line in lines[bool(names) :]]
     return TrackerLines(
         tuple(one for one in parsed if isinstance(one, TrackedBox)),

@@ -209,7 +209,9 @@ def test_names_in_the_first_line_say_where_each_column_is(tmp_path):
     assert [(one.frame, one.box) for one in dataset.train] == [(2, (10, 20, 30, 60))]
     assert dataset.notes[1] == "boxes not used: 1 with confidence 0"
     (tmp_path / "gate.txt").write_text("frame,id,x1,y1,x2,y2\n2,7,11,21,31,61\n")
-    with pytest.raises(DataError, match=r"gate\.txt: line 1: expected names of .*without width, h"):
+    with pytest.raises(
+        DataError, match=r"gate\.txt: line 1: expected names of .*: width, height missing"
+    ):
         read_dataset("mot", tmp_path)
 
 
@@ -260,10 +262,10 @@ def test_folders_and_videos_without_a_text_file_are_told(tmp_path):
     camera(tmp_path, "gate", ["1,7,11,21,20,40"])
     camera(tmp_path, "yard", [])
     (tmp_path / "yard.txt").unlink()
-    (tmp_path / "lobby" / "det").mkdir(parents=True)
+    (tmp_path / "gate.old" / "det").mkdir(parents=True)
     (tmp_path / "hall.mp4").write_bytes(b"")
     dataset = read_dataset("mot", tmp_path)
-    assert dataset.notes[-1].endswith("passed over: lobby, yard, hall.mp4")
+    assert dataset.notes[-1].endswith("passed over: gate.old, yard, hall.mp4")
     (tmp_path / "hall.txt").write_text("1,7,11,21,20,40")
     with pytest.raises(
         DataError, match=r"got none but the video hall\.mp4, .* ffmpeg -i hall\.mp4 "
