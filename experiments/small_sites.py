@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fedklpr_flwr.client.label_source import label_site
+from fedklpr_flwr.client.label_source import compared_features, label_site
 from fedklpr_flwr.config.compose import compose_settings
 from fedklpr_flwr.config.settings import Settings
 from fedklpr_flwr.data.benchmarks import read_dataset
@@ -70,6 +70,12 @@ def site_of(pictures: Pictures) -> Site:
     return Site("drawn", unknown, nothing, nothing)
 
 
+def labels_of(part: Pictures, features: torch.Tensor, settings: Settings) -> PseudoLabels:
+    """The clusters of some pictures, by settings."""
+    compared = compared_features(features, None, part, settings)
+    return label_site(site_of(part), compared, 1, settings)
+
+
 def rows_of(name: str, root: Path, usual: Settings, own: Settings) -> list[str]:
     """A line of the table for each size."""
     images = pictures_of(name, root, most=8)
@@ -86,7 +92,7 @@ def rows_of(name: str, root: Path, usual: Settings, own: Settings) -> list[str]:
         for _ in range(8 if people * each < 180 else 4):
             rows = torch.tensor(drawn(pictures, people, each, generator))
             part = pictures.subset(rows)
-            found = [label_site(site_of(part), features[rows], 1, s) for s in (usual, own)]
+            found = [labels_of(part, features[rows], settings) for settings in (usual, own)]
             scores = [f1(one, part.persons) for one in found]
             told.append([len(rows), *scores, *(one.clusters for one in found)])
         count, plain, better, few, many = np.mean(told, axis=0)

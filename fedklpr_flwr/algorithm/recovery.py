@@ -276,8 +276,8 @@ def _on_evidence(
         f"of {pairs.compared} pictures {pairs.worse} became wrong and {pairs.better} right, "
         f"{rule.test} statistic {verdict.statistic:.2f}"
     )
-    held = state.evidence.held
-    fallen, after = verdict.fallen, replace(verdict.after, held=(held + 1) * int(verdict.fallen))
+    fallen, held = verdict.fallen, state.evidence.held
+    after = replace(verdict.after, held=held + 1 if fallen else 0)
     if fallen and rule.patience is not None and held >= rule.patience:
         reason += f", for longer than {rule.patience} rounds: it goes on"
         fallen, after = False, Evidence()

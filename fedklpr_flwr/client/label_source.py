@@ -102,13 +102,10 @@ def appearance_of(network: ReidNetwork, site: Site, settings: Settings) -> Appea
     """Draw the training pictures' features, and what they are compared by when labels are found."""
     chosen, size = settings.labels, network.feature_dim
     drawn = _drawn(network, site.train, settings)
-    compared = drawn
-    if chosen.camera_batchnorm:
-        compared = drawn_by_camera(
-            network, site, lambda there, pictures: _drawn(there, pictures, settings)
-        )
-    looks = compared_features(compared[:, :size], compared[:, size:], site.train, settings)
-    return Appearance(drawn[:, :size].clone() if chosen.stripes else drawn, looks)
+    looks = _redrawn_by_camera(drawn, network, site, settings) if chosen.camera_batchnorm else drawn
+    stripes = looks[:, size:] if chosen.stripes else None
+    compared = compared_features(looks[:, :size], stripes, site.train, settings)
+    return Appearance(drawn[:, :size].clone() if chosen.stripes else drawn, compared)
 
 
 def _drawn(network: ReidNetwork, pictures: Pictures, settings: Settings) -> torch.Tensor:
@@ -117,7 +114,7 @@ def _drawn(network: ReidNetwork, pictures: Pictures, settings: Settings) -> torc
 
 
 def compared_features(
-    features: torch.Tensor, stripes: torch.Tensor, train: Pictures, settings: Settings
+    features: torch.Tensor, stripes: torch.Tensor | None, train: Pictures, settings: Settings
 ) -> torch.Tensor:
     """What pictures are compared by when labels are found: the cameras' own look taken out.
 
@@ -127,7 +124,7 @@ def compared_features(
 
     Args:
         features: (N, D) float32 of the training pictures, rows of unit length.
-        stripes: (N, S*C) float32 of a WithStripes, alike; not looked at without `labels.stripes`.
+        stripes: (N, S*C) float32 of a WithStripes, alike; None without `labels.stripes`.
         train: the training pictures.
         settings: the run's settings.
 
@@ -138,7 +135,7 @@ def compared_features(
     chosen, cameras = settings.labels, train.cameras
     alike = normalise_by_camera(features, cameras, chosen.camera)
     parts = [(1 - chosen.stripes - chosen.colour, alike)]
-    if chosen.stripes:
+    if stripes is not None:
         seen = normalise_by_camera(centred(stripes), cameras, chosen.camera)
         parts.append((chosen.stripes, seen))
     if chosen.colour:
@@ -150,29 +147,23 @@ def compared_features(
     return torch.cat([share**0.5 * part for share, part in parts], dim=1)
 
 
-def drawn_by_camera(
-    network: ReidNetwork, site: Site, draw: Callable[[ReidNetwork, Pictures], torch.Tensor]
+def _redrawn_by_camera(
+    drawn: torch.Tensor, network: ReidNetwork, site: Site, settings: Settings
 ) -> torch.Tensor:
-    """Draw the training pictures' features, each camera's with batch-norm statistics of its own.
+    """The same drawn anew, each camera's with batch-norm statistics of its own pictures.
 
-    Args:
-        network: left as it is.
-        site: a camera with fewer than FEWEST pictures is looked at as evaluation does, and so is
-            everything where one camera took all.
-        draw: features (N, D) of pictures.
-
-    Returns:
-        (N, D) float32 as drawn, on the network's device.
+    A camera with fewer than FEWEST pictures stays as evaluation sees it, and so does everything
+    where one camera took all. The network is left as it is.
     """
-    train, features = site.train, draw(network, site.train)
+    train, redrawn = site.train, drawn.clone()
     cameras = torch.unique(train.cameras).tolist()
     for camera in cameras if len(cameras) > 1 else []:
         own = torch.nonzero(train.cameras == camera).flatten()
         if len(own) >= FEWEST:
             there, pictures = deepcopy(network), train.subset(own)
             reestimate_on(there, replace(site, train=pictures))
-            features[own.to(features.device)] = draw(there, pictures)
-    return features
+            redrawn[own.to(redrawn.device)] = _drawn(there, pictures, settings)
+    return redrawn
 
 
 def label_figures(labels: torch.Tensor, site: Site, settings: Settings) -> dict[str, float | None]:

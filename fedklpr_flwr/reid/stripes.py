@@ -76,11 +76,7 @@ def centred(stripes: Tensor) -> Tensor:
     Returns:
         (N,D) float32.
     """
-    if not len(stripes):
-        return stripes
-    variance, mean = torch.var_mean(stripes, dim=0, correction=0)
-    deviation = variance.sqrt().clamp_min(torch.finfo(stripes.dtype).tiny)
-    return functional.normalize((stripes - mean) / deviation, dim=1)
+    return _unit(stripes, *_spread(stripes)) if len(stripes) else stripes
 
 
 class WithStripes(nn.Module):
@@ -132,10 +128,8 @@ class PatchMemory:
             temperature: see ClusterMemory.
             momentum: see ClusterMemory.
         """
-        known = table[labels >= 0]
-        self._mean = known.mean(dim=0)
-        self._deviation = known.std(dim=0, correction=0).clamp(min=_SMALLEST_DEVIATION)
-        unit = self._unit(table)
+        self._known = _spread(table[labels >= 0])
+        unit = _unit(table, *self._known)
         self.memories = [
             ClusterMemory(
                 proxy_centroids(unit[:, stripe], labels, clusters),
@@ -152,18 +146,25 @@ class PatchMemory:
             stripes: (B,S,C), `stripe_means` of a batch; the gradient flows here.
             clusters: (B,) int64, no outliers.
         """
-        unit = self._unit(stripes)
+        unit = _unit(stripes, *self._known)
         losses = [memory.loss(unit[:, i], clusters) for i, memory in enumerate(self.memories)]
         return torch.stack(losses).mean()
 
     def update(self, stripes: Tensor, clusters: Tensor) -> None:
         """Move every stripe's centroids towards the batch's stripes."""
-        unit = self._unit(stripes.detach())
+        unit = _unit(stripes.detach(), *self._known)
         for i, memory in enumerate(self.memories):
             memory.update(unit[:, i], clusters)
 
-    def _unit(self, stripes: Tensor) -> Tensor:
-        return functional.normalize((stripes - self._mean) / self._deviation, dim=2)
+
+def _spread(stripes: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the deviation over the first axis, the latter never nearly 0."""
+    deviation = stripes.std(dim=0, correction=0).clamp(min=_SMALLEST_DEVIATION)
+    return stripes.mean(dim=0), deviation
+
+
+def _unit(stripes: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    return functional.normalize((stripes - mean) / deviation, dim=-1)
 
 
 @contextmanager

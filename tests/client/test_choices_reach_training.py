@@ -47,6 +47,10 @@ def test_it_changes_what_is_trained(usual, choice, tiny_settings, tiny_site):
     assert not torch.equal(without, trained(tiny_settings(*usual, choice), tiny_site))
 
 
+BY_CAMERA = "labels.neighbours=by_camera"
+"""With it some clusters are of both cameras."""
+
+
 @pytest.mark.parametrize(
     "choice",
     [
@@ -56,7 +60,7 @@ def test_it_changes_what_is_trained(usual, choice, tiny_settings, tiny_site):
         "labels.camera=zscore",
         "labels.camera=mean",
         "labels.neighbours=by_camera",
-        "labels.spanning_from=0",
+        (BY_CAMERA, "labels.spanning_from=0"),
         "labels.share=0.2",
         "labels.camera_batchnorm=true",
         "labels.stripes=1",
@@ -66,12 +70,10 @@ def test_it_changes_what_is_trained(usual, choice, tiny_settings, tiny_site):
 )
 def test_it_changes_which_pictures_are_taken_for_one_person(choice, tiny_settings, tiny_site):
     network = build_network("small", weights=None, generator_seed=0)
-    words = ("labels.eps=0.6",)
-    if choice == "labels.spanning_from=0":
-        words += ("labels.neighbours=by_camera",)  # with it some clusters are of both cameras
+    *usual, choice = (choice,) if isinstance(choice, str) else choice
 
     def labels(*more):
-        settings = tiny_settings(*FOUND, *words, *more)
+        settings = tiny_settings(*FOUND, "labels.eps=0.6", *usual, *more)
         seen = appearance_of(network, tiny_site, settings)
         return label_site(tiny_site, seen.compared, 1, settings).labels
 

@@ -8,7 +8,6 @@ import torch
 from fedklpr_flwr.client.label_source import (
     appearance_of,
     compared_features,
-    drawn_by_camera,
     label_figures,
     label_site,
     neighbours_by_camera,
@@ -120,10 +119,11 @@ def test_neighbours_by_camera_are_no_more_than_a_person_has_pictures(tiny_settin
     assert neighbours_by_camera(site_by(32, 0, 2), told) == CameraNeighbours(0, 1, 1, 1)
 
 
-def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
+def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_settings, tiny_site):
     network = build_network("small", weights=None, generator_seed=0)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    found = drawn_by_camera(network, tiny_site, features_of)
+    settings = tiny_settings("labels.camera_batchnorm=true")
+    found = appearance_of(network, tiny_site, settings).compared
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     plain = features_of(network, tiny_site.train)
     for camera in set(tiny_site.train.cameras.tolist()):
@@ -136,7 +136,7 @@ def test_each_camera_is_looked_at_with_batch_norm_of_its_own(tiny_site):
     assert not torch.equal(found, plain)
     train = replace(tiny_site.train, cameras=tiny_site.train.cameras * 0)
     one = replace(tiny_site, train=train)
-    assert torch.equal(drawn_by_camera(network, one, features_of), plain)
+    assert torch.equal(appearance_of(network, one, settings).compared, plain)
 
 
 def test_pictures_of_a_track_get_one_label_unless_tracks_are_ignored(tiny_settings):
@@ -175,7 +175,7 @@ def dressed(colours, cameras=None):
 
 def compared(features, site, settings):
     """What pictures are compared by, without stripes."""
-    return compared_features(features, features[:, :0], site.train, settings)
+    return compared_features(features, None, site.train, settings)
 
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)

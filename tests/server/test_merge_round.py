@@ -12,7 +12,7 @@ from training_reports import REPORT
 from fedklpr_flwr.algorithm.masks import mask_hash
 from fedklpr_flwr.errors import WireError
 from fedklpr_flwr.model.mask_file import FullMasks
-from fedklpr_flwr.server.merge_round import Arrival, run_merge_round
+from fedklpr_flwr.server.merge_round import Arrival, run_merge_round, step_along
 from fedklpr_flwr.server.update_checks import inspect_update
 from fedklpr_flwr.server.update_weights import weigh
 from fedklpr_flwr.wire.codec import encode
@@ -274,3 +274,17 @@ def test_the_inspection_says_how_far_an_update_lies_from_what_was_sent(arrive, t
         tiny_settings("pruning.target=.9", "defence.norm_bound=3"),
     )
     assert found.lengths == pytest.approx((8**0.5, 8**0.5))
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 1.5])
+def test_the_server_goes_along_what_was_learnt_and_takes_what_was_measured(rate):
+    shapes = {"conv": (2, 3), "bn.weight": (2,), "bn.running_mean": (2,), "bn.running_var": (2,)}
+    sent = {name: np.full(shape, 9, np.float32) for name, shape in shapes.items()}
+    merged = {name: np.full(shape, 5, np.float32) for name, shape in shapes.items()}
+    here = {"not.sent": np.full(2, 5, np.float32)}
+    told = {**merged, **here}
+    step_along(told, {**sent, "not.sent": sent["bn.weight"]}, layout_of(sent, ["conv"]), rate)
+    for name in ("conv", "bn.weight"):
+        np.testing.assert_array_equal(told[name], np.full(shapes[name], 9 - 4 * rate))
+    for name in ("bn.running_mean", "bn.running_var", "not.sent"):
+        np.testing.assert_array_equal(told[name], np.full(2, 5))

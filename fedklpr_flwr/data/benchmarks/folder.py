@@ -132,8 +132,10 @@ def _of_tracks(rows: Sequence[PictureRow]) -> str:
     PERSON/SESSION/anything.jpg looks alike.
     """
     tracks = len({(row.camera, row.track) for row in rows if row.track})
+    if not tracks:
+        return ""
     told = f"{counted(tracks, 'track')} in folders of cameras (CAMERA/TRACK/anything.jpg)"
-    return f"; {told}, the pictures of each taken for one person" * bool(tracks)
+    return f"; {told}, the pictures of each taken for one person"
 
 
 def _note_strangers(tree: PictureTree, trained: Collection[str], searched: Collection[str]) -> None:
