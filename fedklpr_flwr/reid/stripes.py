@@ -128,8 +128,8 @@ class PatchMemory:
             temperature: see ClusterMemory.
             momentum: see ClusterMemory.
         """
-        self._known = _spread(table[labels >= 0])
-        unit = _unit(table, *self._known)
+        self._mean, self._deviation = _spread(table[labels >= 0])
+        unit = _unit(table, self._mean, self._deviation)
         self.memories = [
             ClusterMemory(
                 proxy_centroids(unit[:, stripe], labels, clusters),
@@ -146,13 +146,13 @@ class PatchMemory:
             stripes: (B,S,C), `stripe_means` of a batch; the gradient flows here.
             clusters: (B,) int64, no outliers.
         """
-        unit = _unit(stripes, *self._known)
+        unit = _unit(stripes, self._mean, self._deviation)
         losses = [memory.loss(unit[:, i], clusters) for i, memory in enumerate(self.memories)]
         return torch.stack(losses).mean()
 
     def update(self, stripes: Tensor, clusters: Tensor) -> None:
         """Move every stripe's centroids towards the batch's stripes."""
-        unit = _unit(stripes.detach(), *self._known)
+        unit = _unit(stripes.detach(), self._mean, self._deviation)
         for i, memory in enumerate(self.memories):
             memory.update(unit[:, i], clusters)
 
